@@ -1,0 +1,111 @@
+# farlane: every target sets up what it needs in .venv from the hash-locked lists in requirements/.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The first Python found that is new enough; override with `make PYTHON=/path/to/python3.12 ...`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.installed ## install farlane and the demo into .venv
+
+.PHONY: demo
+demo: setup ## a whole network on this machine does real AI work (about two minutes)
+	@$(BIN)/python -m farlane.demo
+
+.PHONY: test
+test: $(VENV)/.installed-dev ## run the tests; ARGS="-k name" goes to pytest
+	@$(BIN)/python -m pytest -rs $(ARGS)
+
+.PHONY: test-real
+test-real: $(VENV)/.installed-dev ## only the groups that need real tools of the machine
+	@$(BIN)/python -m pytest -rs -m real $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.installed-dev ## everything static: lint, format, types, floors, docs, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/generate_proto.py --check
+	$(BIN)/python -m pytest -q tests/house
+
+.PHONY: coverage
+coverage: $(VENV)/.installed-dev ## run the tests; the pure rooms must be covered completely
+	@$(BIN)/python -m pytest -rs --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage report
+	@$(BIN)/coverage report --fail-under=100 \
+	    --include='src/farlane/domain/*,src/farlane/hub/reactor/*,src/farlane/node/machine/*'
+
+.PHONY: format
+format: $(VENV)/.installed-dev ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: proto
+proto: $(VENV)/.installed-dev ## regenerate src/farlane/wire/v1 from proto/
+	@$(BIN)/python scripts/generate_proto.py
+
+.PHONY: bench
+bench: $(BENCH_VENV)/.installed ## measure farlane beside its peers in one run
+	@$(BENCH_VENV)/bin/python -m bench.runtime $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.installed-dev ## long fault injection
+	@$(BIN)/python -m pytest -rs -m soak --timeout=0 $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/.installed-dev ## compile requirements/*.lock; ARGS=--upgrade takes newer versions
+	@scripts/lock.sh $(ARGS)
+
+.PHONY: clean
+clean: ## remove the virtual environments and everything generated outside of version control
+	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist src/*.egg-info .coverage .coverage.* .demo .cache
+	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: a list that changed is installed again, nothing else is.
+
+$(VENV)/.created:
+	@$(call create_venv,$(VENV))
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created requirements/runtime.lock requirements/demo.lock pyproject.toml
+	@echo "installing farlane into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/runtime.lock -r requirements/demo.lock
+	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
+	@echo "installing the development tools into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(BENCH_VENV)/.created:
+	@$(call create_venv,$(BENCH_VENV))
+	@touch $@
+
+$(BENCH_VENV)/.installed: $(BENCH_VENV)/.created requirements/runtime.lock requirements/demo.lock requirements/bench.lock
+	@echo "installing farlane and its peers into $(BENCH_VENV)"
+	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/runtime.lock -r requirements/demo.lock
+	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/bench.lock
+	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+define create_venv
+if [ -z "$(PYTHON)" ]; then \
+    echo "farlane needs Python 3.11 or newer; python3 here is $$(python3 --version 2>&1)." >&2; \
+    echo "Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi; \
+echo "creating $(1) with $$($(PYTHON) --version)"; \
+$(PYTHON) -m venv $(1) || { \
+    echo "python -m venv failed; on Debian and Ubuntu install the package python3-venv." >&2; exit 1; }
+endef

@@ -1,0 +1,1 @@
+"""farlane: the open AI compute network."""

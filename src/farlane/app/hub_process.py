@@ -1,0 +1,62 @@
+"""The hub's process: chooses store, blobs and policy, and serves until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+
+from farlane.app.configuration import Configuration
+from farlane.app.daemon import run_daemon, stop_signal
+from farlane.app.layout import Layout
+from farlane.hub.credentials import Credentials
+from farlane.hub.service import HubService
+from farlane.hub.settings import HubSettings
+from farlane.hub.store.sqlite import SqliteStore
+from farlane.kit.clock import SystemClock
+from farlane.kit.files import atomic_write
+from farlane.kit.keys import server_certificate
+from farlane.models.store_disk import DiskStore
+from farlane.scheduler.policy import policy_named
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a hub on a network directory."""
+    return run_daemon("hub", _serve, arguments)
+
+
+async def _serve(options: argparse.Namespace, given: Configuration) -> None:
+    layout = Layout(options.dir)
+    await serve(layout, replace(given.hub, directory=layout.hub))
+
+
+async def serve(layout: Layout, settings: HubSettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    certificate = server_certificate(layout.tls, [settings.host, "localhost"])
+    store = SqliteStore.open(layout.store)
+    service = HubService(
+        settings, store, DiskStore(layout.blobs), policy_named(settings.policy), SystemClock(),
+        (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup,
+    )  # fmt: skip
+    if settings.metrics_port:
+        _serve_metrics(service, settings.metrics_port)
+    async with service.running():
+        ready = {"port": service.port, "pid": os.getpid(), "network": store.network}
+        atomic_write(layout.ready, json.dumps(ready).encode(), mode=0o600)
+        await stop_signal()
+
+
+def _serve_metrics(service: HubService, port: int) -> None:
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    from farlane.hub.metrics import HubCollector
+
+    registry = CollectorRegistry()
+    registry.register(HubCollector(lambda: service.hub))
+    start_http_server(port, addr="127.0.0.1", registry=registry)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The command line: words for people, `--json` for programs, nothing decided here."""

@@ -1,0 +1,161 @@
+"""`farlane ps`, `logs`, `stop`, `retry` and `why`."""
+
+from __future__ import annotations
+
+import click
+
+from farlane.cli.connecting import with_client
+from farlane.cli.output import ago, json_option, money, print_json, print_table, say
+from farlane.cli.watching import print_logs
+from farlane.domain.ids import index_of as task_index
+from farlane.domain.ids import job_of as task_job
+from farlane.domain.ids import job_text, parse_job, parse_task
+from farlane.domain.jobs import TaskState
+from farlane.domain.records import TasksEnded
+from farlane.domain.units import bytes_text, seconds_text
+from farlane.sdk.client import AsyncClient
+from farlane.sdk.values import Explanation, JobStatus
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("-a", "--all", "everything", is_flag=True, help="Ended jobs too.")
+@click.option("-n", "--limit", default=20, show_default=True, help="At most this many.")
+@json_option
+def ps(job: str | None, everything: bool, limit: int, as_json: bool) -> None:
+    """List your open jobs, or the ended tasks of one JOB."""
+    if job is None:
+        _list_jobs(with_client(lambda client: client.jobs(limit, all=everything)), as_json)
+        return
+    wanted = parse_job(job)
+
+    async def one(client: AsyncClient) -> tuple[JobStatus, list[TasksEnded]]:
+        return await client.job(wanted).status(), await client.tasks(wanted, limit=limit)
+
+    status, batches = with_client(one)
+    if as_json:
+        print_json({"status": status, "tasks": _task_rows(batches)})
+        return
+    _list_jobs([status], as_json=False)
+    rows = _task_rows(batches)[:limit]
+    cells = [
+        (f"{job_text(status.job)}.{row['index']}", str(row["state"]), str(row["node"])[:16], str(row["attempts"]),
+         seconds_text(int(str(row["lease_ms"])) / 1000), seconds_text(int(str(row["cpu_us"])) / 1e6),
+         bytes_text(int(str(row["peak_bytes"]))), money(int(str(row["amount"]))), str(row["failure"] or ""))
+        for row in rows
+    ]  # fmt: skip
+    if cells:
+        click.echo("")
+        headings = ("TASK", "STATE", "NODE", "TRIES", "LEASE", "CPU", "PEAK", "CREDITS", "FAILURE")
+        print_table(headings, cells, right=(3, 4, 5, 6, 7))
+
+
+def _task_rows(batches: list[TasksEnded]) -> list[dict[str, object]]:
+    return [
+        {"index": batch.indices[row], "state": TaskState(batch.states[row]).name.lower(), "node": batch.node,
+         "attempts": batch.attempts[row], "lease_ms": batch.lease_ms[row], "cpu_us": batch.cpu_us[row],
+         "peak_bytes": batch.peak_bytes[row], "amount": batch.amounts[row],
+         "failure": batch.failures[row].message.splitlines()[0][:80] if row in batch.failures else None}
+        for batch in batches
+        for row in range(len(batch.indices))
+    ]  # fmt: skip
+
+
+def _list_jobs(jobs: list[JobStatus], as_json: bool) -> None:
+    if as_json:
+        print_json(jobs)
+        return
+    if not jobs:
+        click.echo("no open jobs; `farlane ps --all` lists ended ones")
+        return
+    headings = (
+        "JOB",
+        "NAME",
+        "STATE",
+        "PRIO",
+        "TASKS",
+        "QUEUED",
+        "RUNNING",
+        "DONE",
+        "FAILED",
+        "CREDITS",
+        "AGE",
+    )
+    rows = [
+        (job_text(job.job), job.name[:32], job.state, str(job.priority), str(job.total), str(job.queued),
+         str(job.running), str(job.done), str(job.failed + job.stopped), money(job.spent), ago(job.opened_at))
+        for job in jobs
+    ]  # fmt: skip
+    print_table(headings, rows, right=(3, 4, 5, 6, 7, 8, 9, 10))
+
+
+@click.command()
+@click.argument("job")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
+def logs(job: str, follow: bool) -> None:
+    """Show what a JOB (j12) or one task of it (j12.7) has printed."""
+    index = None
+    if "." in job:
+        task = parse_task(job)
+        wanted, index = task_job(task), task_index(task)
+    else:
+        wanted = parse_job(job)
+
+    async def work(client: AsyncClient) -> None:
+        handle = client.job(wanted)
+        single = index is not None or (await handle.status()).total == 1
+        await print_logs(handle, index, single=single, follow=follow)
+
+    with_client(work)
+
+
+@click.command()
+@click.argument("job")
+@click.option("--reason", default="", help="Kept with the job.")
+@json_option
+def stop(job: str, reason: str, as_json: bool) -> None:
+    """Stop a JOB: queued tasks never run, running ones are ended and paid for the time they ran."""
+    wanted = parse_job(job)
+    _show(with_client(lambda client: client.job(wanted).stop(reason)), as_json)
+
+
+@click.command()
+@click.argument("job")
+@json_option
+def retry(job: str, as_json: bool) -> None:
+    """Run the failed and stopped tasks of an ended JOB again."""
+    wanted = parse_job(job)
+    _show(with_client(lambda client: client.job(wanted).retry()), as_json)
+
+
+def _show(status: JobStatus, as_json: bool) -> None:
+    if as_json:
+        print_json(status)
+    else:
+        _list_jobs([status], as_json=False)
+
+
+@click.command()
+@click.argument("job")
+@json_option
+def why(job: str, as_json: bool) -> None:
+    """Explain why a JOB waits: one dominant reason, what would fix it, and every node's part in it."""
+    wanted = parse_job(job)
+    found = with_client(lambda client: client.job(wanted).why())
+    if as_json:
+        print_json(found)
+    else:
+        _explain(found)
+
+
+def _explain(found: Explanation) -> None:
+    click.echo(f"{job_text(found.job)} is {found.state}: {found.dominant}")
+    if found.fix:
+        click.echo(f"to fix it: {found.fix}")
+    if found.nodes:
+        click.echo("")
+        print_table(("NODE", "WHY NOT"), [(node.name, node.reason) for node in found.nodes])
+    for failure in found.failures:
+        say(f"\nfailed ({failure.kind}, blame: {failure.rule.blame}): {failure.message}")
+        if failure.traceback:
+            say(failure.traceback.rstrip())

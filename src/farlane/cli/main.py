@@ -1,0 +1,93 @@
+"""The `farlane` command: its list of subcommands, each loaded only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from farlane.errors import FarlaneError
+
+COMMANDS = {
+    "up": ("network", "Start a whole network on this machine."),
+    "down": ("network", "Stop the network of this machine; everything queued is kept."),
+    "join": ("network", "Add this machine to a network as a node."),
+    "backup": ("network", "Write a consistent copy of the hub's store."),
+    "restore": ("network", "Make a new network directory from a backup."),
+    "nodes": ("nodes", "List nodes: size, price, load, earnings."),
+    "drain": ("nodes", "Let a node finish or hand back its work and leave."),
+    "run": ("submit", "Run a command line on the network."),
+    "apply": ("submit", "Submit a job file."),
+    "ps": ("jobs", "List jobs, or the tasks of one."),
+    "logs": ("jobs", "Show what a job prints, live with -f."),
+    "stop": ("jobs", "Stop a job."),
+    "retry": ("jobs", "Run the failed tasks of an ended job again."),
+    "why": ("jobs", "Explain why a job waits, or how it failed."),
+    "cp": ("files", "Copy a job's output files here."),
+}
+"""Subcommand -> (module below farlane.cli, one line of help)."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand's module when the subcommand is used, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the subcommands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one subcommand."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"farlane.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest subcommand where one is unknown."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from farlane.kit.suggestions import hint
+
+            raise click.UsageError(f"no command {args[0]!r}; {hint(args[0], COMMANDS)}", ctx) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="farlane")
+def cli() -> None:
+    """Run AI work on the machines of many owners.
+
+    Start with `farlane up`, then `farlane run -- echo hello`.
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    try:
+        result: Any = cli.main(arguments, prog_name="farlane", standalone_mode=False)
+    except FarlaneError as error:
+        click.echo(f"error: {error.message}", err=True)
+        return 1
+    except click.exceptions.Abort:
+        click.echo("aborted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""`farlane run` and `farlane apply`: the quote first, then the work, its log and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from farlane.cli.output import json_option, on_terminal, print_json, say
+from farlane.cli.watching import finish
+from farlane.domain.ids import job_text
+from farlane.domain.units import credits_text, seconds_text
+from farlane.errors import Unavailable
+from farlane.sdk.client import AsyncClient
+from farlane.sdk.job_file import JobFile, load_job_file, parse_job_file
+from farlane.sdk.values import Quote
+
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask; submit at the quoted price.")
+detach_option = click.option("-d", "--detach", is_flag=True, help="Return once it is submitted.")
+key_option = click.option("--key", help="Idempotency key: the same key and work submit once, however often.")
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("command", nargs=-1, required=True)
+@click.option("--name", help="Job name [default: the program's].")
+@click.option("--cpu", help="Cores, such as 0.5 or 2 [default: 1].")
+@click.option("--memory", help="Memory, such as 512MB or 2GiB [default: 1GiB].")
+@click.option("--disk", help="Scratch disk, such as 10GB [default: 1GiB].")
+@click.option("--gpu", help="GPUs, such as A100:1 or 24GB.")
+@click.option("--tasks", type=int, help="Run it this often; FARLANE_TASK_INDEX counts from 0.")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="Environment variable.")
+@click.option("--input", "inputs", multiple=True, metavar="PATH", help="File or directory to bring along.")
+@click.option("--output", "outputs", multiple=True, metavar="GLOB", help="Files to keep, for `farlane cp`.")
+@click.option("--priority", type=int, help="0 to 100, higher first [default: 50].")
+@click.option("--retry", type=int, help="How often a failed task runs again [default: 0].")
+@click.option("--max-duration", help="Longest run of one task, such as 10m [default: 1h].")
+@click.option("--deadline", help="When all must have ended, such as 2h from now.")
+@click.option("--max-price", help="The most an hour of one task may cost, in credits.")
+@click.option("--budget", help="The most the whole job may cost, in credits.")
+@key_option
+@yes_option
+@detach_option
+@json_option
+def run(
+    command: tuple[str, ...], yes: bool, detach: bool, as_json: bool, key: str | None, **options: Any
+) -> int:
+    """Run COMMAND on the network. Put `--` in front of it: farlane run -- python -c "print('hi')"."""
+    document = _document(command, options)
+    import yaml
+
+    data = yaml.safe_dump(document).encode()
+    job = parse_job_file(data, "the command line", Path.cwd(), time.time())
+    return submit(job, yes=yes, detach=detach, as_json=as_json, key=key)
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@key_option
+@yes_option
+@detach_option
+@json_option
+def apply(file: Path, key: str | None, yes: bool, detach: bool, as_json: bool) -> int:
+    """Submit a job FILE (YAML)."""
+    return submit(load_job_file(file, time.time()), yes=yes, detach=detach, as_json=as_json, key=key)
+
+
+def submit(job: JobFile, *, yes: bool, detach: bool, as_json: bool, key: str | None) -> int:
+    """Show the quote, ask, submit, follow to the end; returns the exit code."""
+
+    async def work() -> int:
+        async with AsyncClient() as client:
+            if not await _agreed(client, job, yes=yes, as_json=as_json):
+                return 130
+            handle = await client.submit_file(job, key=key)
+            if not as_json:
+                say(f"submitted {job_text(handle.job)}")
+            if detach:
+                print_json({"job": job_text(handle.job)}) if as_json else click.echo(job_text(handle.id))
+                return 0
+            return await finish(handle, as_json=as_json)
+
+    return asyncio.run(work())
+
+
+async def _agreed(client: AsyncClient, job: JobFile, *, yes: bool, as_json: bool) -> bool:
+    quote = await client.quote(job.spec, job.tasks)
+    if not as_json:
+        show_quote(quote, job)
+    if yes:
+        return True
+    if not on_terminal():
+        raise Unavailable(
+            "there is nobody to ask whether this price is right; repeat the command with -y to agree"
+        )
+    question = "submit" if not quote.problem else "submit anyway and wait for such a node"
+    return click.confirm(f"{question}?", default=not quote.problem, err=True)
+
+
+def show_quote(quote: Quote, job: JobFile) -> None:
+    """Print what it may cost and where it could run, to stderr."""
+    tasks = "1 task" if job.tasks == 1 else f"{job.tasks} tasks"
+    say(f"{job.spec.name}: {tasks}, at most {seconds_text(job.spec.timeout_ms / 1000)} each")
+    if quote.problem:
+        say(f"  no node can run this now: {quote.problem}")
+        say(f"  to fix it: {quote.fix}")
+        return
+    expected = f", expected {credits_text(quote.expected)}" if quote.expected else ""
+    say(
+        f"  at most {credits_text(quote.upper_bound)} credits in all{expected}; {quote.eligible_nodes} nodes can run it"
+    )
+
+
+def _document(command: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the job file that says the same as the options."""
+    text = command[0] if len(command) == 1 else shlex.join(command)
+    sizes = {key: options.pop(key) for key in ("cpu", "memory", "disk", "gpu")}
+    env = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in options.pop("env"))
+    document: dict[str, Any] = {
+        "name": options.pop("name") or Path(shlex.split(text)[0]).name[:60] or "command"
+    }
+    document["run"] = text
+    resources = {key: value for key, value in sizes.items() if value is not None}
+    if resources:
+        document["resources"] = resources
+    if env:
+        document["env"] = env
+    for key in ("inputs", "outputs"):
+        values = list(options.pop(key))
+        if values:
+            document[key] = values
+    return document | {key: value for key, value in options.items() if value is not None}

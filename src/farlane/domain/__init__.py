@@ -1,0 +1,1 @@
+"""Pure values and state tables: what every room talks about."""

@@ -1,0 +1,178 @@
+"""Records: the append-only transitions that are the hub's truth; folding them in order gives its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from farlane.domain.failures import Failure
+from farlane.domain.ids import JobId, NodeId
+from farlane.domain.jobs import BlobRef, JobSpec, JobState
+from farlane.domain.nodes import NodeSpec
+from farlane.domain.resources import GpuKind
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of byte strings: small ones inline, large ones as blobs.
+
+    inline: one entry per row, empty where a blob stands instead; blobs: row offset -> reference.
+    """
+
+    inline: list[bytes]
+    blobs: dict[int, BlobRef] = field(default_factory=dict)
+
+    def moved_bytes(self, offset: int) -> int:
+        """Return the size of one row's bytes, inline or not."""
+        blob = self.blobs.get(offset)
+        return len(self.inline[offset]) if blob is None else blob.size_bytes
+
+    def cut(self, start: int, stop: int) -> Column:
+        """Return rows `start .. stop - 1` as a column of their own."""
+        if (start, stop) == (0, len(self.inline)):
+            return self
+        blobs = {row - start: blob for row, blob in self.blobs.items() if start <= row < stop}
+        return Column(self.inline[start:stop], blobs)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOpened:
+    """A job was admitted. `key` is the submitter's idempotency key, unique per publisher."""
+
+    job: JobId
+    key: str
+    spec: JobSpec
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TasksAdded:
+    """Tasks `first .. first + len(payloads) - 1` were added to an open job."""
+
+    job: JobId
+    first: int
+    payloads: Column
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobSealed:
+    """No more tasks will be added: the job ends when all have ended."""
+
+    job: JobId
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TasksLeased:
+    """Attempts were granted to a node. Columns: indices and attempts are parallel; gpu: the kind each takes."""
+
+    job: JobId
+    node: NodeId
+    indices: list[int]
+    attempts: list[int]
+    at: float
+    copy: int = 0
+    gpu: GpuKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file a command produced: relative path and content."""
+
+    path: str
+    blob: BlobRef
+
+
+@dataclass(frozen=True, slots=True)
+class TasksEnded:
+    """Tasks reached their final state. All columns are parallel to `indices`.
+
+    seq: how many tasks of this job had ended before the first of these: the result cursor. states: TaskState
+    values; results: pickled values (functions) or empty; failures and outputs: offset -> details, sparse;
+    lease_ms, cpu_us: observed lease and metered CPU; peak_bytes: metered peak memory (0 = unknown);
+    amounts: nano-credits charged over all attempts of the task in this record; started_at: unix seconds;
+    node is empty where a task ended without one (stopped, deadline, budget).
+    """
+
+    job: JobId
+    seq: int
+    node: NodeId
+    at: float
+    indices: list[int]
+    attempts: list[int]
+    states: bytes
+    results: Column
+    failures: dict[int, Failure]
+    outputs: dict[int, tuple[OutputFile, ...]]
+    lease_ms: list[int]
+    cpu_us: list[int]
+    peak_bytes: list[int]
+    amounts: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsFailed:
+    """Attempts ended without a result and their tasks are queued again. Columns parallel to `indices`."""
+
+    job: JobId
+    node: NodeId
+    at: float
+    indices: list[int]
+    attempts: list[int]
+    failures: list[Failure]
+    lease_ms: list[int]
+    amounts: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksRequeued:
+    """Somebody asked for ended tasks to run again (`farlane retry`): their old results are void."""
+
+    job: JobId
+    indices: list[int]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """Every task of a sealed job has ended, or the job was stopped; reason is for people."""
+
+    job: JobId
+    state: JobState
+    at: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRegistered:
+    """A node joined for the first time, or came back with another description.
+
+    secret_sha256 binds the id to who registered it first.
+    """
+
+    spec: NodeSpec
+    secret_sha256: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimeLearnt:
+    """What was learnt of a profile's run time: mean in milliseconds over `count` tasks."""
+
+    profile: str
+    mean_ms: float
+    count: int
+
+
+Record = (
+    JobOpened
+    | TasksAdded
+    | JobSealed
+    | TasksLeased
+    | TasksEnded
+    | AttemptsFailed
+    | TasksRequeued
+    | JobEnded
+    | NodeRegistered
+    | RunTimeLearnt
+)

@@ -1,0 +1,170 @@
+"""NodeService: one stream per node, from its hello to its farewell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import grpc
+
+from farlane.domain.ids import TaskId
+from farlane.domain.jobs import TaskState
+from farlane.errors import FarlaneError, InvalidInput
+from farlane.hub.hub import Hub
+from farlane.hub.log_store import LogChunk
+from farlane.hub.reactor.completion import EndedBatch
+from farlane.hub.sessions import NodeSession
+from farlane.kit.tasks import TaskSupervisor
+from farlane.wire.columns import column_from_wire
+from farlane.wire.nodes import node_spec_from_wire
+from farlane.wire.outbox import Outbox
+from farlane.wire.results import failures_from_wire, outputs_from_wire
+from farlane.wire.serving import current_identity
+from farlane.wire.status import abort
+from farlane.wire.tokens import secret_digest
+from farlane.wire.v1 import node_pb2, node_pb2_grpc
+from farlane.wire.versions import check_peer, this_version
+
+log = logging.getLogger(__name__)
+MAX_BATCH_ROWS = 4096
+MIN_SECRET_BYTES = 16
+
+HubSource = Callable[[], Hub]
+Requests = AsyncIterator[node_pb2.NodeMessage]
+Context = grpc.aio.ServicerContext[node_pb2.NodeMessage, node_pb2.NodeCommand]
+
+
+class NodeService(node_pb2_grpc.NodeServiceServicer):
+    """Serves nodes' streams. `hub` returns the hub in force, which changes after a store failure."""
+
+    def __init__(self, hub: HubSource) -> None:
+        self._hub = hub
+
+    async def Link(  # type: ignore[override]  # it writes to the context instead of yielding
+        self, request_iterator: Requests, context: Context
+    ) -> None:
+        """Run one node's stream."""
+        try:
+            await self._serve(self._hub(), request_iterator, context)
+        except FarlaneError as error:
+            await abort(context, error)
+
+    async def _serve(self, hub: Hub, requests: Requests, context: Context) -> None:
+        hub.engine.check()
+        session = self._join(hub, await _hello(requests))
+        reader = _Reader(hub, session)
+        try:
+            async with TaskSupervisor("node stream") as tasks:
+                tasks.start(reader.run(requests), "node stream reader", optional=True)
+                while batch := await session.outbox.drain():
+                    for message in batch:
+                        await context.write(message)
+        finally:
+            self._leave(hub, session, reader.farewell)
+        if reader.error is not None:
+            raise reader.error
+
+    def _join(self, hub: Hub, hello: node_pb2.NodeHello) -> NodeSession:
+        check_peer(hello.version)
+        identity = current_identity()
+        if len(hello.secret) < MIN_SECRET_BYTES:
+            raise InvalidInput(
+                f"the node's secret has {len(hello.secret)} bytes; expected at least {MIN_SECRET_BYTES}"
+            )
+        spec = replace(node_spec_from_wire(hello.spec), organisation=identity.organisation)
+        held = dict(zip(map(TaskId, hello.held.tasks), hello.held.attempts, strict=False))
+        digest = secret_digest(hello.secret.hex())
+        previous = hub.sessions.nodes.get(spec.node)
+        node = hub.engine.run(
+            lambda reactor, now: reactor.join_node(now, spec, digest, hello.held.epoch, held)
+        )
+        if previous is not None:
+            previous.outbox.close()
+        session = NodeSession(spec.node, node.session, Outbox())
+        hub.sessions.nodes[spec.node] = session
+        settings = hub.settings
+        welcome = node_pb2.NodeWelcome(
+            version=this_version(), network=hub.store.network, epoch=hub.store.epoch,
+            heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s,
+        )  # fmt: skip
+        session.outbox.put(node_pb2.NodeCommand(welcome=welcome))
+        log.info("node %s joined (%s), holding %d tasks", spec.name, spec.node, len(held))
+        return session
+
+    def _leave(self, hub: Hub, session: NodeSession, reason: str) -> None:
+        if hub.sessions.nodes.get(session.node) is session:
+            del hub.sessions.nodes[session.node]
+        if hub.engine.failure is None:
+            hub.engine.run(lambda reactor, now: reactor.leave_node(now, session.node, session.number, reason))
+        log.info("node %s: stream ended%s", session.node, f" ({reason})" if reason else "")
+
+
+async def _hello(requests: Requests) -> node_pb2.NodeHello:
+    async for message in requests:
+        if message.WhichOneof("kind") == "hello":
+            return message.hello
+        break
+    raise InvalidInput("the first message of a node's stream must be its hello; upgrade the node")
+
+
+class _Reader:
+    """Reads one node's messages until its stream ends. farewell: why it left, if it said so."""
+
+    def __init__(self, hub: Hub, session: NodeSession) -> None:
+        self.farewell = ""
+        self.error: FarlaneError | None = None
+        self._hub, self._session = hub, session
+
+    async def run(self, requests: Requests) -> None:
+        try:
+            async for message in requests:
+                self._handle(message)
+        except FarlaneError as error:
+            self.error = error
+        finally:
+            self._session.outbox.close()
+
+    def _handle(self, message: node_pb2.NodeMessage) -> None:
+        engine, node = self._hub.engine, self._session.node
+        kind = message.WhichOneof("kind")
+        if kind == "ended":
+            batch = _ended_batch(message.ended)
+            engine.run(lambda reactor, now: reactor.end_attempts(now, node, batch))
+        elif kind == "log":
+            chunk = message.log
+            self._hub.logs.append(LogChunk(TaskId(chunk.task), chunk.attempt, chunk.stream, chunk.data))
+        elif kind == "heartbeat":
+            engine.run(lambda reactor, now: reactor.hear_node(now, node))
+            reply = node_pb2.HeartbeatReply(sequence=message.heartbeat.sequence)
+            self._session.outbox.put(node_pb2.NodeCommand(heartbeat=reply))
+        elif kind == "draining":
+            engine.run(lambda reactor, now: reactor.mark_draining(node))
+        elif kind == "farewell":
+            self.farewell = message.farewell.reason or "drained"
+
+
+def _ended_batch(message: node_pb2.AttemptsEnded) -> EndedBatch:
+    """Check and convert a node's report.
+
+    Raises:
+        InvalidInput: columns disagree in length or hold what cannot be.
+    """
+    count = len(message.tasks)
+    columns = (message.attempts, message.states, message.results.inline, message.lease_ms, message.cpu_us)
+    if count > MAX_BATCH_ROWS or any(len(column) != count for column in (*columns, message.peak_bytes)):
+        raise InvalidInput(f"a batch of ended attempts has {count} tasks and columns of other lengths")
+    failures = failures_from_wire(message.failure_rows, message.failures, count)
+    outputs = outputs_from_wire(message.output_rows, message.outputs, count)
+    done, failed = TaskState.DONE, TaskState.FAILED
+    # The state follows from the failure, so that the two can never disagree.
+    states = (
+        bytes(failed if row in failures else done for row in range(count))
+        if failures
+        else bytes([done]) * count
+    )
+    return EndedBatch(
+        message.batch, message.epoch, message.tasks, message.attempts, states,
+        column_from_wire(message.results, MAX_BATCH_ROWS), failures, outputs,
+        message.lease_ms, message.cpu_us, message.peak_bytes,
+    )  # fmt: skip

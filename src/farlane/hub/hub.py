@@ -1,0 +1,189 @@
+"""The hub's core: store, reactor, engine, payloads, sessions and logs of one network, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from farlane.domain.ids import JobId, job_text
+from farlane.domain.jobs import JobSpec
+from farlane.domain.records import Column
+from farlane.errors import NotFound, PermissionRefused
+from farlane.hub.engine import Engine
+from farlane.hub.intake import check
+from farlane.hub.log_store import LogStore
+from farlane.hub.payloads import PayloadCache
+from farlane.hub.reactor.reactor import Reactor
+from farlane.hub.reactor.state import Job
+from farlane.hub.reactor.submission import check_same
+from farlane.hub.sessions import Sessions
+from farlane.hub.settings import HubSettings
+from farlane.hub.store.port import JobSummary, Store
+from farlane.kit.clock import Clock
+from farlane.models.store import ContentStore
+from farlane.scheduler.policy import Policy
+
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """One network's hub on a running event loop. Construct it, serve it, and rebuild it after a store failure.
+
+    Args:
+        settings: how it waits and schedules.
+        store: its durable truth; the state is rebuilt from it here.
+        blobs: payloads, functions and results kept out of band.
+        policy: where ready tasks go.
+        clock: wall time of events.
+        on_failure: called once when the store cannot write any more.
+    """
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        store: Store,
+        blobs: ContentStore,
+        policy: Policy,
+        clock: Clock,
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self.settings, self.store, self.blobs = settings, store, blobs
+        self.reactor = Reactor(store.epoch, settings.lease_s)
+        self.payloads = PayloadCache(store, settings.payload_cache_bytes)
+        self.logs = LogStore(settings.directory / "logs", settings.log_bytes_per_job)
+        self.sessions = Sessions(self.reactor.state, self.payloads, self._job_finished)
+        self.engine = Engine(self.reactor, store, policy, clock, self.sessions.perform, on_failure)
+        self.reactor.replay(store.replay(), store.last_job(), clock.now())
+        self.sessions.visible.update({job.id: job.seq for job in self.reactor.state.jobs.values()})
+        self.engine.run(lambda reactor, now: reactor.tick(now))
+
+    def open_job(self, key: str, spec: JobSpec) -> tuple[JobId, int, bool]:
+        """Admit a job or find the one its key has opened: (job, tasks so far, existed).
+
+        Raises:
+            InvalidJob: it can never run.
+            IdempotencyMismatch: the key belongs to another submission.
+        """
+        check(spec, self.engine.now())
+        if (spec.publisher, key) not in self.reactor.state.keys:
+            ended = self.store.job_by_key(spec.publisher, key)
+            if ended is not None and ended not in self.reactor.state.jobs:
+                return self._existing(ended, spec)
+        job, existed = self.engine.run(lambda reactor, now: reactor.open_job(now, key, spec))
+        self.sessions.visible.setdefault(job.id, job.seq)
+        return job.id, job.total, existed
+
+    def add_tasks(self, job: JobId, first: int, payloads: Column, publisher: str, *, seal: bool) -> int:
+        """Append tasks to a publisher's job, and seal it if asked; returns its total."""
+        if self._is_ended(job, publisher):
+            return self._ended_summary(job).total
+        found = self.open_job_of(job, publisher)
+        before = found.total
+        self.engine.run(lambda reactor, now: reactor.add_tasks(now, job, first, payloads))
+        if found.total > before:
+            rows = len(payloads.inline)
+            fresh = payloads.cut(rows - (found.total - before), rows)
+            self.payloads.put(job, before, fresh, keep=found.relaxed)
+        if seal:
+            self.engine.run(lambda reactor, now: reactor.seal_job(now, job))
+        return found.total
+
+    def seal_job(self, job: JobId, publisher: str) -> int:
+        """Seal a publisher's job; returns its total."""
+        if self._is_ended(job, publisher):
+            return self._ended_summary(job).total
+        return self.engine.run(
+            lambda reactor, now: reactor.seal_job(now, self.open_job_of(job, publisher).id)
+        ).total
+
+    def stop_job(self, job: JobId, publisher: str, reason: str) -> None:
+        """Stop a publisher's job; an ended one stays as it is."""
+        if not self._is_ended(job, publisher):
+            self.open_job_of(job, publisher)
+            self.engine.run(lambda reactor, now: reactor.stop_job(now, job, reason))
+
+    def retry_job(self, job: JobId, publisher: str) -> int:
+        """Run the failed tasks of an ended job again; returns how many."""
+        found = self.reactor.state.jobs.get(job)
+        if found is None:
+            self._ended_summary(job, publisher)
+            found = self.reactor.restore_job(self.store.replay_job(job))
+        if found is None:
+            raise self._unknown(job)
+        self._owned(found.spec, job, publisher)
+        restored = found
+        count = self.engine.run(lambda reactor, now: reactor.retry_job(now, restored))
+        self.sessions.visible[job] = restored.seq
+        return count
+
+    def open_job_of(self, job: JobId, publisher: str) -> Job:
+        """Return a publisher's open job.
+
+        Raises:
+            NotFound: no such open job.
+            PermissionRefused: it is somebody else's.
+        """
+        found = self.reactor.state.jobs.get(job)
+        if found is None:
+            raise self._unknown(job)
+        self._owned(found.spec, job, publisher)
+        return found
+
+    def find_job(self, job: JobId, publisher: str) -> Job | JobSummary:
+        """Return a publisher's job, open or ended.
+
+        Raises:
+            NotFound: no such job.
+            PermissionRefused: it is somebody else's.
+        """
+        if job in self.reactor.state.jobs:
+            return self.open_job_of(job, publisher)
+        return self._ended_summary(job, publisher)
+
+    def _existing(self, job: JobId, spec: JobSpec) -> tuple[JobId, int, bool]:
+        summary = self._ended_summary(job)
+        check_same(job, summary.spec, spec)
+        return job, summary.total, True
+
+    def _is_ended(self, job: JobId, publisher: str) -> bool:
+        if job in self.reactor.state.jobs:
+            return False
+        self._ended_summary(job, publisher)
+        return True
+
+    def _ended_summary(self, job: JobId, publisher: str | None = None) -> JobSummary:
+        summary = self.store.ended_job(job)
+        if summary is None:
+            raise self._unknown(job)
+        if publisher is not None:
+            self._owned(summary.spec, job, publisher)
+        return summary
+
+    @staticmethod
+    def _owned(spec: JobSpec, job: JobId, publisher: str) -> None:
+        if spec.publisher != publisher:
+            raise PermissionRefused(f"{job_text(job)} belongs to another publisher", job=job)
+
+    @staticmethod
+    def _unknown(job: JobId) -> NotFound:
+        return NotFound(f"no job {job_text(job)} here; `farlane ps --all` lists every job", job=job)
+
+    def _job_finished(self, job: JobId) -> None:
+        """Tell watchers and forget; the store has it all by now."""
+        for watch in list(self.sessions.watches.get(job, ())):
+            watch.finish(lambda: None)
+        self.logs.end(job)
+        self.reactor.forget_job(job)
+        self.sessions.visible.pop(job, None)
+
+
+async def collect_garbage(hub: Callable[[], Hub], period_s: float = 600.0) -> None:
+    """Forget results that are older than the settings say, for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        before = hub().engine.now() - hub().settings.keep_results_s
+        forgotten = await loop.run_in_executor(None, hub().store.forget, before)
+        if forgotten:
+            log.info("forgot the results of %d jobs that ended long ago", forgotten)
+        await asyncio.sleep(period_s)

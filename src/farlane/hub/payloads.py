@@ -1,0 +1,87 @@
+"""Payloads: the arguments of queued tasks, kept in memory up to a budget and else read back from the store."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from farlane.domain.ids import JobId
+from farlane.domain.records import Column
+from farlane.hub.store.port import Store
+
+ROW_OVERHEAD_BYTES = 40
+"""What a bytes object costs beside its content."""
+
+
+@dataclass(slots=True)
+class _Chunks:
+    """One job's batches by first index."""
+
+    firsts: list[int] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+    held_bytes: int = 0
+
+
+class PayloadCache:
+    """Answers which payload belongs to which task.
+
+    Args:
+        store: where payloads that are not in memory are read from; they are durable by then.
+        budget_bytes: memory for payloads; jobs with relaxed durability are always kept.
+    """
+
+    def __init__(self, store: Store, budget_bytes: int) -> None:
+        self._store = store
+        self._budget = budget_bytes
+        self._jobs: dict[JobId, _Chunks] = {}
+        self.held_bytes = 0
+
+    def put(self, job: JobId, first: int, payloads: Column, *, keep: bool) -> None:
+        """Remember a batch, if there is room or it must be kept."""
+        size = sum(map(len, payloads.inline)) + ROW_OVERHEAD_BYTES * len(payloads.inline)
+        if not keep and self.held_bytes + size > self._budget:
+            return
+        chunks = self._jobs.setdefault(job, _Chunks())
+        chunks.firsts.append(first)
+        chunks.columns.append(payloads)
+        chunks.held_bytes += size
+        self.held_bytes += size
+
+    def drop(self, job: JobId) -> None:
+        """Forget a job."""
+        chunks = self._jobs.pop(job, None)
+        if chunks is not None:
+            self.held_bytes -= chunks.held_bytes
+
+    def pick(self, job: JobId, indices: list[int]) -> Column:
+        """Return the payloads of some tasks of a job, in the order asked for.
+
+        Raises:
+            NotFound: a task has none.
+        """
+        picked = Column([], {})
+        start = 0
+        while start < len(indices):
+            start = self._pick_run(job, indices, start, picked)
+        return picked
+
+    def _pick_run(self, job: JobId, indices: list[int], start: int, picked: Column) -> int:
+        """Copy the rows from `start` on that lie in one batch; returns where the next run starts."""
+        first, column = self._batch_of(job, indices[start])
+        end = first + len(column.inline)
+        stop = start
+        while stop < len(indices) and first <= indices[stop] < end:
+            row = indices[stop] - first
+            if row in column.blobs:
+                picked.blobs[len(picked.inline)] = column.blobs[row]
+            picked.inline.append(column.inline[row])
+            stop += 1
+        return stop
+
+    def _batch_of(self, job: JobId, index: int) -> tuple[int, Column]:
+        chunks = self._jobs.get(job)
+        if chunks is not None:
+            at = bisect_right(chunks.firsts, index) - 1
+            if at >= 0 and index < chunks.firsts[at] + len(chunks.columns[at].inline):
+                return chunks.firsts[at], chunks.columns[at]
+        return index, self._store.payloads(job, index, 1)

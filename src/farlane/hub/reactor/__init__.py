@@ -1,0 +1,1 @@
+"""The hub without its world: jobs, nodes, leases and money as a pure state machine."""

@@ -1,0 +1,214 @@
+"""Completion: results of attempts are accepted by their fence, exactly once; failures run again or end the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from farlane.domain.failures import MAX_FREE_ATTEMPTS, Failure
+from farlane.domain.ids import JobId, NodeId, TaskId, index_of, job_of
+from farlane.domain.jobs import TaskState
+from farlane.domain.records import AttemptsFailed, Column, OutputFile, RunTimeLearnt, TasksEnded
+from farlane.hub.reactor.commands import AcceptEnded, Append, Command, Deliver
+from farlane.hub.reactor.ending import elapsed_ms, give_back, pay, settle_states
+from farlane.hub.reactor.queues import enqueue
+from farlane.hub.reactor.state import HubState, Job, Lease, Node, RunTime, Tally
+from farlane.hub.reactor.submission import finish_if_ended
+
+T = TypeVar("T")
+
+LEARNING_WEIGHT = 0.2
+"""Weight of the newest batch in a profile's exponentially weighted mean run time."""
+STRIKE_CAP = 8
+STRIKE_KINDS = frozenset({"refused", "lost", "node-lost"})
+"""Failures that count against a node; being drained or a lost blob do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBatch:
+    """Ended attempts as a node reports them; columns parallel to `tasks`, failures and outputs sparse by row."""
+
+    batch: int
+    epoch: int
+    tasks: Sequence[int]
+    attempts: Sequence[int]
+    states: bytes
+    results: Column
+    failures: dict[int, Failure]
+    outputs: dict[int, tuple[OutputFile, ...]]
+    lease_ms: Sequence[int]
+    cpu_us: Sequence[int]
+    peak_bytes: Sequence[int]
+
+
+def accept_batch(state: HubState, out: list[Command], now: float, node_id: NodeId, batch: EndedBatch) -> None:
+    """Take a node's batch: rows whose fence is not the one in force change nothing but are acknowledged."""
+    node = state.nodes[node_id]
+    relaxed = True
+    for job_id, rows in _current_rows(state, node, batch).items():
+        job = state.jobs[job_id]
+        relaxed = relaxed and job.relaxed
+        _accept_job(state, out, now, node, job, batch, rows)
+    out.append(AcceptEnded(node_id, batch.batch, relaxed))
+
+
+def _current_rows(state: HubState, node: Node, batch: EndedBatch) -> dict[JobId, list[int]]:
+    """Return, by job, the rows whose fence is in force; all others are counted as stale."""
+    found: dict[JobId, list[int]] = {}
+    if batch.epoch != state.epoch:
+        state.stale_results += len(batch.tasks)
+        return found
+    leases = node.leases
+    for row, (task, attempt) in enumerate(zip(batch.tasks, batch.attempts, strict=True)):
+        lease = leases.get(TaskId(task))
+        if lease is None or lease.attempt != attempt:
+            state.stale_results += 1
+            continue
+        found.setdefault(job_of(TaskId(task)), []).append(row)
+    return found
+
+
+def _accept_job(
+    state: HubState, out: list[Command], now: float, node: Node, job: Job, batch: EndedBatch, rows: list[int]
+) -> None:
+    tally = job.running[node.spec.node]
+    leases = [node.leases.pop(TaskId(batch.tasks[row])) for row in rows]
+    give_back(state, node, job, leases)
+    lease_ms, amounts = _prices(job, tally, batch, rows, leases, now)
+    pay(job, node, sum(lease_ms), sum(amounts))
+    again = {pos for pos, row in enumerate(rows) if row in batch.failures and _runs_again(job, batch, row)}
+    ended = [pos for pos in range(len(rows)) if pos not in again] if again else list(range(len(rows)))
+    if ended:
+        _end_rows(out, now, node, job, batch, rows, ended, lease_ms, amounts)
+    if again:
+        order = sorted(again)
+        failures = [batch.failures[rows[pos]] for pos in order]
+        indices = [index_of(TaskId(batch.tasks[rows[pos]])) for pos in order]
+        queue_again(
+            state, out, now, node, job, indices, [leases[pos].attempt for pos in order], failures,
+            [lease_ms[pos] for pos in order], [amounts[pos] for pos in order],
+        )  # fmt: skip
+    _learn(state, out, job, batch, rows, lease_ms)
+    finish_if_ended(out, now, job)
+
+
+def _prices(
+    job: Job, tally: Tally, batch: EndedBatch, rows: list[int], leases: list[Lease], now: float
+) -> tuple[list[int], list[int]]:
+    """Return observed lease milliseconds and amounts; unpaid failures cost nothing, no amount passes its reserve."""
+    lease_ms, amounts = [], []
+    meters, failures, results, sizes = tally.meters, batch.failures, batch.results, job.sizes
+    for row, lease in zip(rows, leases, strict=True):
+        elapsed = elapsed_ms(lease, now, batch.lease_ms[row])
+        lease_ms.append(elapsed)
+        failure = failures.get(row)
+        if failure is not None and not failure.rule.paid:
+            amounts.append(0)
+            continue
+        moved = sizes[index_of(TaskId(batch.tasks[row]))] + results.moved_bytes(row)
+        if row in batch.outputs:
+            moved += sum(file.blob.size_bytes for file in batch.outputs[row])
+        amounts.append(min(lease.reserve, meters[lease.gpu].charge_ceiling(elapsed, moved)))
+    return lease_ms, amounts
+
+
+def _runs_again(job: Job, batch: EndedBatch, row: int) -> bool:
+    return runs_again(job, index_of(TaskId(batch.tasks[row])), batch.failures[row])
+
+
+def runs_again(job: Job, index: int, failure: Failure) -> bool:
+    """Tell whether a failed attempt is followed by another, counting it against its allowance."""
+    rule = failure.rule.again
+    if rule == "never" or job.state.final:
+        return False
+    counts, allowed = (job.counted, job.spec.retries) if rule == "counted" else (job.free, MAX_FREE_ATTEMPTS)
+    so_far = counts.get(index, 0)
+    if so_far >= allowed:
+        return False
+    counts[index] = so_far + 1
+    return True
+
+
+def queue_again(
+    state: HubState, out: list[Command], now: float, node: Node, job: Job, indices: list[int],
+    attempts: list[int], failures: list[Failure], lease_ms: list[int], amounts: list[int],
+) -> None:  # fmt: skip
+    """Queue tasks again after failed attempts, elsewhere if there is an elsewhere."""
+    record = AttemptsFailed(job.id, node.spec.node, now, indices, attempts, failures, lease_ms, amounts)
+    out.append(Append(record))
+    return_tasks(job, indices, node.spec.node)
+    job.retried += len(indices)
+    node.lost += sum(failure.rule.again == "free" for failure in failures)
+    node.failed += sum(failure.rule.again != "free" for failure in failures)
+    if any(failure.kind in STRIKE_KINDS for failure in failures):
+        strike(node, now)
+    enqueue(state, job)
+
+
+def return_tasks(job: Job, indices: list[int], node: NodeId) -> None:
+    """Put leased tasks back into their job's queue, remembering where they failed."""
+    for index in indices:
+        job.states[index] = TaskState.QUEUED
+        job.returned.append(index)
+        job.avoid[index] = job.avoid.get(index, frozenset()) | {node}
+
+
+def strike(node: Node, now: float) -> None:
+    """Suspend a node that lost work: 2, 4, 8 ... at most 256 seconds, cleared by its next success."""
+    node.strikes = min(STRIKE_CAP, node.strikes + 1)
+    node.suspended_until = now + 2.0**node.strikes
+
+
+def _end_rows(
+    out: list[Command], now: float, node: Node, job: Job, batch: EndedBatch, rows: list[int],
+    ended: list[int], lease_ms: list[int], amounts: list[int],
+) -> None:  # fmt: skip
+    picked = [rows[pos] for pos in ended]
+    record = TasksEnded(
+        job.id, job.seq, node.spec.node, now,
+        [index_of(TaskId(batch.tasks[row])) for row in picked], [batch.attempts[row] for row in picked],
+        bytes([batch.states[row] for row in picked]), _rows_of(batch.results, picked),
+        _sparse(batch.failures, picked), _sparse(batch.outputs, picked),
+        [lease_ms[pos] for pos in ended], [batch.cpu_us[row] for row in picked],
+        [batch.peak_bytes[row] for row in picked], [amounts[pos] for pos in ended],
+    )  # fmt: skip
+    settle_states(job, record)
+    done = record.states.count(TaskState.DONE)
+    node.done += done
+    node.failed += len(picked) - done
+    if done:
+        node.strikes, node.suspended_until = 0, 0.0
+    out += (Append(record), Deliver(record, job.relaxed))
+
+
+def _rows_of(column: Column, rows: list[int]) -> Column:
+    blobs = (
+        {pos: column.blobs[row] for pos, row in enumerate(rows) if row in column.blobs}
+        if column.blobs
+        else {}
+    )
+    return Column([column.inline[row] for row in rows], blobs)
+
+
+def _sparse(values: dict[int, T], rows: list[int]) -> dict[int, T]:
+    return {pos: values[row] for pos, row in enumerate(rows) if row in values} if values else {}
+
+
+def _learn(
+    state: HubState, out: list[Command], job: Job, batch: EndedBatch, rows: list[int], lease_ms: list[int]
+) -> None:
+    """Fold successful run times into the profile; a record is kept at counts 1, 2, 4, 8 ... and then every 4096."""
+    times = [ms for row, ms in zip(rows, lease_ms, strict=True) if row not in batch.failures]
+    profile = job.spec.profile
+    if not times or not profile:
+        return
+    mean = sum(times) / len(times)
+    known = state.run_times.get(profile)
+    if known is None:
+        known = state.run_times[profile] = RunTime(mean, 0)
+    before = known.count
+    known.mean_ms += (mean - known.mean_ms) * (1 - (1 - LEARNING_WEIGHT) ** len(times)) if before else 0.0
+    known.count += len(times)
+    if before.bit_length() != known.count.bit_length() or before // 4096 != known.count // 4096:
+        out.append(Append(RunTimeLearnt(profile, known.mean_ms, known.count)))

@@ -1,0 +1,106 @@
+"""Ending: tasks reach a final state, leases are given back and paid by the rule of what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from farlane.domain.failures import Failure
+from farlane.domain.ids import NodeId, TaskId, index_of, job_of
+from farlane.domain.jobs import TaskState
+from farlane.domain.records import Column, TasksEnded
+from farlane.domain.resources import GpuKind
+from farlane.hub.reactor.commands import Append, Command, Deliver, RevokeLeases
+from farlane.hub.reactor.state import HubState, Job, Lease, Node
+
+NOWHERE = NodeId("")
+
+
+def end_tasks(
+    out: list[Command], now: float, job: Job, indices: Sequence[int], failure: Failure, final: TaskState
+) -> None:
+    """End tasks that hold no lease, with one failure for all of them."""
+    if not indices:
+        return
+    zeros = [0] * len(indices)
+    attempts = [job.attempts[index] for index in indices]
+    record = TasksEnded(
+        job.id, job.seq, NOWHERE, now, list(indices), attempts, bytes([final]) * len(indices),
+        Column([b""] * len(indices)), dict.fromkeys(range(len(indices)), failure), {}, zeros, zeros, zeros, zeros,
+    )  # fmt: skip
+    settle_states(job, record)
+    out += (Append(record), Deliver(record, job.relaxed))
+
+
+def settle_states(job: Job, record: TasksEnded) -> None:
+    """Write the final states of a record into its job and count them."""
+    for index, final in zip(record.indices, record.states, strict=True):
+        job.states[index] = final
+        job.counted.pop(index, None)
+        job.free.pop(index, None)
+        job.avoid.pop(index, None)
+    job.seq += len(record.indices)
+    job.done += record.states.count(TaskState.DONE)
+    job.failed += record.states.count(TaskState.FAILED)
+    job.stopped += record.states.count(TaskState.STOPPED)
+
+
+def give_back(state: HubState, node: Node, job: Job, leases: Sequence[Lease]) -> None:
+    """Return the resources and reserved money of leases already taken out of `node.leases`."""
+    counts: dict[GpuKind | None, int] = {}
+    for lease in leases:
+        job.reserved -= lease.reserve
+        counts[lease.gpu] = counts.get(lease.gpu, 0) + 1
+    tally, row = job.running[node.spec.node], state.table.rows[node.spec.node]
+    for gpu, count in counts.items():
+        state.table.give(row, state.table.demand(job.requirement, gpu), count)
+        tally.counts[gpu] -= count
+    if not tally.count:
+        del job.running[node.spec.node]
+
+
+def elapsed_ms(lease: Lease, now: float, reported_ms: int | None = None) -> int:
+    """Return the lease milliseconds both sides observed: at least 1, never more than the hub saw pass."""
+    seen = max(1, int((now - lease.at) * 1000) + 1)
+    return seen if reported_ms is None else min(max(1, reported_ms), seen)
+
+
+def revoke_running(
+    state: HubState, out: list[Command], now: float, job: Job, failure: Failure, final: TaskState
+) -> None:
+    """Take back all leases of a job and end their tasks, paid for the time that has passed."""
+    for node_id in list(job.running):
+        node = state.nodes[node_id]
+        tasks = [task for task in node.leases if job_of(task) == job.id]
+        out += (
+            RevokeLeases(node_id, tasks, [node.leases[task].attempt for task in tasks], failure.message),
+            *_end_leased(state, now, job, node, tasks, failure, final),
+        )
+
+
+def _end_leased(
+    state: HubState, now: float, job: Job, node: Node, tasks: list[TaskId], failure: Failure, final: TaskState
+) -> tuple[Command, Command]:
+    meters = job.running[node.spec.node].meters
+    leases = [node.leases.pop(task) for task in tasks]
+    give_back(state, node, job, leases)
+    lease_ms = [elapsed_ms(lease, now) for lease in leases]
+    paid = zip(leases, lease_ms, strict=True) if failure.rule.paid else ()
+    amounts = [min(lease.reserve, meters[lease.gpu].charge_ceiling(ms, 0)) for lease, ms in paid]
+    attempts = [lease.attempt for lease in leases]
+    zeros = [0] * len(tasks)
+    record = TasksEnded(
+        job.id, job.seq, node.spec.node, now, [index_of(task) for task in tasks], attempts,
+        bytes([final]) * len(tasks), Column([b""] * len(tasks)), dict.fromkeys(range(len(tasks)), failure), {},
+        lease_ms, zeros, zeros, amounts or zeros,
+    )  # fmt: skip
+    settle_states(job, record)
+    pay(job, node, sum(lease_ms), sum(amounts))
+    return Append(record), Deliver(record, job.relaxed)
+
+
+def pay(job: Job, node: Node, lease_ms: int, amount: int) -> None:
+    """Book lease time and money of finished attempts on the job and on the node."""
+    job.spent += amount
+    job.lease_ms += lease_ms
+    node.earned += amount
+    node.busy_ms += lease_ms

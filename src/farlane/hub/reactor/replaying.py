@@ -1,0 +1,157 @@
+"""Replaying: the state is the fold of its records; nothing else survives a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from farlane.domain.billing import meter
+from farlane.domain.ids import task_id
+from farlane.domain.jobs import JobState, TaskState
+from farlane.domain.records import (
+    AttemptsFailed,
+    JobEnded,
+    JobOpened,
+    JobSealed,
+    NodeRegistered,
+    Record,
+    RunTimeLearnt,
+    TasksAdded,
+    TasksEnded,
+    TasksLeased,
+    TasksRequeued,
+)
+from farlane.hub.reactor.completion import return_tasks
+from farlane.hub.reactor.ending import give_back, pay, settle_states
+from farlane.hub.reactor.queues import enqueue
+from farlane.hub.reactor.state import HubState, Job, Lease, Node, RunTime, Tally
+from farlane.hub.reactor.submission import grow, new_job, requeue
+
+
+def replay(state: HubState, records: Iterable[Record], now: float) -> None:
+    """Fold records into an empty state. Leases in force get a full lease from `now`, for their nodes to return."""
+    ordered = list(records)
+    # Nodes first: leases name them.
+    for record in (
+        *_nodes(ordered),
+        *(record for record in ordered if not isinstance(record, NodeRegistered)),
+    ):
+        fold(state, record)
+    for job in state.jobs.values():
+        _order_fresh(job)
+        enqueue(state, job)
+    for node in state.nodes.values():
+        node.lease_until = now + state.lease_s
+
+
+def _nodes(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if isinstance(record, NodeRegistered)]
+
+
+def restore_job(state: HubState, records: Iterable[Record]) -> Job | None:
+    """Fold the records of one ended job beside the open ones, and return it."""
+    job: Job | None = None
+    scratch = HubState(state.epoch, state.lease_s, nodes=state.nodes, table=state.table)
+    for record in records:
+        fold(scratch, record)
+    for job in scratch.jobs.values():
+        _order_fresh(job)
+    return job
+
+
+def fold(state: HubState, record: Record) -> None:
+    """Apply one record."""
+    match record:
+        case JobOpened():
+            _opened(state, record)
+        case TasksAdded():
+            grow(state.jobs[record.job], record.payloads, record.at)
+        case JobSealed():
+            state.jobs[record.job].sealed = True
+        case TasksLeased():
+            _leased(state, record)
+        case TasksEnded():
+            _ended(state, record)
+        case AttemptsFailed():
+            _failed(state, record)
+        case TasksRequeued():
+            _requeued(state, record)
+        case JobEnded():
+            job = state.jobs[record.job]
+            job.state, job.ended_at, job.reason = record.state, record.at, record.reason
+        case NodeRegistered():
+            state.nodes[record.spec.node] = Node(record.spec, record.secret_sha256, joined_at=record.at)
+            state.table.put(record.spec)
+        case RunTimeLearnt():
+            state.run_times[record.profile] = RunTime(record.mean_ms, record.count)
+
+
+def _opened(state: HubState, record: JobOpened) -> None:
+    state.jobs[record.job] = new_job(record.job, record.key, record.spec, record.at)
+    state.keys[record.spec.publisher, record.key] = record.job
+    state.next_job = max(state.next_job, record.job + 1)
+
+
+def _leased(state: HubState, record: TasksLeased) -> None:
+    job, node = state.jobs[record.job], state.nodes[record.node]
+    tally = job.running.setdefault(record.node, Tally(record.at))
+    if record.gpu not in tally.meters:
+        tally.meters[record.gpu] = meter(node.spec.rates, job.spec, record.gpu)
+    for index, attempt in zip(record.indices, record.attempts, strict=True):
+        job.attempts[index] = attempt
+        job.states[index] = TaskState.LEASED
+        reserve = tally.meters[record.gpu].reserve_ceiling(job.sizes[index])
+        node.leases[task_id(job.id, index)] = Lease(attempt, record.at, reserve, record.gpu)
+        job.reserved += reserve
+    tally.counts[record.gpu] = tally.counts.get(record.gpu, 0) + len(record.indices)
+    tally.last_at = record.at
+    job.state = JobState.RUNNING
+    job.first_lease_at = job.first_lease_at or record.at
+    state.active[job.id] = job
+    demand = state.table.demand(job.requirement, record.gpu)
+    state.table.take(state.table.rows[record.node], demand, len(record.indices))
+
+
+def _ended(state: HubState, record: TasksEnded) -> None:
+    job = state.jobs[record.job]
+    _release(state, job, record)
+    settle_states(job, record)
+    if record.node:
+        node = state.nodes[record.node]
+        pay(job, node, sum(record.lease_ms), sum(record.amounts))
+        done = record.states.count(TaskState.DONE)
+        node.done += done
+        node.failed += len(record.indices) - done
+
+
+def _failed(state: HubState, record: AttemptsFailed) -> None:
+    job, node = state.jobs[record.job], state.nodes[record.node]
+    _release(state, job, record)
+    pay(job, node, sum(record.lease_ms), sum(record.amounts))
+    for index, failure in zip(record.indices, record.failures, strict=True):
+        counts = job.counted if failure.rule.again == "counted" else job.free
+        counts[index] = counts.get(index, 0) + 1
+    return_tasks(job, record.indices, record.node)
+    job.retried += len(record.indices)
+
+
+def _release(state: HubState, job: Job, record: TasksEnded | AttemptsFailed) -> None:
+    if not record.node or record.node not in job.running:
+        return
+    node = state.nodes[record.node]
+    found = (node.leases.pop(task_id(job.id, index), None) for index in record.indices)
+    give_back(state, node, job, [lease for lease in found if lease is not None])
+
+
+def _requeued(state: HubState, record: TasksRequeued) -> None:
+    requeue(state.jobs[record.job], record.indices, record.at)
+
+
+def _order_fresh(job: Job) -> None:
+    """Find the first index never leased, and what else waits to run again."""
+    job.returned.clear()
+    fresh = len(job.attempts.rstrip(b"\0"))
+    # Tasks that ended without a lease (a stopped job) are behind no lease but final all the same.
+    while fresh < job.total and job.states[fresh] != TaskState.QUEUED:
+        fresh += 1
+    job.fresh = fresh
+    job.returned.extend(index for index in range(fresh) if job.states[index] == TaskState.QUEUED)

@@ -1,0 +1,212 @@
+"""Submission: jobs are opened, filled, sealed, stopped and retried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from farlane.domain.failures import Failure, FailureKind
+from farlane.domain.ids import MAX_TASKS_PER_JOB, JobId, job_text
+from farlane.domain.jobs import JobSpec, JobState, TaskState
+from farlane.domain.records import Column, JobEnded, JobOpened, JobSealed, TasksAdded, TasksRequeued
+from farlane.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
+from farlane.hub.reactor.commands import Append, Command, FinishJob
+from farlane.hub.reactor.ending import end_tasks, revoke_running
+from farlane.hub.reactor.queues import enqueue, leave
+from farlane.hub.reactor.requirements import requirement_of
+from farlane.hub.reactor.state import HubState, Job
+
+
+def open_job(state: HubState, out: list[Command], now: float, key: str, spec: JobSpec) -> tuple[Job, bool]:
+    """Admit a job, or find the one this idempotency key has opened; returns (job, existed).
+
+    Raises:
+        IdempotencyMismatch: the key was used for another specification.
+    """
+    known = state.keys.get((spec.publisher, key))
+    if known is not None:
+        job = state.jobs[known]
+        check_same(job.id, job.spec, spec)
+        return job, True
+    job = new_job(JobId(state.next_job), key, spec, now)
+    state.next_job += 1
+    state.jobs[job.id] = job
+    state.keys[spec.publisher, key] = job.id
+    out.append(Append(JobOpened(job.id, key, spec, now)))
+    return job, False
+
+
+def new_job(job: JobId, key: str, spec: JobSpec, now: float) -> Job:
+    """Build an empty job."""
+    return Job(job, key, spec, requirement_of(spec), opened_at=now, since=now)
+
+
+def check_same(job: JobId, known: JobSpec, again: JobSpec) -> None:
+    """Refuse one key for two different submissions.
+
+    Raises:
+        IdempotencyMismatch: the specifications differ.
+    """
+    if known != again:
+        raise IdempotencyMismatch(
+            f"this idempotency key already opened {job_text(job)} with another specification; "
+            "use a new key for a new job, or send exactly the same specification",
+            job=job,
+        )
+
+
+def add_tasks(
+    state: HubState, out: list[Command], now: float, job: JobId, first: int, payloads: Column
+) -> Job:
+    """Append tasks to an open job; rows that are already there are skipped.
+
+    Raises:
+        NotFound: no such open job.
+        InvalidInput: the batch leaves a gap, or the job would have too many tasks.
+        Conflict: the job is sealed and the batch goes beyond its end.
+    """
+    found = open_job_by_id(state, job)
+    if first > found.total:
+        raise InvalidInput(
+            f"{job_text(job)} has {found.total} tasks; a batch from {first} on would leave a gap"
+        )
+    skip = found.total - first
+    if skip >= len(payloads.inline):
+        return found
+    if found.sealed:
+        raise Conflict(f"{job_text(job)} is sealed at {found.total} tasks; open a new job for more")
+    _check_room(found, len(payloads.inline) - skip)
+    fresh = payloads.cut(skip, len(payloads.inline))
+    out.append(Append(TasksAdded(job, found.total, fresh, now)))
+    grow(found, fresh, now)
+    enqueue(state, found)
+    return found
+
+
+def grow(job: Job, payloads: Column, now: float) -> None:
+    """Add queued tasks to a job's columns."""
+    count = len(payloads.inline)
+    if not job.ready:
+        job.since = now
+    job.states.extend(bytes(count))
+    job.attempts.extend(bytes(count))
+    job.sizes.extend(map(len, payloads.inline))
+    for row, blob in payloads.blobs.items():
+        job.sizes[row - count] = blob.size_bytes
+
+
+def seal_job(state: HubState, out: list[Command], now: float, job: JobId) -> Job:
+    """Declare a job complete: it ends when all its tasks have ended. Sealing twice is harmless.
+
+    Raises:
+        NotFound: no such open job.
+    """
+    found = open_job_by_id(state, job)
+    if not found.sealed:
+        _seal(out, found)
+        finish_if_ended(out, now, found)
+    return found
+
+
+def _seal(out: list[Command], job: Job) -> None:
+    if not job.sealed:
+        job.sealed = True
+        out.append(Append(JobSealed(job.id, job.total)))
+
+
+def stop_job(state: HubState, out: list[Command], now: float, job: JobId, reason: str) -> Job:
+    """Stop a job: queued tasks never run, running ones are revoked and paid for the time they ran.
+
+    Raises:
+        NotFound: no such open job.
+    """
+    found = open_job_by_id(state, job)
+    if not found.state.final:
+        _seal(out, found)
+        end_early(state, out, now, found, Failure(FailureKind.CANCELLED, reason), TaskState.STOPPED)
+        found.reason = reason
+        finish(out, now, found, JobState.STOPPED)
+    return found
+
+
+def end_early(
+    state: HubState, out: list[Command], now: float, job: Job, failure: Failure, final: TaskState
+) -> None:
+    """End every unfinished task of a job: what runs is revoked, what waits never starts."""
+    revoke_running(state, out, now, job, failure, final)
+    waiting = [*job.returned, *range(job.fresh, job.total)]
+    job.returned.clear()
+    job.fresh = job.total
+    leave(state, job)
+    end_tasks(out, now, job, waiting, failure, final)
+
+
+def retry_job(state: HubState, out: list[Command], now: float, job: Job) -> int:
+    """Queue the failed and stopped tasks of an ended job again; returns how many.
+
+    Raises:
+        Conflict: the job has not ended, or nothing in it failed.
+    """
+    again = [i for i, task in enumerate(job.states) if task in (TaskState.FAILED, TaskState.STOPPED)]
+    if not job.state.final:
+        raise Conflict(f"{job_text(job.id)} is {job.state}; only an ended job can be retried (stop it first)")
+    if not again:
+        raise Conflict(f"{job_text(job.id)} has no failed or stopped task to retry")
+    out.append(Append(TasksRequeued(job.id, again, now)))
+    state.jobs[job.id] = job
+    state.keys[job.spec.publisher, job.key] = job.id
+    requeue(job, again, now)
+    enqueue(state, job)
+    return len(again)
+
+
+def requeue(job: Job, indices: Iterable[int], now: float) -> None:
+    """Make ended tasks queued again, with all their retries."""
+    for index in indices:
+        if job.states[index] == TaskState.FAILED:
+            job.failed -= 1
+        elif job.states[index] == TaskState.STOPPED:
+            job.stopped -= 1
+        else:
+            job.done -= 1
+        job.states[index] = TaskState.QUEUED
+        job.counted.pop(index, None)
+        job.free.pop(index, None)
+        job.returned.append(index)
+    job.sealed = True
+    job.state = JobState.PENDING
+    job.since = now
+    job.ended_at, job.reason = 0.0, ""
+
+
+def finish_if_ended(out: list[Command], now: float, job: Job) -> None:
+    """End a sealed job whose tasks have all ended."""
+    if job.sealed and not job.state.final and job.ended == job.total:
+        finish(out, now, job, JobState.FAILED if job.failed else JobState.SUCCEEDED)
+
+
+def finish(out: list[Command], now: float, job: Job, final: JobState) -> None:
+    """Put a job into its final state."""
+    job.state = final
+    job.ended_at = now
+    out.append(Append(JobEnded(job.id, final, now, job.reason)))
+    out.append(FinishJob(job.id))
+
+
+def open_job_by_id(state: HubState, job: JobId) -> Job:
+    """Return an open job.
+
+    Raises:
+        NotFound: there is none of that id, or it has ended.
+    """
+    found = state.jobs.get(job)
+    if found is None:
+        raise NotFound(f"no open job {job_text(job)} here; `farlane ps --all` lists every job", job=job)
+    return found
+
+
+def _check_room(job: Job, more: int) -> None:
+    if job.total + more > MAX_TASKS_PER_JOB:
+        raise InvalidInput(
+            f"{job_text(job.id)} would have {job.total + more} tasks; one job holds at most {MAX_TASKS_PER_JOB}: "
+            "split the work into several jobs"
+        )

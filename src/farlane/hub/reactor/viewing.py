@@ -1,0 +1,136 @@
+"""Viewing: the reactor's state as the frozen columns that a policy decides on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from farlane.domain.billing import meter
+from farlane.domain.ids import JobId, NodeId
+from farlane.domain.jobs import JobSpec
+from farlane.hub.reactor.queues import WINDOW
+from farlane.hub.reactor.state import HubState, Job
+from farlane.scheduler.view import Bools, Group, NodeColumns, RunningColumns, View
+
+UNLIMITED = 1 << 40
+
+
+@dataclass(slots=True)
+class GroupSource:
+    """Where a view's group comes from: fresh tasks of a job, or these returned ones."""
+
+    job: JobId
+    returned: list[int] | None
+
+
+def build_view(state: HubState, now: float) -> tuple[View, dict[int, GroupSource]]:
+    """Return the view of this moment and what its group keys stand for."""
+    groups: list[Group] = []
+    sources: dict[int, GroupSource] = {}
+    for queue in state.waiting.values():
+        for job in islice(queue.values(), WINDOW):
+            for source in _sources(job):
+                key = len(groups)
+                sources[key] = source
+                groups.append(_group(state, job, source, key))
+    return View(now, node_columns(state, now), running_columns(state), tuple(groups)), sources
+
+
+def node_columns(state: HubState, now: float) -> NodeColumns:
+    """Return the nodes' columns; offline also means draining or suspended."""
+    table = state.table
+    for row, node_id in enumerate(table.ids):
+        node = state.nodes[node_id]
+        table.online[row] = node.connected and not node.draining and node.suspended_until <= now
+        table.rtt_s[row] = node.rtt_s
+    return NodeColumns(
+        tuple(table.ids), table.gpu_kinds, table.capacity, table.free.copy(), table.online.copy(),
+        table.core_second, table.gib_second, table.gpu_second, table.rtt_s,
+    )  # fmt: skip
+
+
+def running_columns(state: HubState) -> RunningColumns:
+    """Return what will be released where and by when."""
+    rows, demands, ends = [], [], []
+    for job_id in [job for job in state.active if not state.active[job].running]:
+        del state.active[job_id]
+    for job in state.active.values():
+        lasts = run_time_s(state, job.spec) or job.spec.timeout_ms / 1000
+        for node_id, tally in job.running.items():
+            rows.append(state.table.rows[node_id])
+            demands.append(
+                sum(state.table.demand(job.requirement, gpu) * count for gpu, count in tally.counts.items())
+            )
+            ends.append(tally.last_at + lasts)
+    width = state.table.capacity.shape[1]
+    matrix = np.array(demands, np.int64) if demands else np.zeros((0, width), np.int64)
+    return RunningColumns(np.array(rows, np.int64), matrix, np.array(ends, np.float64))
+
+
+def run_time_s(state: HubState, spec: JobSpec) -> float | None:
+    """Return a job's estimated run time: learnt, else declared, else None."""
+    learnt = state.run_times.get(spec.profile) if spec.profile else None
+    if learnt is not None:
+        return max(learnt.mean_ms, 0.05) / 1000
+    return None if spec.estimate_ms is None else spec.estimate_ms / 1000
+
+
+def _sources(job: Job) -> list[GroupSource]:
+    found: list[GroupSource] = []
+    by_avoid: dict[frozenset[NodeId], list[int]] = {}
+    for index in job.returned:
+        by_avoid.setdefault(job.avoid.get(index, frozenset()), []).append(index)
+    found.extend(GroupSource(job.id, indices) for indices in by_avoid.values())
+    if job.fresh < job.total:
+        found.append(GroupSource(job.id, None))
+    return found
+
+
+def _group(state: HubState, job: Job, source: GroupSource, key: int) -> Group:
+    count = len(source.returned) if source.returned is not None else job.total - job.fresh
+    eligible, affordable = within_budget(state, job)
+    return Group(
+        key, job.id, count, state.table.demands(job.requirement), eligible, _avoid_mask(state, job, source),
+        job.spec.priority, job.since, job.spec.deadline_at, run_time_s(state, job.spec), job.spec.timeout_ms / 1000,
+        affordable, state.table.allowed(job.requirement),
+    )  # fmt: skip
+
+
+def _avoid_mask(state: HubState, job: Job, source: GroupSource) -> Bools | None:
+    if not source.returned:
+        return None
+    nodes = job.avoid.get(source.returned[0])
+    if not nodes:
+        return None
+    mask = np.zeros(len(state.table.ids), np.bool_)
+    mask[[state.table.rows[node] for node in nodes]] = True
+    return mask
+
+
+def within_budget(state: HubState, job: Job) -> tuple[Bools, int]:
+    """Return the eligible nodes on which one more lease stays within the budget, and how many leases do.
+
+    The number holds on the dearest of those nodes, so that whatever a policy picks is covered.
+    """
+    eligible = state.table.mask(job.requirement)
+    if job.spec.budget is None:
+        return eligible, UNLIMITED
+    left = job.spec.budget - job.spent - job.reserved
+    costs = {int(row): lease_cost(state, job, int(row)) for row in np.flatnonzero(eligible)}
+    covered = {row: cost for row, cost in costs.items() if cost <= left}
+    mask = np.zeros(len(eligible), np.bool_)
+    mask[list(covered)] = True
+    dearest = max(covered.values(), default=0)
+    if not covered:
+        return mask, 0
+    return mask, left // dearest if dearest else UNLIMITED
+
+
+def lease_cost(state: HubState, job: Job, row: int) -> int:
+    """Return the most one attempt of a job can cost on the node of a row, over its demand alternatives."""
+    rates = state.table.specs[row].rates
+    largest = max(job.sizes, default=0)
+    kinds = [state.table.gpu_kind(demand) for demand in state.table.demands(job.requirement)]
+    return max((meter(rates, job.spec, kind).reserve_ceiling(largest) for kind in kinds), default=0)

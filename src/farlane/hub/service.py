@@ -1,0 +1,149 @@
+"""The hub as a service: its gRPC server, its housekeeping, and starting over from the store when that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from farlane.errors import InvalidSetting, Unavailable
+from farlane.hub.grpc_api.blob_service import BlobService
+from farlane.hub.grpc_api.client_service import ClientService
+from farlane.hub.grpc_api.node_service import NodeService
+from farlane.hub.hub import Hub, collect_garbage
+from farlane.hub.settings import HubSettings
+from farlane.hub.store.port import Store
+from farlane.kit.clock import Clock
+from farlane.kit.tasks import TaskSupervisor
+from farlane.models.store import ContentStore
+from farlane.scheduler.policy import Policy
+from farlane.wire.channel import SERVER_OPTIONS, server_credentials
+from farlane.wire.serving import Identity, TokenAuthenticator
+from farlane.wire.v1 import blob_pb2_grpc, client_pb2_grpc, node_pb2_grpc
+
+log = logging.getLogger(__name__)
+RESUME_TRY_S = 1.0
+STOP_GRACE_S = 1.0
+
+
+class HubService:
+    """Serves one network until it is told to stop.
+
+    Args:
+        settings: addresses, waits and policy name.
+        store: opened store; `resume` is tried after a failed write.
+        blobs: content store.
+        policy: where ready tasks go.
+        clock: wall time.
+        certificate: TLS certificate and private key, PEM.
+        lookup: finds who a token's secret belongs to, by its digest.
+    """
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        store: Store,
+        blobs: ContentStore,
+        policy: Policy,
+        clock: Clock,
+        certificate: tuple[bytes, bytes],
+        lookup: Callable[[bytes], Identity | None],
+    ) -> None:
+        self._settings, self._store, self._blobs = settings, store, blobs
+        self._policy, self._clock = policy, clock
+        self._certificate, self._lookup = certificate, lookup
+        self._failed = asyncio.Event()
+        self._hub: Hub | None = None
+        self.port = 0
+
+    @property
+    def hub(self) -> Hub:
+        """The hub in force.
+
+        Raises:
+            Unavailable: the store is being reopened.
+        """
+        if self._hub is None:
+            raise Unavailable("the hub is starting; try again in a moment")
+        return self._hub
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve inside the block; `port` is set from its start."""
+        self._hub = self._new_hub()
+        server = self._server()
+        await server.start()
+        log.info("hub listens on %s:%d", self._settings.host, self.port)
+        try:
+            async with TaskSupervisor("hub") as tasks:
+                tasks.start(self._keep_alive(), "store watchdog")
+                tasks.start(self._tick(), "clock tick")
+                tasks.start(collect_garbage(lambda: self.hub), "result retention")
+                yield
+        finally:
+            await server.stop(STOP_GRACE_S)
+            self._store.close()
+
+    def _new_hub(self) -> Hub:
+        return Hub(self._settings, self._store, self._blobs, self._policy, self._clock, self._on_failure)
+
+    def _server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(interceptors=[TokenAuthenticator(self._lookup)], options=SERVER_OPTIONS)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(lambda: self.hub), server)
+        client_pb2_grpc.add_ClientServiceServicer_to_server(ClientService(lambda: self.hub), server)
+        blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(lambda: self._blobs), server)
+        checks = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+        asyncio.get_running_loop().create_task(checks.set("", health_pb2.HealthCheckResponse.SERVING))
+        certificate, key = self._certificate
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self.port = server.add_secure_port(address, server_credentials(certificate, key))
+        except RuntimeError as error:
+            raise _no_port(address) from error
+        if self.port == 0:
+            raise _no_port(address)
+        return server
+
+    async def _tick(self) -> None:
+        while True:
+            await self.hub.engine.tick_once()
+
+    def _on_failure(self, error: Exception) -> None:
+        self._failed.set()
+
+    async def _keep_alive(self) -> None:
+        """After a failed write: end all streams, wait until the store can write, start over from it."""
+        while True:
+            await self._failed.wait()
+            self._failed.clear()
+            broken = self.hub
+            broken.sessions.close_all()
+            await self._until_it_can_write()
+            self._hub = self._new_hub()
+            log.warning("the store can write again; the hub has started over from it")
+
+    async def _until_it_can_write(self) -> None:
+        loop = asyncio.get_running_loop()
+        # Polling is all there is: nobody tells when a disk has room again.
+        while not await loop.run_in_executor(None, _try_resume, self._store):  # noqa: ASYNC110
+            await asyncio.sleep(RESUME_TRY_S)
+
+
+def _try_resume(store: Store) -> bool:
+    try:
+        store.resume()
+    except Exception as error:
+        log.debug("the store cannot resume yet: %s", error)
+        return False
+    return True
+
+
+def _no_port(address: str) -> InvalidSetting:
+    return InvalidSetting(
+        f"cannot listen on {address}: is another hub running there? Choose another port with --port, or 0 for any"
+    )

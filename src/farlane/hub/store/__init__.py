@@ -1,0 +1,1 @@
+"""The hub's durable truth behind one port."""

@@ -1,0 +1,245 @@
+"""The in-memory store: the Store port over plain lists, for tests and for hubs that may forget everything."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from farlane.domain import records
+from farlane.domain.ids import JobId
+from farlane.domain.jobs import JobSpec
+from farlane.domain.records import Column, Record, TasksEnded
+from farlane.errors import Conflict, FarlaneError
+from farlane.hub.store.history import History, blank, newest
+from farlane.hub.store.port import JobSummary
+from farlane.hub.store.thread import OnDurable, StorageThread
+from farlane.kit.files import atomic_write
+
+
+class _Backup(msgspec.Struct):
+    """What a backup file holds: MessagePack of this."""
+
+    network: str
+    epoch: int
+    records: list[tuple[str, msgspec.Raw]]
+    summaries: list[JobSummary]
+    forgotten: set[JobId]
+
+
+class _MemoryEngine:
+    """A history that grows commit by commit; reads and commits exclude each other."""
+
+    def __init__(self) -> None:
+        self._history = History()
+        self._staged: list[Record] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def write(self, records: Sequence[Record]) -> int:
+        self._staged += records
+        return 0
+
+    def commit(self) -> None:
+        with self._lock:
+            self._history.check(self._staged)
+            for record in self._staged:
+                self._history.add(record)
+        self._staged.clear()
+
+    def abandon(self, reason: FarlaneError) -> None:
+        self._staged.clear()
+
+    def rest(self, busy: bool) -> None:
+        """Memory needs no housekeeping."""
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[History]:
+        with self._lock:
+            if self._closed:
+                raise Conflict("the store is closed; open it again to read from it")
+            yield self._history
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
+
+class MemoryStore:
+    """A store that lives as long as its process.
+
+    Args:
+        manual: nothing becomes durable by itself: `release` and `fail` decide, on the caller's thread, so that a
+            test sees every moment between an append and its acknowledgement. Otherwise a thread does it at once.
+    """
+
+    def __init__(self, *, manual: bool = False) -> None:
+        self._network, self._epoch = secrets.token_hex(16), 1
+        self._engine = _MemoryEngine()
+        self._manual = manual
+        self._pending: deque[tuple[Sequence[Record], OnDurable]] = deque()
+        self._refusal: FarlaneError | None = None
+        self._closed = False
+        self._thread = None if manual else StorageThread("farlane-memory-store", self._engine)
+
+    @property
+    def epoch(self) -> int:
+        """The store epoch: 1 for a new store, one more after each restore from a backup."""
+        return self._epoch
+
+    @property
+    def network(self) -> str:
+        """The network's random id, made with the store."""
+        return self._network
+
+    def append(self, records: Sequence[Record], on_durable: OnDurable) -> None:
+        """Queue records for the next commit.
+
+        Raises:
+            Conflict: the store is closed.
+        """
+        if self._thread is not None:
+            self._thread.append(records, on_durable)
+        elif self._closed:
+            raise Conflict("the store is closed; nothing can be appended to it any more")
+        else:
+            self._pending.append((records, on_durable))
+
+    @property
+    def pending(self) -> int:
+        """How many appends wait for `release`; 0 unless manual."""
+        return len(self._pending)
+
+    def release(self, count: int | None = None) -> int:
+        """Make the oldest `count` appends (None: all) durable and tell their callers; returns how many it told.
+
+        After `fail` they are told its error instead, and nothing becomes durable.
+        """
+        told = 0
+        while self._pending and told != count:
+            records, on_durable = self._pending.popleft()
+            if self._refusal is None:
+                self._commit(records)
+            on_durable(self._refusal)
+            told += 1
+        return told
+
+    def _commit(self, records: Sequence[Record]) -> None:
+        try:
+            self._engine.write(records)
+            self._engine.commit()
+        except FarlaneError as error:
+            self._engine.abandon(error)
+            self._refusal = error
+
+    def fail(self, error: FarlaneError) -> None:
+        """Let every append that was not released fail, and all later ones."""
+        self._refusal = error
+
+    def resume(self) -> None:
+        """Accept appends again after `fail`; what failed stays lost."""
+        self.release()
+        self._refusal = None
+
+    def replay(self) -> Iterator[Record]:
+        """Yield nodes and learnt run times, then the records of open jobs in order, without payloads and results."""
+        with self._engine.reading() as history:
+            found = list(history.records(history.open_jobs()))
+        return map(blank, found)
+
+    def replay_job(self, job: JobId) -> Iterator[Record]:
+        """Yield all records of one job in order, without payloads and results."""
+        with self._engine.reading() as history:
+            return map(blank, history.records_of(job))
+
+    def last_job(self) -> JobId:
+        """Return the highest job id ever opened, 0 when none was."""
+        with self._engine.reading() as history:
+            return history.last_job()
+
+    def job_by_key(self, publisher: str, key: str) -> JobId | None:
+        """Return the job opened under an idempotency key."""
+        with self._engine.reading() as history:
+            return history.keys.get((publisher, key))
+
+    def job_spec(self, job: JobId) -> JobSpec | None:
+        """Return the specification of any job, ended or not."""
+        with self._engine.reading() as history:
+            opened = history.opened(job)
+        return None if opened is None else opened.spec
+
+    def payloads(self, job: JobId, first: int, count: int) -> Column:
+        """Return the payloads of tasks `first .. first + count - 1`.
+
+        Raises:
+            NotFound: not all of them are there.
+        """
+        with self._engine.reading() as history:
+            return history.payloads(job, first, count)
+
+    def results(self, job: JobId, after: int, limit: int) -> list[TasksEnded]:
+        """Return ended records with a result cursor > `after`, oldest first, whole, of about `limit` tasks."""
+        with self._engine.reading() as history:
+            return history.results(job, after, limit)
+
+    def ended_jobs(self, publisher: str | None, limit: int) -> list[JobSummary]:
+        """Return the newest ended jobs, newest first."""
+        with self._engine.reading() as history:
+            return newest(list(history.summaries.values()), publisher, limit)
+
+    def ended_job(self, job: JobId) -> JobSummary | None:
+        """Return one ended job's summary."""
+        with self._engine.reading() as history:
+            return history.summaries.get(job)
+
+    def forget(self, ended_before: float) -> int:
+        """Delete the tasks and results of jobs that ended before a time; returns how many jobs."""
+        with self._engine.reading() as history:
+            return history.forget(ended_before)
+
+    def backup(self, target: str) -> None:
+        """Write everything durable to a new file.
+
+        Raises:
+            Conflict: the file exists.
+        """
+        path = Path(target)
+        if path.exists():
+            raise Conflict(f"{path} exists; a backup never overwrites anything: choose another file name")
+        with self._engine.reading() as history:
+            packed = [
+                (type(each).__name__, msgspec.Raw(msgspec.msgpack.encode(each))) for each in history.records()
+            ]
+            backup = _Backup(
+                self._network, self._epoch, packed, list(history.summaries.values()), history.forgotten
+            )
+            data = msgspec.msgpack.encode(backup)
+        atomic_write(path, data)
+
+    @classmethod
+    def restore(cls, backup: Path, *, manual: bool = False) -> Self:
+        """Return a new store with the content of a backup, one epoch on."""
+        found = msgspec.msgpack.decode(backup.read_bytes(), type=_Backup)
+        store = cls(manual=manual)
+        store._network, store._epoch = found.network, found.epoch + 1
+        with store._engine.reading() as history:
+            for kind, body in found.records:
+                history.add(msgspec.msgpack.decode(body, type=getattr(records, kind)))
+            history.summaries = {summary.job: summary for summary in found.summaries}
+            history.forgotten = found.forgotten
+        return store
+
+    def close(self) -> None:
+        """Make durable what was appended, then refuse everything."""
+        if self._thread is not None:
+            self._thread.close()
+        else:
+            self.release()
+        self._closed = True
+        self._engine.close()

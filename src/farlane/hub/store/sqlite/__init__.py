@@ -1,0 +1,1 @@
+"""The durable store of a hub on one machine: SQLite, group commit, append-only tables."""

@@ -1,0 +1,131 @@
+"""Backups: a consistent copy of a running store, and a new store from such a copy, one epoch on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from farlane.errors import Conflict, Corrupted, InvalidInput, NotFound
+from farlane.hub.store.sqlite import queries
+from farlane.hub.store.sqlite.faults import store_errors, sync_file
+from farlane.hub.store.sqlite.lock import locked_store
+from farlane.hub.store.sqlite.schema import bring_forward, check_sqlite, recognise
+from farlane.kit.files import disk_full_as_error, fsync_directory
+
+
+def write_backup(source: sqlite3.Connection, target: Path) -> None:
+    """Copy the snapshot of a reading connection into a new file that needs no journal beside it.
+
+    Raises:
+        Conflict: the file exists.
+        DiskFull: no room; nothing is left behind.
+    """
+    if target.exists():
+        raise Conflict(
+            f"{target} exists; a backup never overwrites anything: choose another file name", path=str(target)
+        )
+    with _new_file(target) as temporary:
+        _copy(source, temporary)
+
+
+def restore(backup: Path, target: Path) -> None:
+    """Make a new store from a backup: the same network, the next epoch, so that leases of before are void.
+
+    Raises:
+        NotFound: there is no such backup.
+        Conflict: a store is there already, or a newer farlane wrote the backup.
+        Corrupted: the backup is damaged.
+        InvalidInput: the backup is something else, or a running store.
+        DiskFull: no room; nothing is left behind.
+    """
+    check_sqlite()
+    if not backup.is_file():
+        raise NotFound(
+            f"there is no backup {backup}; expected a file made by `farlane backup`", path=str(backup)
+        )
+    if Path(f"{backup}-wal").exists():
+        raise InvalidInput(
+            f"{backup} has a journal beside it, so it is a store and no backup: copying one by hand may miss its "
+            "newest records; make a backup with `farlane backup`",
+            path=str(backup),
+        )
+    with locked_store(target):
+        _refuse_existing(target)
+        with _new_file(target) as temporary:
+            _copy_backup(backup, temporary)
+            with store_errors(temporary):
+                _start_epoch(temporary, backup)
+
+
+def _refuse_existing(target: Path) -> None:
+    # A left-over journal would be replayed into the restored file and damage it.
+    for path in (target, target.with_name(f"{target.name}-wal"), target.with_name(f"{target.name}-journal")):
+        if path.exists():
+            raise Conflict(
+                f"{path} exists; a backup is only restored where there is no store: move that store's files away "
+                "first, or choose another directory",
+                path=str(path),
+            )
+
+
+def _copy_backup(backup: Path, temporary: Path) -> None:
+    with store_errors(backup):
+        # immutable: a backup on a read-only medium is fine, and nothing is written beside it.
+        source = sqlite3.connect(
+            f"{backup.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None
+        )
+        try:
+            recognise(source, backup)
+            _check_integrity(source, backup)
+            _copy(source, temporary)
+        finally:
+            source.close()
+
+
+def _check_integrity(connection: sqlite3.Connection, path: Path) -> None:
+    problems = [row[0] for row in connection.execute(queries.CHECK_INTEGRITY)]
+    if problems != ["ok"]:
+        raise Corrupted(
+            f"the backup {path} is damaged ({'; '.join(problems)[:300]}): choose an older backup",
+            path=str(path),
+        )
+
+
+def _start_epoch(path: Path, backup: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        bring_forward(connection, recognise(connection, backup))
+        epoch = int(dict(connection.execute(queries.PROPERTIES))["epoch"])
+        connection.execute(queries.SET_PROPERTY, ("epoch", epoch + 1))
+    finally:
+        connection.close()
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
+    with store_errors(target):
+        copy = sqlite3.connect(target, isolation_level=None)
+        try:
+            source.backup(copy)  # in one step: it reads one snapshot and is never started again
+            copy.execute(queries.MAKE_ROLLBACK_JOURNAL)
+        finally:
+            copy.close()
+
+
+@contextlib.contextmanager
+def _new_file(target: Path) -> Iterator[Path]:
+    """Lend a temporary file that becomes `target`, durably, if the block succeeds."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    with disk_full_as_error(target):
+        try:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            yield temporary
+            sync_file(temporary)
+            os.rename(temporary, target)
+            fsync_directory(target.parent)
+        finally:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                Path(f"{temporary}{suffix}").unlink(missing_ok=True)

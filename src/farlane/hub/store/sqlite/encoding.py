@@ -1,0 +1,109 @@
+"""Packed blobs: MessagePack followed by a CRC-32, since SQLite does not notice a flipped bit in a blob."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Generic, TypeVar
+
+import msgspec
+
+from farlane.domain.failures import Failure
+from farlane.domain.jobs import BlobRef, JobSpec
+from farlane.domain.nodes import NodeSpec
+from farlane.domain.records import OutputFile
+from farlane.errors import Corrupted, FarlaneError
+
+T = TypeVar("T")
+RESTORE_ADVICE = "stop the hub and restore a backup (`farlane restore`)"
+_CRC_BYTES = 4
+_encoder = msgspec.msgpack.Encoder()
+
+
+class LeasedDetails(msgspec.Struct, array_like=True, frozen=True):
+    """Columns of `TasksLeased`. In all of these a new field goes last, with a default: old rows still decode."""
+
+    indices: list[int]
+    attempts: list[int]
+
+
+class EndedDetails(msgspec.Struct, array_like=True, frozen=True):
+    """Columns of `TasksEnded`, without its results."""
+
+    indices: list[int]
+    attempts: list[int]
+    states: bytes
+    failures: dict[int, Failure]
+    outputs: dict[int, tuple[OutputFile, ...]]
+    lease_ms: list[int]
+    cpu_us: list[int]
+    peak_bytes: list[int]
+    amounts: list[int]
+
+
+class FailedDetails(msgspec.Struct, array_like=True, frozen=True):
+    """Columns of `AttemptsFailed`."""
+
+    indices: list[int]
+    attempts: list[int]
+    failures: list[Failure]
+    lease_ms: list[int]
+    amounts: list[int]
+
+
+class RequeuedDetails(msgspec.Struct, array_like=True, frozen=True):
+    """The column of `TasksRequeued`."""
+
+    indices: list[int]
+
+
+class PackedColumn(msgspec.Struct, array_like=True, frozen=True):
+    """A `Column` of payloads or results."""
+
+    inline: list[bytes]
+    blobs: dict[int, BlobRef]
+
+
+def pack(value: object) -> bytearray:
+    """Return the MessagePack of a value, followed by its CRC-32 (big-endian)."""
+    buffer = bytearray()
+    _encoder.encode_into(value, buffer)
+    buffer += zlib.crc32(buffer).to_bytes(_CRC_BYTES, "big")
+    return buffer
+
+
+class Unpacker(Generic[T]):
+    """Reads packed blobs of one type.
+
+    Args:
+        kind: the type that was packed.
+        what: its name for people.
+    """
+
+    def __init__(self, kind: type[T], what: str) -> None:
+        self._decoder = msgspec.msgpack.Decoder(kind)
+        self._what = what
+
+    def __call__(self, blob: bytes) -> T:
+        """Return the value of a packed blob.
+
+        Raises:
+            Corrupted: the checksum is wrong, or the bytes are not such a value.
+        """
+        body = memoryview(blob)[:-_CRC_BYTES]
+        if zlib.crc32(body) != int.from_bytes(blob[-_CRC_BYTES:], "big"):
+            raise Corrupted(f"{self._what} in the store does not match its checksum: {RESTORE_ADVICE}")
+        try:
+            return self._decoder.decode(body)
+        except (msgspec.MsgspecError, FarlaneError) as error:
+            raise Corrupted(
+                f"{self._what} in the store cannot be read ({error}): {RESTORE_ADVICE}"
+            ) from error
+
+
+unpack_spec = Unpacker(JobSpec, "a job's specification")
+unpack_node = Unpacker(NodeSpec, "a node's description")
+unpack_column = Unpacker(PackedColumn, "a batch of payloads or results")
+unpack_leased = Unpacker(LeasedDetails, "a batch of leases")
+unpack_ended = Unpacker(EndedDetails, "a batch of ended tasks")
+unpack_failed = Unpacker(FailedDetails, "a batch of failed attempts")
+unpack_requeued = Unpacker(RequeuedDetails, "a batch of requeued tasks")

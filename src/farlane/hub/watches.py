@@ -1,0 +1,130 @@
+"""Watches: who streams which job's results, from which cursor, and how many tasks ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from farlane.domain.ids import JobId
+from farlane.domain.records import TasksEnded
+from farlane.hub.store.port import Store
+
+LIVE_ROWS = 65_536
+"""Ended tasks a watcher may have waiting in memory; beyond it they are read back from the store."""
+READ_ROWS = 4_096
+RETRY_S = 0.005
+
+
+class Watch:
+    """One stream of one job's results.
+
+    Rows leave in order of their cursor, never more than the credit. While the watcher keeps up they are handed
+    over in memory; when it falls behind, or begins in the past, they are read from the store.
+    """
+
+    def __init__(self, job: JobId, after: int, credit: int, send: Callable[[TasksEnded], None]) -> None:
+        self.job = job
+        self.cursor = after
+        self._credit = credit
+        self._send = send
+        self._live: deque[TasksEnded] = deque()
+        self._live_rows = 0
+        self._behind = True
+        self._finished: Callable[[], None] | None = None
+        self._wake = asyncio.Event()
+        self._wake.set()
+
+    def deliver(self, record: TasksEnded) -> None:
+        """Take a record that has just become visible."""
+        if (
+            not self._behind
+            and not self._live
+            and self.cursor == record.seq
+            and len(record.indices) <= self._credit
+        ):
+            self._emit(record)
+            return
+        if self._live_rows + len(record.indices) > LIVE_ROWS:
+            self._behind = True
+            self._live.clear()
+            self._live_rows = 0
+        elif not self._behind:
+            self._live.append(record)
+            self._live_rows += len(record.indices)
+        self._wake.set()
+
+    def add_credit(self, more: int) -> None:
+        """Allow `more` further tasks to be sent."""
+        self._credit += more
+        self._wake.set()
+
+    def finish(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once everything has been sent: the job has ended."""
+        self._finished = tell
+        self._wake.set()
+
+    async def pump(self, store: Store, visible: Callable[[], int | None]) -> None:
+        """Send until all of an ended job has been sent, or until cancelled.
+
+        `visible` is the job's cursor as far as it may be shown; None: whatever the store has (an ended job).
+        """
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._credit > 0 and await self._step(store, visible):
+                pass
+            if self._finished is not None and not self._behind and not self._live:
+                self._finished()
+                return
+
+    async def _step(self, store: Store, visible: Callable[[], int | None]) -> bool:
+        """Send one record or a part of it; returns False when there is nothing to send now."""
+        if self._behind:
+            return await self._catch_up(store, visible)
+        if not self._live:
+            return False
+        self._emit(self._live[0])
+        if self.cursor >= self._live[0].seq + len(self._live[0].indices):
+            self._live_rows -= len(self._live.popleft().indices)
+        return True
+
+    async def _catch_up(self, store: Store, visible: Callable[[], int | None]) -> bool:
+        target = visible()
+        if target is not None and self.cursor >= target:
+            # From here on records come in memory: `deliver` and this run on the same loop.
+            self._behind = False
+            return False
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(None, store.results, self.job, self.cursor, READ_ROWS)
+        if not found and target is None:
+            self._behind = False
+        elif not found:
+            # Shown ahead of its fsync (relaxed durability): the store will have it in a moment.
+            loop.call_later(RETRY_S, self._wake.set)
+        for record in found:
+            while self._credit > 0 and self.cursor < record.seq + len(record.indices):
+                self._emit(record)
+        return bool(found) and self._credit > 0
+
+    def _emit(self, record: TasksEnded) -> None:
+        """Send the rows of a record from the cursor on, as far as the credit goes."""
+        start = max(0, self.cursor - record.seq)
+        stop = min(len(record.indices), start + self._credit)
+        part = record if (start, stop) == (0, len(record.indices)) else rows(record, start, stop)
+        if stop > start:
+            self._credit -= stop - start
+            self.cursor = record.seq + stop
+            self._send(part)
+
+
+def rows(record: TasksEnded, start: int, stop: int) -> TasksEnded:
+    """Return rows `start .. stop - 1` of a record as a record of its own."""
+    cut = slice(start, stop)
+    return TasksEnded(
+        record.job, record.seq + start, record.node, record.at, record.indices[cut], record.attempts[cut],
+        record.states[cut], record.results.cut(start, stop),
+        {row - start: value for row, value in record.failures.items() if start <= row < stop},
+        {row - start: value for row, value in record.outputs.items() if start <= row < stop},
+        record.lease_ms[cut], record.cpu_us[cut], record.peak_bytes[cut], record.amounts[cut],
+    )  # fmt: skip

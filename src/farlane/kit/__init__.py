@@ -1,0 +1,1 @@
+"""Domain-free building blocks: clock, backoff, supervised tasks, hashing, keys, logs, settings, files."""

@@ -1,0 +1,1 @@
+"""Content addressing: identifiers of bytes and the stores that keep bytes under them."""

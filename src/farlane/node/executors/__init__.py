@@ -1,0 +1,1 @@
+"""Executors: what runs a stranger's function or command on this machine, meters it and stops it in time."""

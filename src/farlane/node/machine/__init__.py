@@ -1,0 +1,1 @@
+"""The node without its machine: attempts, capacity and results as a pure state machine."""

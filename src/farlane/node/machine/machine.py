@@ -1,0 +1,134 @@
+"""The machine: one event in, the commands that follow from it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from farlane.domain.ids import TaskId
+from farlane.domain.nodes import NodeSpec
+from farlane.domain.resources import GpuKind
+from farlane.node.machine import events, leases, leaving, running
+from farlane.node.machine.attempts import HeldAttempt, Phase
+from farlane.node.machine.backlog import ResultBatch
+from farlane.node.machine.commands import Command, ReportResults
+from farlane.node.machine.events import BatchAccepted, DrainExpired, DrainRequested, Event
+from farlane.node.machine.state import Limits, NodeState, new_state
+
+
+class HeldColumns(NamedTuple):
+    """Attempts a hello names: parallel columns, all of one epoch."""
+
+    epoch: int
+    tasks: list[TaskId]
+    attempts: list[int]
+    copies: list[int]
+
+
+class Gauges(NamedTuple):
+    """How the machine stands, for metrics. The first four count attempts."""
+
+    fetching: int
+    ready: int
+    running: int
+    unacknowledged: int
+    bundles: int
+    backlog_bytes: int
+
+
+class Machine:
+    """A node's decisions, without its world: no clock, socket, disk or asyncio.
+
+    Args:
+        node: what this node says of itself.
+        devices: its GPUs: device index and kind, as counted in `node.capacity`.
+        limits: how much it takes upon itself.
+    """
+
+    def __init__(
+        self, node: NodeSpec, devices: Sequence[tuple[int, GpuKind]] = (), limits: Limits | None = None
+    ) -> None:
+        self._state = new_state(node, devices, limits or Limits())
+
+    def handle(self, event: Event) -> list[Command]:
+        """Take one event; returns what is to be done, in order."""
+        state = self._state
+        out: list[Command] = []
+        _HANDLERS[type(event)](state, out, event)
+        running.start_ready(state, out, event.now)
+        if state.connected and state.backlog.waiting:
+            out.append(ReportResults())
+        leaving.leave_when_done(state, out)
+        return out
+
+    def next_batch(self) -> ResultBatch | None:
+        """Return the next results to send on the present stream, None when all are sent."""
+        return self._state.backlog.next_batch()
+
+    def held(self) -> HeldColumns:
+        """Return every attempt this node runs or has ended without an acknowledgement."""
+        rows = self._state.held.values()
+        return HeldColumns(
+            self._state.epoch,
+            [row.task for row in rows],
+            [row.attempt for row in rows],
+            [row.copy for row in rows],
+        )
+
+    def attempt(self, ticket: int) -> HeldAttempt | None:
+        """Return the attempt behind a ticket, None when it has ended or was dropped."""
+        found = self._state.tickets.get(ticket)
+        return None if found is None or found.phase is Phase.DROPPED else found
+
+    def gauges(self) -> Gauges:
+        """Count what is held."""
+        state = self._state
+        active = sum(bundle.left for bundle in state.running)
+        unacknowledged = state.backlog.rows
+        ready = state.queue.count
+        fetching = sum(attempt.phase is Phase.FETCHING for attempt in state.tickets.values())
+        return Gauges(fetching, ready, active, unacknowledged, len(state.running), state.backlog.size_bytes)
+
+    @property
+    def draining(self) -> bool:
+        """Tell whether the node takes nothing new."""
+        return self._state.draining
+
+    @property
+    def ended(self) -> dict[str, int]:
+        """Return how many attempts ended so far, by kind: `done` or the kind of failure."""
+        return dict(self._state.ended)
+
+
+def _accept(state: NodeState, out: list[Command], event: BatchAccepted) -> None:
+    for row in state.backlog.accept(event.batch):
+        # A newer attempt of the same task may have taken its place.
+        if state.held.get(row.key) is row:
+            del state.held[row.key]
+
+
+def _drain(state: NodeState, out: list[Command], event: DrainRequested) -> None:
+    leaving.drain(state, out, event.hand_back)
+
+
+def _expire(state: NodeState, out: list[Command], event: DrainExpired) -> None:
+    leaving.expire(state, out)
+
+
+_HANDLERS: dict[type, Callable[[NodeState, list[Command], Any], None]] = {
+    events.HubJoined: leases.join_hub,
+    events.HubLost: leases.lose_hub,
+    events.LeasesGranted: leases.grant,
+    events.LeasesRevoked: leases.revoke,
+    events.BatchAccepted: _accept,
+    events.JobPrepared: leases.take_files,
+    events.JobUnprepared: leases.miss_files,
+    events.PayloadFetched: leases.take_payload,
+    events.PayloadLost: leases.miss_payload,
+    events.Executed: running.execute,
+    events.Uploaded: running.store,
+    events.UploadFailed: running.fail_to_store,
+    events.DrainRequested: _drain,
+    events.DrainExpired: _expire,
+    events.Ticked: running.recall_stalled,
+}

@@ -1,0 +1,1 @@
+"""Placing tasks on nodes: views, policies, decisions and their reasons; pure."""

@@ -1,0 +1,107 @@
+"""Heuristics: the placement rules by name, each an ordering of the groups and a way to share them over nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from farlane.scheduler.backfill import MAX_RESERVATIONS, reserve
+from farlane.scheduler.board import Board, Room
+from farlane.scheduler.ordering import Order, fifo_order, shortest_order
+from farlane.scheduler.sharing import Places, Rule, cheapest, emptiest, level, tightest
+from farlane.scheduler.view import Bools, Decision, Group, Ints, View
+
+
+@dataclass(frozen=True, slots=True)
+class Heuristic:
+    """A policy made of two rules: who goes first, and where it goes.
+
+    Groups are served in order. Each takes free room as its rule says; short tasks then queue ahead, in proportion
+    to what each node may still take. A group that is left with ready tasks keeps those after it from queueing ahead
+    on its nodes; one that got nothing at all reserves a node (`backfill`).
+    """
+
+    name: str
+    order: Order
+    rule: Rule
+
+    def decide(self, view: View) -> Decision:
+        """Return placements and reservations for every group of the view."""
+        board = Board(view)
+        for group in self.order(view):
+            wanted = min(group.count, group.affordable)
+            if wanted > 0 and (candidates := board.candidates(group)) is not None:
+                placed = self._place(board, group, candidates, wanted)
+                if placed < wanted:
+                    board.contend(candidates)
+                if not placed and len(board.reservations) < MAX_RESERVATIONS:
+                    reserve(board, group, candidates)
+        return board.decision()
+
+    def _place(self, board: Board, group: Group, candidates: Bools, wanted: int) -> int:
+        if len(group.demands) == 1:
+            return self._take(board, group, [board.room(group, 0, candidates)], wanted)
+        placed = 0
+        # A node offers one alternative at a time: with two kinds of GPU it comes up again in the next pass.
+        for _ in range(len(group.demands)):
+            rooms = [board.room(group, option, candidates) for option in range(len(group.demands))]
+            got = self._take(board, group, rooms, wanted - placed)
+            placed += got
+            if not got or placed == wanted:
+                break
+        return placed
+
+    def _take(self, board: Board, group: Group, rooms: list[Room], wanted: int) -> int:
+        """Place up to `wanted` tasks, each node using the first alternative it has room for; returns how many."""
+        option, room = _first_with_room(rooms)
+        counts = self._share_now(board, group, option, room, wanted)
+        rest = wanted - int(counts.sum())
+        if rest and room.more is not None and room.queue is not None:
+            counts = counts + _share_ahead(room.more, room.queue, rest)
+            rest = wanted - int(counts.sum())
+        if rest == wanted:
+            return 0
+        for index in range(len(rooms)):
+            nodes = np.flatnonzero(counts if len(rooms) == 1 else counts * (option == index))
+            if len(nodes):
+                board.take(group, index, nodes, counts[nodes])
+        return wanted - rest
+
+    def _share_now(self, board: Board, group: Group, option: Ints, room: Room, wanted: int) -> Ints:
+        if room.now.sum() <= wanted:
+            return room.now
+        nodes = np.flatnonzero(room.now)
+        counts = np.zeros_like(room.now)
+        counts[nodes] = self.rule(board, group, Places(nodes, option[nodes], room.now[nodes]), wanted)
+        return counts
+
+
+def _first_with_room(rooms: list[Room]) -> tuple[Ints, Room]:
+    """Return which alternative each node uses, the first it has room for, and its room with that one."""
+    if len(rooms) == 1:
+        return np.zeros(len(rooms[0].now), np.int64), rooms[0]
+    none = np.zeros_like(rooms[0].now)
+    now = np.stack([room.now for room in rooms])
+    more = np.stack([none if room.more is None else room.more for room in rooms])
+    queue = np.stack([none if room.queue is None else room.queue for room in rooms])
+    option = np.argmax(now + more > 0, axis=0)
+    pick = (option, np.arange(len(none)))
+    return option, Room(now[pick], more[pick], queue[pick])
+
+
+def _share_ahead(more: Ints, queue: Ints, count: int) -> Ints:
+    """Share `count` tasks over queues so that all are equally full, as far as they have room."""
+    return more if more.sum() <= count else level(more, np.maximum(queue, np.maximum(more, 1)), count)
+
+
+FIFO = Heuristic("fifo", fifo_order, cheapest)
+"""Oldest of the highest priority first, on the cheapest node; equally cheap nodes share evenly."""
+SHORTEST_FIRST = Heuristic("shortest-first", shortest_order, cheapest)
+"""Least work first within a band of priorities, on the cheapest node."""
+BEST_FIT = Heuristic("best-fit", fifo_order, tightest)
+"""Oldest of the highest priority first, on the node with least left over: keeps large nodes whole."""
+SPREAD = Heuristic("spread", fifo_order, emptiest)
+"""Oldest of the highest priority first, on the node with the most free: keeps every node lightly loaded."""
+
+HEURISTICS = (FIFO, SHORTEST_FIRST, BEST_FIT, SPREAD)

@@ -1,0 +1,1 @@
+"""The SDK: what publishers import to hand work to a network, from Python functions to YAML job files."""

@@ -1,0 +1,324 @@
+"""Single calls on the client's loop: many share one job, so that a thousand spawns are not a thousand jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from farlane.domain.ids import JobId, job_text
+from farlane.domain.records import Column, TasksEnded
+from farlane.errors import Conflict, FarlaneError, Internal, TaskError
+from farlane.sdk.batches import batches, column_of, has_blobs
+from farlane.sdk.client import AsyncClient
+from farlane.sdk.job_writer import JobWriter
+from farlane.sdk.jobs import JobHandle
+from farlane.sdk.map_run import SpecSource
+from farlane.sdk.outcomes import TaskResult
+from farlane.sdk.result_feed import ResultFeed, fetched_bytes
+from farlane.sdk.values import JobStatus
+from farlane.sdk.watch import Watch
+from farlane.wire.v1 import client_pb2
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 60.0
+"""An open job without calls is sealed after this long."""
+MAX_CALLS = 1 << 20
+"""A job is sealed after so many calls, and the next one opened: results of one job are kept together."""
+CREDIT_ROWS = 16_384
+
+
+class PendingCall:
+    """One call: its payload, where its result goes, and where it runs once it has been sent.
+
+    `future` is a `concurrent.futures` one: the caller waits in another thread.
+    """
+
+    __slots__ = ("future", "index", "job", "payload", "resent")
+
+    def __init__(self, payload: bytes, future: concurrent.futures.Future[TaskResult]) -> None:
+        self.payload = payload
+        self.future = future
+        self.job: CallJob | None = None
+        self.index = -1
+        self.resent = False
+
+    def fail(self, error: BaseException) -> None:
+        """Give the caller an error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class CallPool:
+    """Puts the calls of one function into jobs.
+
+    Calls of `remote` go to one open job, so that a call costs one message and not a new job. Calls of `spawn` that
+    come while their job is being opened go together into it; then it is sealed. A lone spawn so has its own job.
+
+    Args:
+        client: an open client.
+        spec: makes the specification, its blobs on the hub.
+        shared: false where a budget or a deadline belongs to each submission, so that no job may stay open.
+        idle_s: how long an open job may have no calls.
+    """
+
+    def __init__(self, client: AsyncClient, spec: SpecSource, *, shared: bool, idle_s: float = IDLE_S) -> None:
+        self._client = client
+        self._spec = spec
+        self._shared_allowed = shared
+        self._idle_s = idle_s
+        self._open: dict[bool, CallJob] = {}
+        client.before_closing(self.close)
+
+    def submit(self, call: PendingCall, shared: bool) -> None:
+        """Send a call; runs on the client's loop."""
+        keep_open = shared and self._shared_allowed
+        job = self._open.get(keep_open)
+        if job is None or job.closed:
+            job = self._open[keep_open] = CallJob(self._client, self, keep_open=keep_open, idle_s=self._idle_s)
+            job.begin(self._spec)
+        job.submit(call)
+
+    async def close(self) -> None:
+        """Seal open jobs: what was submitted goes on, and they end when it has ended."""
+        for job in self._open.values():
+            await job.close()
+
+
+class CallJob:
+    """One job of single calls.
+
+    Args:
+        client: an open client.
+        pool: takes calls that came too late for this job.
+        keep_open: seal only when idle, full or closing; else as soon as it is open.
+        idle_s: how long it may have no calls.
+    """
+
+    def __init__(self, client: AsyncClient, pool: CallPool, *, keep_open: bool, idle_s: float) -> None:
+        self.closed = False
+        self.job: asyncio.Future[JobId] = asyncio.get_running_loop().create_future()
+        self._client = client
+        self._pool = pool
+        self._keep_open = keep_open
+        self._idle_s = idle_s
+        self._waiting: list[PendingCall] = []
+        self._uploading = 0
+        self._uploads: set[asyncio.Task[None]] = set()
+        self._running: dict[int, PendingCall] = {}
+        self._writer: JobWriter | None = None
+        self._watch: Watch | None = None
+        self._feed = ResultFeed(client.connection.get_bytes, client.start, self._deliver, ordered=False)
+        self._flushing = False
+        self._ended: JobStatus | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    @property
+    def unfinished(self) -> int:
+        """Calls without a result."""
+        return len(self._waiting) + self._uploading + len(self._running)
+
+    def begin(self, spec: SpecSource) -> None:
+        """Open the job."""
+        self._client.start(self._guarded(self._opening(spec)))
+
+    def submit(self, call: PendingCall) -> None:
+        """Take a call; calls of one turn of the loop leave in one message."""
+        call.job = self
+        self._waiting.append(call)
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        self._flush_soon()
+
+    async def close(self) -> None:
+        """Send what waits and seal the job."""
+        if self._writer is None and not self.closed:
+            await asyncio.wait([self.job])
+        if not self.closed:
+            self._flush()
+            self._seal()
+        if self._uploads:
+            await asyncio.wait(self._uploads)
+
+    async def place_of(self, call: PendingCall) -> tuple[JobId, int]:
+        """Return a call's job and task index, once it has been sent.
+
+        Raises:
+            FarlaneError: it could not be sent.
+        """
+        while call.index < 0 and not call.future.done():
+            await asyncio.wait([self.job, *self._uploads], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)
+        if call.index < 0:
+            error = call.future.exception() or Conflict("the call was cancelled before it was sent")
+            raise error
+        return await asyncio.shield(self.job), call.index
+
+    async def stop(self, call: PendingCall) -> bool:
+        """Stop a call that has not ended; returns False if it has.
+
+        Raises:
+            Conflict: other calls share its job, which the hub stops only as a whole.
+        """
+        if call.future.done() or call.future.cancel():
+            return call.future.cancelled()
+        if self.unfinished > 1:
+            raise Conflict(
+                f"this call shares a job with {self.unfinished - 1} unfinished others, and only whole jobs can be "
+                "stopped: stop that job (`call.job.stop()`), or spawn such calls one at a time",
+                unfinished=self.unfinished,
+            )
+        self.closed = True
+        await JobHandle(self._client, await asyncio.shield(self.job)).stop("stopped by its caller")
+        return True
+
+    def on_rows(self, ended: TasksEnded) -> None:
+        """Take ended calls."""
+        if self._watch is not None:
+            self._watch.consumed(len(ended.indices))
+        self._feed.add(ended)
+
+    def on_end(self, status: JobStatus) -> None:
+        """The job has ended; if somebody stopped it, calls on their way to it have no result."""
+        self.closed = True
+        self._ended = status
+        self._check_end()
+
+    def on_error(self, error: FarlaneError) -> None:
+        """Nothing more will come."""
+        self._fail(error)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except FarlaneError as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("single calls failed")
+            self._fail(Internal(f"the calls failed inside farlane: {type(error).__name__}: {error}"))
+        finally:
+            if not self.job.done():
+                self.job.cancel()
+
+    async def _opening(self, spec: SpecSource) -> None:
+        writer = self._client.writer(await spec())
+        job = await writer.open()
+        self._writer = writer
+        self._watch = self._client.session.watch(job, 0, CREDIT_ROWS, self)
+        self.job.set_result(job)
+        self._flush()
+
+    def _flush_soon(self) -> None:
+        if self._writer is not None and not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        waiting, self._waiting = self._waiting, []
+        calls = [call for call in waiting if call.resent or call.future.set_running_or_notify_cancel()]
+        if not self._keep_open:
+            self.closed = True
+        for batch in batches_of(calls):
+            if has_blobs([call.payload for call in batch]):
+                self._uploading += len(batch)
+                upload = self._client.start(self._guarded(self._send_large(batch)))
+                self._uploads.add(upload)
+                upload.add_done_callback(self._uploads.discard)
+            else:
+                self._send(batch)
+        self._after_flush()
+
+    def _send(self, batch: list[PendingCall], column: Column | None = None) -> None:
+        assert self._writer is not None
+        first = self._writer.total
+        try:
+            reply = self._writer.add(column or Column([call.payload for call in batch]))
+        except FarlaneError as error:
+            for call in batch:
+                call.fail(error)
+            return
+        for index, call in enumerate(batch, first):
+            call.index = index
+            self._running[index] = call
+        reply.add_done_callback(partial(self._sent, batch))
+
+    async def _send_large(self, batch: list[PendingCall]) -> None:
+        try:
+            column = await column_of([call.payload for call in batch], self._client.connection.put_bytes)
+        except FarlaneError as error:
+            for call in batch:
+                call.fail(error)
+        else:
+            self._send(batch, column)
+        finally:
+            self._uploading -= len(batch)
+            self._after_flush()
+
+    def _sent(self, batch: list[PendingCall], reply: asyncio.Future[client_pb2.ClientReply]) -> None:
+        error = None if reply.cancelled() else reply.exception()
+        if error is None:
+            for call in batch:
+                call.payload = b""  # the hub has it
+            return
+        self.closed = True
+        for call in batch:
+            self._running.pop(call.index, None)
+            if isinstance(error, Conflict) and self._keep_open and not call.resent:
+                # Somebody stopped the open job between two calls: this one belongs to a new job.
+                call.resent = True
+                self._pool.submit(call, self._keep_open)
+            else:
+                call.fail(error)
+
+    def _after_flush(self) -> None:
+        assert self._writer is not None
+        if self._writer.sealed or self._uploading:
+            return
+        if self.closed or self._writer.total >= MAX_CALLS:
+            self._seal()
+        elif not self.unfinished and self._idle is None:
+            self._idle = asyncio.get_running_loop().call_later(self._idle_s, self._seal)
+
+    def _seal(self) -> None:
+        self.closed = True
+        if self._writer is not None and not self._writer.sealed and not self._uploading:
+            self._writer.seal()
+
+    def _deliver(self, results: list[TaskResult]) -> None:
+        for result in results:
+            call = self._running.pop(result.index, None)
+            if call is not None and not call.future.done():
+                call.future.set_result(result)
+        self._feed.consumed(fetched_bytes(results))
+        self._after_flush()
+        self._check_end()
+
+    def _check_end(self) -> None:
+        if self._ended is None or self._feed.waiting:
+            return
+        reason = f"job {job_text(self._ended.job)} {self._ended.state.value} before this call had its result"
+        self._fail(TaskError(f"{reason}: {self._ended.reason}" if self._ended.reason else reason))
+
+    def _fail(self, error: FarlaneError) -> None:
+        self.closed = True
+        waiting, self._waiting = self._waiting, []
+        for call in (*waiting, *self._running.values()):
+            call.fail(error)
+        self._running.clear()
+
+
+def batches_of(calls: list[PendingCall]) -> list[list[PendingCall]]:
+    """Cut calls into lists whose payloads each fit one message."""
+    found: list[list[PendingCall]] = []
+    position = 0
+    for payloads in batches(call.payload for call in calls):
+        found.append(calls[position : position + len(payloads)])
+        position += len(payloads)
+    return found
+

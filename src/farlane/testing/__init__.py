@@ -1,0 +1,1 @@
+"""Shipped fakes, builders and conformance suites for those who build on farlane."""

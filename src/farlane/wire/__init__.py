@@ -1,0 +1,1 @@
+"""The wire: farlane's protobuf and gRPC, spoken nowhere else."""
