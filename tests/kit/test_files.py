@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from farlane.errors import Conflict, DiskFull, Internal, InvalidInput, PermissionRefused
-from farlane.kit import file_lock, files
+from farlane.kit import file_lock
 from farlane.kit.file_lock import FileLock
 from farlane.kit.files import (
     Ballast,
@@ -101,7 +101,7 @@ class TestAtomicWrite:
 
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
-    monkeypatch.setattr(files.os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
     path = tmp_path / "data"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     write_all(descriptor, bytes(range(100)))

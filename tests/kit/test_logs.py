@@ -75,7 +75,7 @@ async def test_tasks_inherit_what_was_bound_and_do_not_share_it() -> None:
 
     with bind(job="j1"):
         found = await asyncio.gather(in_task("a"), in_task("b"))
-    assert found == [{"job": "j1", "task": "a"}, {"job": "j1", "task": "b"}]
+    assert list(found) == [{"job": "j1", "task": "a"}, {"job": "j1", "task": "b"}]
 
 
 def test_bound_fields_never_replace_the_message() -> None:

@@ -191,21 +191,24 @@ def test_what_a_slow_task_holds_up_is_recalled_and_runs_elsewhere() -> None:
     assert tickets(again)[0] not in rest  # a fresh ticket, before the tasks that never started
     assert again.executions[0].index in range(3, 6)
     assert node.machine.gauges().ready == 5
+    node.reported()
     node.now += 1
     assert node.machine.handle(ev.Ticked(node.now)) == []  # bundles of one are left alone
 
 
-def test_recalled_work_of_another_job_goes_first() -> None:
+def test_recalled_work_goes_before_what_came_later() -> None:
     node = DrivenNode(replace(NODE, capacity=Capacity(2000, 2 * GIB, 0)))
     first = node.run(*range(6))
     (bundle,) = bundles(node.finish(tickets(first[0])[0], wall_s=0.0))
-    slow, *rest = tickets(bundle)
-    node.run(0, job=JobId(8))
+    slow, waiting = tickets(bundle)
+    (second,) = bundles(node.finish(tickets(first[1])[0], wall_s=0.0))
+    (third,) = bundles(node.finish(tickets(second)[0], wall_s=0.0))
+    assert node.run(0, job=JobId(8)) == []
     node.started(slow)
-    node.finish(tickets(first[1])[0], wall_s=0.0)
     node.machine.handle(ev.Ticked(STALL_S))
-    assert [node.finish(ticket, CANCELLED, 0.0) for ticket in rest]
-    assert node.machine.held().tasks.count(task(0, JobId(8))) == 1
+    node.finish(waiting, CANCELLED, 0.0)
+    (again,) = bundles(node.finish(tickets(third)[0], wall_s=0.0))
+    assert [execution.index for execution in again.executions] == [bundle.executions[1].index]
 
 
 def test_each_task_gets_gpus_of_its_own() -> None:

@@ -48,6 +48,7 @@ OUTCOMES = {
     "exception": Failed(FailureKind.EXCEPTION, "no"),
     "cancelled": CANCELLED,
 }
+NEW_WORK = (commands.Submit, commands.PrepareJob, commands.FetchPayload, commands.Upload, commands.Leave)
 Fence = tuple[TaskId, int]
 
 
@@ -85,7 +86,7 @@ class NodeHistory(RuleBasedStateMachine):
 
     def handle(self, event: ev.Event) -> None:
         for command in self.machine.handle(event):
-            assert not self.left or isinstance(command, commands.AnnounceDrain | commands.ReportResults)
+            assert not (self.left and isinstance(command, NEW_WORK))
             self.obey(command)
 
     def obey(self, command: commands.Command) -> None:

@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 import pytest
 
-from farlane.scheduler import heuristics
+from farlane.scheduler import backfill
 from farlane.scheduler.policy import policy_named, validate
 from farlane.scheduler.view import Reservation
 
@@ -177,5 +177,5 @@ def test_a_large_task_starts_in_bounded_time_under_a_stream_of_small_ones(build,
 
 
 def test_without_reservations_the_same_task_starves(build, monkeypatch):
-    monkeypatch.setattr(heuristics, "MAX_RESERVATIONS", 0)
+    monkeypatch.setattr(backfill, "MAX_RESERVATIONS", 0)
     assert Simulation(build, policy_named("fifo")).run(1000.0) is None

@@ -54,11 +54,16 @@ def serving(
     """Start a server in a block: `async with serving(add_services) as server`."""
 
     @contextlib.asynccontextmanager
-    async def start(*add: Callable[[grpc.aio.Server], None], port: int = 0) -> AsyncIterator[TlsServer]:
+    async def start(
+        *add: Callable[[grpc.aio.Server], None], port: int = 0, min_ping_ms: int | None = None
+    ) -> AsyncIterator[TlsServer]:
         hub = TlsServer(certificate)
+        options = dict(SERVER_OPTIONS)
+        if min_ping_ms is not None:
+            options["grpc.http2.min_ping_interval_without_data_ms"] = min_ping_ms
         server = grpc.aio.server(
             interceptors=[TokenAuthenticator(hub.identities.get)],
-            options=SERVER_OPTIONS,
+            options=tuple(options.items()),
         )
         for service in add:
             service(server)

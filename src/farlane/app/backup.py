@@ -8,7 +8,7 @@ from pathlib import Path
 from farlane.app.layout import Layout
 from farlane.app.network import load
 from farlane.errors import Conflict
-from farlane.hub.store.sqlite import restore
+from farlane.hub.store.sqlite.backup import restore
 
 
 def restore_network(backup: Path, directory: Path) -> Path | None:

@@ -14,7 +14,7 @@ from farlane.app.layout import Layout
 from farlane.hub.credentials import Credentials
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
-from farlane.hub.store.sqlite import SqliteStore
+from farlane.hub.store.sqlite.store import SqliteStore
 from farlane.kit.clock import SystemClock
 from farlane.kit.files import atomic_write
 from farlane.kit.keys import server_certificate
@@ -35,7 +35,7 @@ async def _serve(options: argparse.Namespace, given: Configuration) -> None:
 async def serve(layout: Layout, settings: HubSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     certificate = server_certificate(layout.tls, [settings.host, "localhost"])
-    store = SqliteStore.open(layout.store)
+    store = SqliteStore(layout.store)
     service = HubService(
         settings, store, DiskStore(layout.blobs), policy_named(settings.policy), SystemClock(),
         (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup,

@@ -83,12 +83,12 @@ class BlobFiles:
             NotFound: if it is not here.
             Corrupted: if something else lies in its place; that is quarantined.
         """
+        file = self.file(cid)
         try:
-            return open(open_regular(self.file(cid)), "rb")
+            return open(open_regular(file), "rb")
         except FileNotFoundError:
             raise _missing(cid) from None
         except InvalidInput:
-            parse(cid)
             raise self.quarantine(cid, _NO_PLAIN_FILE) from None
 
     def iterate(self) -> Iterator[str]:
@@ -154,6 +154,7 @@ class BlobFiles:
             self.publish(path, descriptor, cid, now_s)
         except BaseException as error:
             os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+            os.utime(descriptor, ns=(before.st_atime_ns, before.st_mtime_ns))
             if isinstance(error, OSError) and error.errno == errno.EXDEV:
                 return None  # a bind mount: one file system, and yet no rename
             raise

@@ -20,6 +20,8 @@ CID_LENGTH: Final = 59
 
 _PREFIX: Final = bytes((0x01, 0x55, 0x12, DIGEST_BYTES))
 _CODECS: Final = {0x70: "a dag-pb node", 0x71: "a dag-cbor node", 0x72: "an IPNS key"}
+_ALPHABET: Final = frozenset("abcdefghijklmnopqrstuvwxyz234567")
+_CUT_OFF: Final = "cut off, too long or not in canonical base32"
 _EXPECTED: Final = (
     f"expected a CIDv1 of a raw block with sha2-256 in base32: 'bafkrei' and more, {CID_LENGTH} in all"
 )
@@ -94,15 +96,16 @@ def _description(cid: str) -> str:
         return "empty"
     if cid.startswith("Qm") and len(cid) == 46:
         return "a CIDv0, which names a dag-pb node"
-    if not cid.startswith("b"):
+    if not cid.startswith("b") or not _ALPHABET.issuperset(cid):
         return "not in base32 (lower case), which begins with 'b'"
-    raw = _decode(cid)
-    if not raw or cid != cid.lower():
-        return "not base32 in lower case"
-    if raw[0] != 1:
+    head = _decode(cid)[: len(_PREFIX)]
+    if len(head) < len(_PREFIX):
+        return _CUT_OFF
+    version, codec, *multihash = head
+    if version != _PREFIX[0]:
         return "not a CID of version 1"
-    if raw[1:2] != b"\x55":
-        return _CODECS.get(int.from_bytes(raw[1:2]), "a CID of another codec than raw")
-    if raw[2:4] != _PREFIX[2:]:
+    if codec != _PREFIX[1]:
+        return _CODECS.get(codec, "a CID of another codec than raw")
+    if bytes(multihash) != _PREFIX[2:]:
         return "a CID with another hash than sha2-256"
-    return "cut off, too long or not in canonical base32"
+    return _CUT_OFF

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat
 
 import numpy as np
 
@@ -35,6 +35,10 @@ class Room:
     now: Ints
     more: Ints | None = None
     queue: Ints | None = None
+
+    def total(self) -> Ints:
+        """Return how many tasks each node takes in all."""
+        return self.now if self.more is None else self.now + self.more
 
 
 @dataclass(slots=True)
@@ -84,7 +88,8 @@ class Board:
     """
 
     __slots__ = (
-        "_ceiling", "_usable", "_window", "capacity", "contended", "free", "holds", "reservations", "taken", "view",
+        "_ceiling", "_usable", "_widest", "_window", "capacity", "contended", "free", "holds",
+        "reservations", "taken", "view",
     )  # fmt: skip
 
     def __init__(self, view: View) -> None:
@@ -98,6 +103,7 @@ class Board:
         self._ceiling: list[int] | None = None
         self._usable: Ints | None = None
         self._window: Floats = window_s(view.nodes)
+        self._widest = float(self._window.max(initial=0.0))
 
     def candidates(self, group: Group) -> Bools | None:
         """Return the nodes a group may use now, (n,) bool; None when there is none.
@@ -111,13 +117,16 @@ class Board:
                 return preferred
         return mask if mask.any() else None
 
-    def room(self, group: Group, option: int, candidates: Bools) -> Room:
-        """Return how many tasks each candidate takes with one demand alternative, reservations respected."""
+    def room(self, group: Group, option: int, candidates: Bools) -> Room | None:
+        """Return how many tasks each candidate takes with one demand alternative, reservations respected.
+
+        None where it is plain without looking at each node that none takes any.
+        """
         demand: list[int] = group.demands[option].tolist()
         allowed = candidates if group.allowed is None else candidates & group.allowed[option]
         queue = self._queue(group, demand, allowed)
         if queue is None and not self._may_fit(demand):
-            return Room(np.zeros(len(allowed), np.int64))
+            return None
         real = fits(self.free, demand)
         now = np.maximum(real, 0)
         now *= allowed
@@ -153,11 +162,14 @@ class Board:
         """Return everything taken and reserved so far."""
         placements: list[Placement] = []
         for taken in self.taken:
-            key, option = taken.group.key, taken.option
-            placements += [
-                Placement(key, node, count, option)
-                for node, count in zip(taken.nodes.tolist(), taken.counts.tolist(), strict=True)
-            ]
+            rows = zip(
+                repeat(taken.group.key),
+                taken.nodes.tolist(),
+                taken.counts.tolist(),
+                repeat(taken.option),
+                strict=False,
+            )
+            placements += map(Placement._make, rows)
         return Decision(tuple(placements), tuple(self.reservations))
 
     def ends_at(self, group: Group) -> float:
@@ -166,7 +178,7 @@ class Board:
 
     def _queue(self, group: Group, demand: list[int], allowed: Bools) -> Ints | None:
         """Return how many tasks may queue ahead on each node, (n,) int64; None when nowhere any."""
-        if group.run_time_s is None:
+        if group.run_time_s is None or group.run_time_s >= self._widest:
             return None
         depth = ahead(group.run_time_s, self._window)
         depth *= allowed

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from farlane.scheduler.backfill import MAX_RESERVATIONS, reserve
+from farlane.scheduler.backfill import Backfill
 from farlane.scheduler.board import Board, Room
 from farlane.scheduler.ordering import Order, fifo_order, shortest_order
 from farlane.scheduler.sharing import Places, Rule, cheapest, emptiest, level, tightest
@@ -29,41 +29,43 @@ class Heuristic:
     def decide(self, view: View) -> Decision:
         """Return placements and reservations for every group of the view."""
         board = Board(view)
+        backfill = Backfill(board)
         for group in self.order(view):
             wanted = min(group.count, group.affordable)
             if wanted > 0 and (candidates := board.candidates(group)) is not None:
                 placed = self._place(board, group, candidates, wanted)
                 if placed < wanted:
                     board.contend(candidates)
-                if not placed and len(board.reservations) < MAX_RESERVATIONS:
-                    reserve(board, group, candidates)
+                if not placed:
+                    backfill.reserve(group, candidates)
         return board.decision()
 
     def _place(self, board: Board, group: Group, candidates: Bools, wanted: int) -> int:
-        if len(group.demands) == 1:
-            return self._take(board, group, [board.room(group, 0, candidates)], wanted)
+        """Place up to `wanted` tasks; returns how many."""
         placed = 0
         # A node offers one alternative at a time: with two kinds of GPU it comes up again in the next pass.
         for _ in range(len(group.demands)):
-            rooms = [board.room(group, option, candidates) for option in range(len(group.demands))]
-            got = self._take(board, group, rooms, wanted - placed)
+            offers = [
+                (option, room)
+                for option in range(len(group.demands))
+                if (room := board.room(group, option, candidates)) is not None
+            ]
+            got = self._take(board, group, offers, wanted - placed) if offers else 0
             placed += got
             if not got or placed == wanted:
                 break
         return placed
 
-    def _take(self, board: Board, group: Group, rooms: list[Room], wanted: int) -> int:
+    def _take(self, board: Board, group: Group, offers: list[tuple[int, Room]], wanted: int) -> int:
         """Place up to `wanted` tasks, each node using the first alternative it has room for; returns how many."""
-        option, room = _first_with_room(rooms)
+        option, room = _first_with_room(offers)
         counts = self._share_now(board, group, option, room, wanted)
         rest = wanted - int(counts.sum())
         if rest and room.more is not None and room.queue is not None:
             counts = counts + _share_ahead(room.more, room.queue, rest)
             rest = wanted - int(counts.sum())
-        if rest == wanted:
-            return 0
-        for index in range(len(rooms)):
-            nodes = np.flatnonzero(counts if len(rooms) == 1 else counts * (option == index))
+        for index, _ in offers:
+            nodes = np.flatnonzero(counts if len(offers) == 1 else counts * (option == index))
             if len(nodes):
                 board.take(group, index, nodes, counts[nodes])
         return wanted - rest
@@ -77,17 +79,25 @@ class Heuristic:
         return counts
 
 
-def _first_with_room(rooms: list[Room]) -> tuple[Ints, Room]:
+def _first_with_room(offers: list[tuple[int, Room]]) -> tuple[Ints, Room]:
     """Return which alternative each node uses, the first it has room for, and its room with that one."""
-    if len(rooms) == 1:
-        return np.zeros(len(rooms[0].now), np.int64), rooms[0]
-    none = np.zeros_like(rooms[0].now)
-    now = np.stack([room.now for room in rooms])
-    more = np.stack([none if room.more is None else room.more for room in rooms])
-    queue = np.stack([none if room.queue is None else room.queue for room in rooms])
-    option = np.argmax(now + more > 0, axis=0)
-    pick = (option, np.arange(len(none)))
-    return option, Room(now[pick], more[pick], queue[pick])
+    index, room = offers[-1]
+    option = np.full(len(room.now), index, np.int64)
+    if len(offers) == 1:
+        return option, room
+    none = np.zeros_like(room.now)
+    now, more, queue = room.now, _or(room.more, none), _or(room.queue, none)
+    for index, room in reversed(offers[:-1]):
+        has = room.total() > 0
+        option = np.where(has, index, option)
+        now = np.where(has, room.now, now)
+        more = np.where(has, _or(room.more, none), more)
+        queue = np.where(has, _or(room.queue, none), queue)
+    return option, Room(now, more, queue)
+
+
+def _or(column: Ints | None, none: Ints) -> Ints:
+    return none if column is None else column
 
 
 def _share_ahead(more: Ints, queue: Ints, count: int) -> Ints:

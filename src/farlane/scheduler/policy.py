@@ -99,7 +99,7 @@ def _check_nodes(view: View, group: Group, option: int, nodes: Ints) -> None:
 
 def _check_room(board: Board, group: Group, option: int, nodes: Ints, counts: Ints) -> None:
     room = board.room(group, option, board.view.nodes.online)
-    most = room.now if room.more is None else room.now + room.more
+    most = np.zeros(len(board.view.nodes.ids), np.int64) if room is None else room.total()
     over = np.flatnonzero(counts > most[nodes])
     if len(over):
         at = int(over[0])

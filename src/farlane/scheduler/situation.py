@@ -151,5 +151,5 @@ def tasks_text(count: int) -> str:
 
 
 def _fitting(board: Board, group: Group, candidates: Bools) -> frozenset[int]:
-    rooms = [board.room(group, option, candidates).now for option in range(len(group.demands))]
-    return frozenset(int(row) for room in rooms for row in np.flatnonzero(room))
+    rooms = [board.room(group, option, candidates) for option in range(len(group.demands))]
+    return frozenset(int(row) for room in rooms if room is not None for row in np.flatnonzero(room.now))

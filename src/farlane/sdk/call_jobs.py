@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -25,11 +25,11 @@ from farlane.wire.v1 import client_pb2
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 60.0
-"""An open job without calls is sealed after this long."""
 MAX_CALLS = 1 << 20
 """A job is sealed after so many calls, and the next one opened: results of one job are kept together."""
 CREDIT_ROWS = 16_384
+
+Resubmit = Callable[["PendingCall"], None]
 
 
 class PendingCall:
@@ -38,7 +38,7 @@ class PendingCall:
     `future` is a `concurrent.futures` one: the caller waits in another thread.
     """
 
-    __slots__ = ("future", "index", "job", "payload", "resent")
+    __slots__ = ("future", "index", "job", "payload", "placed", "resent")
 
     def __init__(self, payload: bytes, future: concurrent.futures.Future[TaskResult]) -> None:
         self.payload = payload
@@ -46,47 +46,38 @@ class PendingCall:
         self.job: CallJob | None = None
         self.index = -1
         self.resent = False
+        self.placed: asyncio.Future[tuple[JobId, int]] | None = None
+
+    def place(self, job: JobId, index: int) -> None:
+        """Note where it runs."""
+        self.index = index
+        if self.placed is not None and not self.placed.done():
+            self.placed.set_result((job, index))
 
     def fail(self, error: BaseException) -> None:
         """Give the caller an error."""
         if not self.future.done():
             self.future.set_exception(error)
+        if self.placed is not None and not self.placed.done():
+            self.placed.set_exception(error)
+            self.placed.exception()  # read, so that nobody waiting is no warning
 
+    async def place_known(self) -> tuple[JobId, int]:
+        """Return its job and task index, once it has been sent.
 
-class CallPool:
-    """Puts the calls of one function into jobs.
-
-    Calls of `remote` go to one open job, so that a call costs one message and not a new job. Calls of `spawn` that
-    come while their job is being opened go together into it; then it is sealed. A lone spawn so has its own job.
-
-    Args:
-        client: an open client.
-        spec: makes the specification, its blobs on the hub.
-        shared: false where a budget or a deadline belongs to each submission, so that no job may stay open.
-        idle_s: how long an open job may have no calls.
-    """
-
-    def __init__(self, client: AsyncClient, spec: SpecSource, *, shared: bool, idle_s: float = IDLE_S) -> None:
-        self._client = client
-        self._spec = spec
-        self._shared_allowed = shared
-        self._idle_s = idle_s
-        self._open: dict[bool, CallJob] = {}
-        client.before_closing(self.close)
-
-    def submit(self, call: PendingCall, shared: bool) -> None:
-        """Send a call; runs on the client's loop."""
-        keep_open = shared and self._shared_allowed
-        job = self._open.get(keep_open)
-        if job is None or job.closed:
-            job = self._open[keep_open] = CallJob(self._client, self, keep_open=keep_open, idle_s=self._idle_s)
-            job.begin(self._spec)
-        job.submit(call)
-
-    async def close(self) -> None:
-        """Seal open jobs: what was submitted goes on, and they end when it has ended."""
-        for job in self._open.values():
-            await job.close()
+        Raises:
+            Conflict: it was cancelled before.
+            FarlaneError: it could not be sent.
+        """
+        if self.index >= 0 and self.job is not None:
+            return self.job.job.result(), self.index
+        if self.future.cancelled():
+            raise Conflict("the call was cancelled before it was sent: it has no job")
+        if self.future.done() and (error := self.future.exception()) is not None:
+            raise error
+        if self.placed is None:
+            self.placed = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self.placed)
 
 
 class CallJob:
@@ -94,16 +85,16 @@ class CallJob:
 
     Args:
         client: an open client.
-        pool: takes calls that came too late for this job.
+        resubmit: takes calls that came too late for this job.
         keep_open: seal only when idle, full or closing; else as soon as it is open.
         idle_s: how long it may have no calls.
     """
 
-    def __init__(self, client: AsyncClient, pool: CallPool, *, keep_open: bool, idle_s: float) -> None:
+    def __init__(self, client: AsyncClient, resubmit: Resubmit, *, keep_open: bool, idle_s: float) -> None:
         self.closed = False
         self.job: asyncio.Future[JobId] = asyncio.get_running_loop().create_future()
         self._client = client
-        self._pool = pool
+        self._resubmit = resubmit
         self._keep_open = keep_open
         self._idle_s = idle_s
         self._waiting: list[PendingCall] = []
@@ -144,20 +135,6 @@ class CallJob:
             self._seal()
         if self._uploads:
             await asyncio.wait(self._uploads)
-
-    async def place_of(self, call: PendingCall) -> tuple[JobId, int]:
-        """Return a call's job and task index, once it has been sent.
-
-        Raises:
-            FarlaneError: it could not be sent.
-        """
-        while call.index < 0 and not call.future.done():
-            await asyncio.wait([self.job, *self._uploads], return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)
-        if call.index < 0:
-            error = call.future.exception() or Conflict("the call was cancelled before it was sent")
-            raise error
-        return await asyncio.shield(self.job), call.index
 
     async def stop(self, call: PendingCall) -> bool:
         """Stop a call that has not ended; returns False if it has.
@@ -244,7 +221,7 @@ class CallJob:
                 call.fail(error)
             return
         for index, call in enumerate(batch, first):
-            call.index = index
+            call.place(self._writer.job, index)
             self._running[index] = call
         reply.add_done_callback(partial(self._sent, batch))
 
@@ -272,7 +249,7 @@ class CallJob:
             if isinstance(error, Conflict) and self._keep_open and not call.resent:
                 # Somebody stopped the open job between two calls: this one belongs to a new job.
                 call.resent = True
-                self._pool.submit(call, self._keep_open)
+                self._resubmit(call)
             else:
                 call.fail(error)
 
@@ -321,4 +298,3 @@ def batches_of(calls: list[PendingCall]) -> list[list[PendingCall]]:
         found.append(calls[position : position + len(payloads)])
         position += len(payloads)
     return found
-

@@ -7,7 +7,7 @@ import concurrent.futures
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from farlane.domain.ids import JobId, task_id, task_text
+from farlane.domain.ids import task_id, task_text
 from farlane.errors import DeadlineExceeded
 from farlane.sdk.outcomes import TaskResult, Trust, value_of
 
@@ -97,7 +97,8 @@ class Call(Generic[R]):
             if self.future.done():
                 raise  # the function itself raised it
             raise DeadlineExceeded(
-                f"the call has not ended within {timeout} s; it goes on. `why()` says what it waits for, `stop()` ends it"
+                f"the call has not ended within {timeout} s; it goes on. `why()` says what it waits for, "
+                "`stop()` ends it"
             ) from error
 
     @property
@@ -105,12 +106,12 @@ class Call(Generic[R]):
         """The job it runs in; other calls may share it. Waits until the hub has accepted it."""
         from farlane.sdk.facade import Job
 
-        return Job(self._client, self._client.portal.run(self._placed())[0])
+        return Job(self._client, self._client.portal.run(self._pending.place_known())[0])
 
     @property
     def task(self) -> str:
         """The task's id as people see it, `j12.7`. Waits until the hub has accepted it."""
-        job, index = self._client.portal.run(self._placed())
+        job, index = self._client.portal.run(self._pending.place_known())
         return task_text(task_id(job, index))
 
     def why(self) -> Explanation:
@@ -119,7 +120,7 @@ class Call(Generic[R]):
 
     def logs(self, *, follow: bool = True) -> Iterator[LogChunk]:
         """Yield what it wrote."""
-        job, index = self._client.portal.run(self._placed())
+        job, index = self._client.portal.run(self._pending.place_known())
         return self._client.job(job).logs(index, follow=follow)
 
     def stop(self) -> bool:
@@ -129,11 +130,6 @@ class Call(Generic[R]):
             Conflict: unfinished calls share its job, which the hub stops only as a whole.
         """
         return self._client.portal.run(self.stop_on_loop())
-
-    async def _placed(self) -> tuple[JobId, int]:
-        job = self._pending.job
-        assert job is not None  # posted before this coroutine, and the loop keeps the order
-        return await job.place_of(self._pending)
 
     async def stop_on_loop(self) -> bool:
         """Do what `stop` does, on the client's own loop."""

@@ -214,7 +214,9 @@ class AsyncClient:
                 try:
                     return InputFile(file.path, await self.connection.put_file(file.source))
                 except OSError as error:
-                    raise InvalidJob(f"input {str(file.source)!r} cannot be read: {error.strerror}") from error
+                    raise InvalidJob(
+                        f"input {str(file.source)!r} cannot be read: {error.strerror}"
+                    ) from error
 
         inputs = await asyncio.gather(*(put(file) for file in job_file.files))
         if job_file.spec.command is None or not inputs:
@@ -234,7 +236,9 @@ class AsyncClient:
             tasks: how many.
             payload_bytes: the largest payload.
         """
-        request = client_pb2.QuoteRequest(spec=job_spec_to_wire(spec), tasks=tasks, payload_bytes=payload_bytes)
+        request = client_pb2.QuoteRequest(
+            spec=job_spec_to_wire(spec), tasks=tasks, payload_bytes=payload_bytes
+        )
         return quote_from_wire(await self.connection.call("Quote", request, "asking for a quote"))
 
     async def jobs(self, limit: int = 100, *, all: bool = False) -> list[JobStatus]:
@@ -268,7 +272,9 @@ class AsyncClient:
     async def backup(self, name: str) -> BackupFile:
         """Have the hub write a consistent copy of its store on its own machine."""
         request = client_pb2.BackupRequest(name=name)
-        reply = await self.connection.call("Backup", request, "backing up", timeout_s=BACKUP_TIMEOUT_S, tries=1)
+        reply = await self.connection.call(
+            "Backup", request, "backing up", timeout_s=BACKUP_TIMEOUT_S, tries=1
+        )
         return BackupFile(reply.path, reply.size_bytes)
 
     async def _put_into(self, sending: asyncio.Future[BlobRef], data: bytes) -> None:
@@ -288,12 +294,15 @@ class AsyncClient:
                     await work()
                 await self.session.flushed()
         except (TimeoutError, FarlaneError) as error:
-            log.warning("closing before everything was acknowledged: %s", error or f"{CLOSE_TIMEOUT_S:g} s have passed")
+            reason = str(error) or f"{CLOSE_TIMEOUT_S:g} s have passed"
+            log.warning("closing before everything was acknowledged: %s", reason)
 
 
 def _endpoint(url: str | None, token: str | None) -> Endpoint:
     if url is None and token is None:
         return current_endpoint()
     if not url or not token:
-        raise InvalidInput("a network is named by url and token together; give both, or neither for the current one")
+        raise InvalidInput(
+            "a network is named by url and token together; give both, or neither for the current one"
+        )
     return Endpoint(url, token)

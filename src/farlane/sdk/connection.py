@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -14,7 +13,6 @@ import grpc
 from farlane.domain.jobs import MAX_RESULT_BYTES, BlobRef
 from farlane.errors import ConnectionLost, Unavailable
 from farlane.kit.backoff import Backoff
-from farlane.models.cid import cid_of_digest
 from farlane.wire.blobs import BlobClient
 from farlane.wire.channel import open_channel
 from farlane.wire.status import from_rpc_error
@@ -26,21 +24,6 @@ T = TypeVar("T")
 CALL_TIMEOUT_S = 15.0
 TRIES = 4
 """Tries of a plain call or blob transfer that can be repeated without harm, each on the channel of its moment."""
-
-
-class _CidHasher:
-    """The CID of one blob: that of a single raw block."""
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-
-    def update(self, data: bytes, /) -> None:
-        """Take the next bytes."""
-        self._sha256.update(data)
-
-    def cid(self) -> str:
-        """Return the CID of all bytes taken."""
-        return cid_of_digest(self._sha256.digest())
 
 
 class Connection:
@@ -140,7 +123,7 @@ class Connection:
             raise from_rpc_error(error, doing) from error
 
     def _blob_client(self) -> BlobClient:
-        return BlobClient(self._current(), _CidHasher, random=self._random)
+        return BlobClient(self._current(), random=self._random)
 
     def _current(self) -> grpc.aio.Channel:
         if self._channel is None:

@@ -66,7 +66,9 @@ def read_client_file(directory: Path) -> Endpoint:
             path=str(path),
         ) from error
     except OSError as error:
-        raise InvalidSetting(f"{path} cannot be read: {error.strerror}; {_EXPECTED}", path=str(path)) from error
+        raise InvalidSetting(
+            f"{path} cannot be read: {error.strerror}; {_EXPECTED}", path=str(path)
+        ) from error
     return _endpoint(path, text)
 
 

@@ -224,7 +224,7 @@ _lock = threading.Lock()
 
 
 def _forget_in_child() -> None:
-    global _lock
+    global _lock  # noqa: PLW0603 - the child's own
     _lock = threading.Lock()
     _clients.clear()
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from farlane.domain.jobs import BlobRef, Environment, FunctionWork, JobSpec
 from farlane.errors import FarlaneError, InvalidJob
-from farlane.sdk.call_jobs import CallPool, PendingCall
+from farlane.sdk.call_jobs import PendingCall
+from farlane.sdk.call_pool import CallPool
 from farlane.sdk.calls import Call, OutcomeFuture
 from farlane.sdk.facade import Client
 from farlane.sdk.functions import Function
@@ -117,7 +118,9 @@ class FunctionClient:
         """Runs on the client's loop."""
         try:
             if self._pool is None:
-                bound = self._function.options.budget is not None or self._function.options.deadline is not None
+                bound = (
+                    self._function.options.budget is not None or self._function.options.deadline is not None
+                )
                 self._pool = CallPool(self._client.aio, self._spec, shared=not bound)
             self._pool.submit(pending, shared)
         except FarlaneError as error:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from farlane.domain.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_MS
 from farlane.errors import InvalidJob
 from farlane.sdk import options as forms
 from farlane.sdk.options import Deadline, Duration, JobOptions, Size
@@ -33,7 +34,7 @@ class App:
     """
 
     def __init__(self, name: str, client: Client | None = None) -> None:
-        if not isinstance(name, str) or not 1 <= len(name) <= 100:
+        if not 1 <= len(str(name)) <= 100:
             raise InvalidJob(f"an app's name is {name!r}; expected a text of 1 to 100 characters")
         self.name = name
         self._client = client
@@ -51,7 +52,7 @@ class App:
 
         return shared_client()
 
-    def function(
+    def function(  # noqa: PLR0913 - one keyword per option, as users of such decorators expect
         self,
         *,
         cpu: str | float | None = None,
@@ -60,7 +61,7 @@ class App:
         disk: Size | None = None,
         retries: int = 0,
         timeout: Duration | None = None,
-        priority: int = forms.DEFAULT_PRIORITY,
+        priority: int = DEFAULT_PRIORITY,
         max_price: str | float | None = None,
         budget: str | float | None = None,
         requires: Iterable[str] = (),
@@ -95,7 +96,7 @@ class App:
         given = JobOptions(
             resources=forms.read_resources(cpu, memory, gpu, disk),
             retries=forms.read_int("retries", retries, 0, forms.MAX_RETRIES),
-            timeout_ms=forms.DEFAULT_TIMEOUT_MS if timeout is None else forms.read_milliseconds("timeout", timeout),
+            timeout_ms=DEFAULT_TIMEOUT_MS if timeout is None else forms.read_milliseconds("timeout", timeout),
             priority=forms.read_priority(priority),
             max_price=None if max_price is None else forms.read_credits("max_price", max_price),
             budget=None if budget is None else forms.read_credits("budget", budget),
@@ -202,7 +203,8 @@ class Remote(Generic[P, R]):
             Exception: what the function raised, with the remote traceback as its cause.
         """
         call: Call[R] = self._function.client().call(args, kwargs, shared=True)
-        return self._function.client().wait(call)
+        value: R = self._function.client().wait(call)
+        return value
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run and wait on the caller's own event loop."""
@@ -262,7 +264,9 @@ class Map(Generic[R]):
         if not self._star:
             return zip(*inputs, strict=False)
         if len(inputs) != 1:
-            raise InvalidJob(f"starmap takes one iterable of tuples, not {len(inputs)}; use map for several iterables")
+            raise InvalidJob(
+                f"starmap takes one iterable of tuples, not {len(inputs)}; use map for several iterables"
+            )
         return (tuple(arguments) for arguments in inputs[0])
 
     async def _async_calls(self, inputs: AsyncIterable[Any]) -> AsyncIterator[tuple[Any, ...]]:
@@ -270,11 +274,15 @@ class Map(Generic[R]):
             yield tuple(item) if self._star else (item,)
 
 
-def _requirements(requires: Iterable[str]) -> tuple[str, ...]:
+def _requirements(requires: Iterable[Any]) -> tuple[str, ...]:
     if isinstance(requires, str):
-        raise InvalidJob(f"requires is the text {requires!r}; expected a list such as ['numpy>=2']", field="requires")
+        raise InvalidJob(
+            f"requires is the text {requires!r}; expected a list such as ['numpy>=2']", field="requires"
+        )
     found = tuple(requires)
     for line in found:
         if not isinstance(line, str) or not line.strip():
-            raise InvalidJob(f"requires has {line!r}; expected requirements such as 'numpy>=2'", field="requires")
+            raise InvalidJob(
+                f"requires has {line!r}; expected requirements such as 'numpy>=2'", field="requires"
+            )
     return found

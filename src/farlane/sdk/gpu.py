@@ -8,7 +8,9 @@ from farlane.domain.resources import MAX_GPUS, GpuRequest
 from farlane.domain.units import parse_bytes
 from farlane.errors import InvalidInput, InvalidJob
 
-EXPECTED = "expected a model and count such as 'A100:1', memory such as '24GB', both as in 'A100-80GB:2', or a count"
+EXPECTED = (
+    "expected a model and count such as 'A100:1', memory such as '24GB', both as in 'A100-80GB:2', or a count"
+)
 _COUNT = re.compile(r"\d{1,6}")
 _SIZE = re.compile(r"\d+(\.\d+)?\s*[kmgt](i?b)?", re.IGNORECASE)
 _MODEL = re.compile(r"[A-Za-z][A-Za-z0-9 _.+-]{0,63}")

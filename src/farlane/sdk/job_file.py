@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from farlane.domain.ids import MAX_TASKS_PER_JOB
-from farlane.domain.jobs import CommandWork, JobSpec
+from farlane.domain.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_MS, CommandWork, Durability, JobSpec
+from farlane.domain.resources import Resources
 from farlane.errors import FarlaneError, InvalidJob, NotFound, TooLarge
 from farlane.kit.suggestions import hint
 from farlane.sdk import options
@@ -72,8 +73,12 @@ def parse_job_file(data: bytes, source: str, directory: Path, now: float) -> Job
     entries = _Entries(source, root, "the job file")
     entries.check_keys(KEYS, NOT_BUILT)
     if "run" not in entries:
-        raise refused(source, root.line, "key 'run' is missing; expected the command to run, such as 'run: python x.py'")
-    return JobFile(_spec(entries, now), entries.whole("tasks", 1, MAX_TASKS_PER_JOB, 1), _files(entries, directory))
+        raise refused(
+            source, root.line, "key 'run' is missing; expected the command to run, such as 'run: python x.py'"
+        )
+    return JobFile(
+        _spec(entries, now), entries.whole("tasks", 1, MAX_TASKS_PER_JOB, 1), _files(entries, directory)
+    )
 
 
 class _Entries:
@@ -83,7 +88,9 @@ class _Entries:
         self.source = source
         self._what = what
         if not isinstance(node.value, dict):
-            raise refused(source, node.line, f"{what} is {_shown(node)}; expected a mapping of keys to values")
+            raise refused(
+                source, node.line, f"{what} is {_shown(node)}; expected a mapping of keys to values"
+            )
         self._values: Mapping[str, Located] = {
             key: value for key, value in node.value.items() if value.value is not None or key in NOT_BUILT
         }
@@ -98,9 +105,13 @@ class _Entries:
             if key == "nodes" and key in not_built and self._values[key].value == 1:
                 continue
             if key in not_built:
-                raise refused(self.source, line, f"{key!r} is known, but not available in this version; remove it")
+                raise refused(
+                    self.source, line, f"{key!r} is known, but not available in this version; remove it"
+                )
             if key not in known:
-                raise refused(self.source, line, f"unknown key {key!r} in {self._what}; {hint(key, known)}", key=key)
+                raise refused(
+                    self.source, line, f"unknown key {key!r} in {self._what}; {hint(key, known)}", key=key
+                )
 
     def located(self, key: str) -> Located | None:
         """Return a value with its place, None where the key is missing or empty."""
@@ -154,7 +165,9 @@ class _Entries:
         found = self._values.get(key)
         if found is None or isinstance(found.value, (dict, list)):
             what = "empty" if found is None else _shown(found)
-            raise refused(self.source, self._lines[key], f"{self._what}: {key} is {what}; expected a text (quote it)")
+            raise refused(
+                self.source, self._lines[key], f"{self._what}: {key} is {what}; expected a text (quote it)"
+            )
         return found.text
 
 
@@ -165,13 +178,13 @@ def _spec(entries: _Entries, now: float) -> JobSpec:
         profile=name,
         command=CommandWork(run=_script(entries), setup=entries.text("setup"), outputs=_outputs(entries)),
         resources=_resources(entries),
-        priority=entries.read("priority", options.read_priority, options.DEFAULT_PRIORITY),
+        priority=entries.read("priority", options.read_priority, DEFAULT_PRIORITY),
         retries=entries.whole("retry", 0, options.MAX_RETRIES, 0),
-        timeout_ms=_milliseconds(entries, "max_duration", options.DEFAULT_TIMEOUT_MS),
+        timeout_ms=_milliseconds(entries, "max_duration", DEFAULT_TIMEOUT_MS),
         deadline_at=entries.read("deadline", lambda value: options.read_deadline(value, now)),
         max_price=entries.read("max_price", lambda value: options.read_credits("max_price", value)),
         budget=entries.read("budget", lambda value: options.read_credits("budget", value)),
-        durability=entries.read("durability", options.read_durability, options.Durability.DURABLE),
+        durability=entries.read("durability", options.read_durability, Durability.DURABLE),
         labels=entries.pairs("labels", options.read_labels),
         env=entries.pairs("env", options.read_env),
         estimate_ms=_milliseconds(entries, "estimate", None),
@@ -190,10 +203,10 @@ def _milliseconds(entries: _Entries, key: str, default: int | None) -> Any:
     return entries.read(key, lambda value: options.read_milliseconds(key, value), default)
 
 
-def _resources(entries: _Entries) -> options.Resources:
+def _resources(entries: _Entries) -> Resources:
     found = entries.located("resources")
     if found is None:
-        return options.Resources()
+        return Resources()
     inner = _Entries(entries.source, found, "resources")
     inner.check_keys(RESOURCE_KEYS)
     # One key at a time, so that an error names the line of the key it is about.
@@ -245,7 +258,9 @@ def _paths(entries: _Entries, key: str) -> list[tuple[str, int]]:
     if found is None:
         return []
     if not isinstance(found.value, list) or any(not isinstance(item.value, str) for item in found.value):
-        raise refused(entries.source, found.line, f"{key} is {_shown(found)}; expected a list of paths ('- data.csv')")
+        raise refused(
+            entries.source, found.line, f"{key} is {_shown(found)}; expected a list of paths ('- data.csv')"
+        )
     return [(item.value, item.line) for item in found.value]
 
 

@@ -70,7 +70,9 @@ class JobWriter:
         """
         if self.total + len(payloads.inline) > MAX_TASKS_PER_JOB:
             raise InvalidJob(f"a job has at most {MAX_TASKS_PER_JOB} tasks; start another job for the rest")
-        add = client_pb2.AddTasks(job=self.job, first=self.total, payloads=column_to_wire(payloads), seal=seal)
+        add = client_pb2.AddTasks(
+            job=self.job, first=self.total, payloads=column_to_wire(payloads), seal=seal
+        )
         reply = self._session.request(client_pb2.ClientMessage(add=add))
         self.total += len(payloads.inline)
         self.sealed = self.sealed or seal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING
 
 from farlane.domain.ids import JobId, job_text
@@ -54,7 +54,9 @@ class JobHandle:
             NotFound: the hub does not know it.
         """
         request = client_pb2.GetJobRequest(job=self.job)
-        return job_status_from_wire(await self._client.connection.call("GetJob", request, self._doing("asking for")))
+        return job_status_from_wire(
+            await self._client.connection.call("GetJob", request, self._doing("asking for"))
+        )
 
     async def results(self, after: int = 0, *, ordered: bool = False) -> AsyncIterator[TaskResult]:
         """Yield ended tasks until the job has ended; large results are fetched a little ahead.
@@ -72,7 +74,9 @@ class JobHandle:
                 for result in burst:
                     yield result
 
-    async def bursts(self, after: int = 0, *, ordered: bool = False) -> AsyncIterator[list[TaskResult]]:
+    async def bursts(
+        self, after: int = 0, *, ordered: bool = False
+    ) -> AsyncGenerator[list[TaskResult], None]:
         """Yield what `results` yields, as many at a time as have come."""
         if ordered and after:
             raise InvalidInput(f"results in order begin at cursor 0, not {after}; read on with ordered=False")
@@ -94,23 +98,27 @@ class JobHandle:
         Raises:
             DeadlineExceeded: it has not within `timeout_s`; the job goes on.
         """
-        pauses = _POLLS.ceilings()
         try:
             async with asyncio.timeout(timeout_s):
-                while not (status := await self.status()).state.final:
-                    await asyncio.sleep(next(pauses))
-                return status
+                for pause_s in _POLLS.ceilings():
+                    status = await self.status()
+                    if status.state.final:
+                        return status
+                    await asyncio.sleep(pause_s)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"job {job_text(self.job)} has not ended within {timeout_s} s; it goes on. `why()` says what it waits "
                 "for, `stop()` ends it",
                 job=job_text(self.job),
             ) from error
+        raise AssertionError("the pauses have no end")
 
     async def stop(self, reason: str = "") -> JobStatus:
         """End every task that has not ended."""
         request = client_pb2.StopJobRequest(job=self.job, reason=reason)
-        return job_status_from_wire(await self._client.connection.call("StopJob", request, self._doing("stopping")))
+        return job_status_from_wire(
+            await self._client.connection.call("StopJob", request, self._doing("stopping"))
+        )
 
     async def retry(self) -> JobStatus:
         """Run the failed and stopped tasks of an ended job again."""
@@ -121,7 +129,9 @@ class JobHandle:
     async def why(self) -> Explanation:
         """Return why the job stands where it stands, and what would change it."""
         request = client_pb2.ExplainRequest(job=self.job)
-        return explanation_from_wire(await self._client.connection.call("Explain", request, self._doing("explaining")))
+        return explanation_from_wire(
+            await self._client.connection.call("Explain", request, self._doing("explaining"))
+        )
 
     async def tasks(self, after: int = 0, limit: int = 1000) -> list[TasksEnded]:
         """Return ended tasks with result cursor > `after` in batches, without their results."""

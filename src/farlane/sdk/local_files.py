@@ -14,7 +14,17 @@ from farlane.errors import InvalidJob, TooLarge
 
 MAX_FILES = 10_000
 MAX_TOTAL_BYTES = 4 << 30
-IGNORED = (".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "node_modules", ".mypy_cache", ".pytest_cache")
+IGNORED = (
+    ".git",
+    ".hg",
+    ".svn",
+    "__pycache__",
+    "*.pyc",
+    ".venv",
+    "node_modules",
+    ".mypy_cache",
+    ".pytest_cache",
+)
 """Names that never travel with a working directory."""
 
 

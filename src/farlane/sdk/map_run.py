@@ -83,7 +83,7 @@ class MapRun:
         self._watch: Watch | None = None
         self._adding = 0
         self._ended_rows = 0
-        self._abandoned = ""
+        self._reason = ""
 
     def begin(self) -> None:
         """Start working; inputs may be there already."""
@@ -99,7 +99,7 @@ class MapRun:
 
     def abandon(self, reason: str) -> None:
         """Stop the job: nobody reads on."""
-        self._abandoned = reason
+        self._reason = reason
         self._wake.set()
 
     def complete(self) -> None:
@@ -116,7 +116,11 @@ class MapRun:
 
     def on_end(self, status: JobStatus) -> None:
         """The job has ended: if somebody stopped it, inputs not yet sent have no result."""
-        if self.inputs or not self.finished or (self._writer is not None and self._ended_rows < self._writer.total):
+        if (
+            self.inputs
+            or not self.finished
+            or (self._writer is not None and self._ended_rows < self._writer.total)
+        ):
             self._outlet.fail(
                 TaskError(
                     f"job {job_text(status.job)} {status.state.value} before every input had its result"
@@ -141,36 +145,39 @@ class MapRun:
 
     async def _run(self) -> None:
         await self._something()
-        if self._abandoned or not self.inputs:
+        if self._abandoned() or not self.inputs:
             return
         writer = self._writer = self._client.writer(await self._spec())
         job = await writer.open()
         self._watch = self._client.session.watch(job, 0, CREDIT_ROWS, self)
-        while not self._abandoned and not writer.sealed:
+        while not self._abandoned() and not writer.sealed:
             await self._send(writer)
             if not writer.sealed:
                 await self._wake.wait()
                 self._wake.clear()
-        while not self._abandoned and self._outlet.error is None and self._adding:
+        while not self._abandoned() and self._outlet.error is None and self._adding:
             await self._wake.wait()
             self._wake.clear()
-        if self._abandoned:
-            await self._stop(self._abandoned)
+        if self._abandoned():
+            await self._stop(self._reason)
+
+    def _abandoned(self) -> bool:
+        return bool(self._reason)
 
     async def _something(self) -> None:
-        while not self.inputs and not self.finished and not self._abandoned:
+        while not self.inputs and not self.finished and not self._abandoned():
             await self._wake.wait()
             self._wake.clear()
 
     async def _send(self, writer: JobWriter) -> None:
-        while self.inputs and not self._abandoned and (not self._adding or self._full_batch()):
+        while self.inputs and not self._abandoned() and (not self._adding or self._full_batch()):
             batch = self._take()
             size = sum(map(len, batch))
             column = await column_of(batch, self._client.connection.put_bytes)
             seal = self.finished and not self.inputs
             self._adding += 1
             writer.add(column, seal=seal).add_done_callback(partial(self._added, size))
-        if self.finished and not self.inputs and not writer.sealed and not self._abandoned:
+        if self.finished and not self.inputs and not writer.sealed and not self._abandoned():
             writer.seal()
 
     def _full_batch(self) -> bool:

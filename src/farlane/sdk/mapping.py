@@ -115,12 +115,14 @@ def checked_window(window: int | None) -> int:
     """
     if window is None:
         return WINDOW_ROWS
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+    if window < 1:
         raise InvalidInput(f"window is {window!r}; expected how many inputs may be in progress, at least 1")
     return window
 
 
-def read_from_thread(flow: MapFlow, payloads: Iterable[bytes], ready: threading.Event) -> Iterator[TaskResult]:
+def read_from_thread(
+    flow: MapFlow, payloads: Iterable[bytes], ready: threading.Event
+) -> Iterator[TaskResult]:
     """Yield a map's results; inputs are pulled in this thread, between results.
 
     Args:
@@ -146,7 +148,9 @@ def read_from_thread(flow: MapFlow, payloads: Iterable[bytes], ready: threading.
         flow.end()
 
 
-async def read_from_loop(flow: MapFlow, payloads: Iterable[bytes], ready: asyncio.Event) -> AsyncIterator[TaskResult]:
+async def read_from_loop(
+    flow: MapFlow, payloads: Iterable[bytes], ready: asyncio.Event
+) -> AsyncIterator[TaskResult]:
     """Yield a map's results; inputs are pulled on this loop, between results, without blocking it for long."""
     source = iter(payloads)
     pulled = 0
@@ -201,7 +205,9 @@ async def _either(pull: asyncio.Future[bytes] | None, ready: asyncio.Event) -> N
     """Wait for the next input, or for something to hand out."""
     signal = asyncio.ensure_future(ready.wait())
     try:
-        await asyncio.wait([future for future in (pull, signal) if future is not None], return_when="FIRST_COMPLETED")
+        await asyncio.wait(
+            [future for future in (pull, signal) if future is not None], return_when="FIRST_COMPLETED"
+        )
     finally:
         if signal.done():
             ready.clear()

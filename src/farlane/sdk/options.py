@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from farlane.domain.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_MS, Durability
 from farlane.domain.resources import Resources
@@ -95,7 +95,9 @@ def read_int(key: str, value: object, low: int, high: int) -> int:
         InvalidJob: it is not one.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidJob(f"{key} is {value!r}; expected a whole number from {low} to {high}", field=key, value=value)
+        raise InvalidJob(
+            f"{key} is {value!r}; expected a whole number from {low} to {high}", field=key, value=value
+        )
     return value
 
 
@@ -145,7 +147,7 @@ def read_durability(value: object) -> Durability:
     return Durability(value)
 
 
-def read_env(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def read_env(env: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
     """Return environment variables as sorted pairs.
 
     Raises:
@@ -153,13 +155,15 @@ def read_env(env: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """
     for name, value in env.items():
         if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            raise InvalidJob(f"env: {name!r} is not a variable name; expected letters, digits and _", field="env")
+            raise InvalidJob(
+                f"env: {name!r} is not a variable name; expected letters, digits and _", field="env"
+            )
         if not isinstance(value, str) or "\0" in value:
             raise InvalidJob(f"env: {name} is {value!r}; expected a text without NUL", field="env")
     return tuple(sorted(env.items()))
 
 
-def read_labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def read_labels(labels: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
     """Return labels that a node must have, as sorted pairs.
 
     Raises:
@@ -200,7 +204,9 @@ def read_deadline(deadline: Deadline | None, now: float) -> float | None:
             field="deadline",
         )
     if moment.timestamp() <= now:
-        raise InvalidJob(f"deadline {moment.isoformat()} has passed; expected a moment to come", field="deadline")
+        raise InvalidJob(
+            f"deadline {moment.isoformat()} has passed; expected a moment to come", field="deadline"
+        )
     return moment.timestamp()
 
 
@@ -219,5 +225,7 @@ def _iso_moment(text: str | float) -> datetime | None:
 def _memory_bytes(value: Size) -> int:
     size = parse_bytes(value)
     if size < _MIN_MEMORY_BYTES:
-        raise InvalidInput(f"{value!r} is {size} bytes, too little for any task; write a unit, such as '{value}GB'")
+        raise InvalidInput(
+            f"{value!r} is {size} bytes, too little for any task; write a unit, such as '{value}GB'"
+        )
     return size

@@ -110,7 +110,9 @@ def is_own_module(name: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _is_own_file(origin: str) -> bool:
-    if not origin.endswith(tuple(importlib.machinery.SOURCE_SUFFIXES + importlib.machinery.BYTECODE_SUFFIXES)):
+    if not origin.endswith(
+        tuple(importlib.machinery.SOURCE_SUFFIXES + importlib.machinery.BYTECODE_SUFFIXES)
+    ):
         return False
     path = Path(origin).resolve()
     if "site-packages" in path.parts or "dist-packages" in path.parts:

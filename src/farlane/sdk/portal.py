@@ -49,7 +49,9 @@ class Portal:
         """Run a coroutine on the loop."""
         if threading.current_thread() is self._thread:
             work.close()
-            raise Conflict("this would wait for itself: it was called on farlane's own loop; use the asyncio client")
+            raise Conflict(
+                "this would wait for itself: it was called on farlane's own loop; use the asyncio client"
+            )
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
@@ -139,7 +141,7 @@ _portal: Portal | None = None
 
 def portal() -> Portal:
     """Return this process's portal, started on first use."""
-    global _portal
+    global _portal  # noqa: PLW0603 - one per process
     with _lock:
         if _portal is None:
             _portal = Portal()

@@ -139,5 +139,3 @@ def fetched_bytes(results: list[TaskResult]) -> int:
         if blobs and (ref := blobs.get(result.offset)) is not None:
             total += ref.size_bytes
     return total
-
-

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from random import Random
+from typing import cast
 
 import grpc
 
@@ -186,7 +187,7 @@ class Session:
         outbox.put(client_pb2.ClientMessage(request=self._next_request(), hello=hello))
         writer = tasks.start(_write(outbox, call), "session writer")
         try:
-            async with contextlib.aclosing(received(call, doing=DOING)) as replies:
+            async with contextlib.aclosing(_received(call)) as replies:
                 self._greeted(await _first(replies))
                 self._outbox = outbox
                 self._resend()
@@ -202,7 +203,9 @@ class Session:
         if reply.WhichOneof("kind") == "error":
             raise error_from_wire(reply.error)
         if reply.WhichOneof("kind") != "welcome":
-            raise UnsupportedVersion("the hub's first message is no welcome; is it farlane, and of this version?")
+            raise UnsupportedVersion(
+                "the hub's first message is no welcome; is it farlane, and of this version?"
+            )
         check_peer(reply.welcome.version)
         self.connections += 1
         if not self.welcome.done():
@@ -283,18 +286,25 @@ async def _write(outbox: Outbox[client_pb2.ClientMessage], call: Call) -> None:
         call.cancel()  # whoever reads learns that the connection is over
 
 
+def _received(call: Call) -> AsyncGenerator[client_pb2.ClientReply, None]:
+    return cast("AsyncGenerator[client_pb2.ClientReply, None]", received(call, doing=DOING))
+
+
 async def _first(replies: AsyncIterator[client_pb2.ClientReply]) -> client_pb2.ClientReply:
     try:
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             return await anext(replies)
     except TimeoutError as error:
-        raise DeadlineExceeded(f"the hub did not greet within {HELLO_TIMEOUT_S:g} s; it may be overloaded") from error
+        raise DeadlineExceeded(
+            f"the hub did not greet within {HELLO_TIMEOUT_S:g} s; it may be overloaded"
+        ) from error
     except StopAsyncIteration as error:
         raise Unavailable("the hub ended the stream before its greeting") from error
 
 
 def _given_up(error: FarlaneError, patience_s: float, jobs: list[JobId]) -> Unavailable:
     names = ", ".join(job_text(job) for job in jobs)
-    goes_on = f". What was submitted goes on without this program; read on later from {names}" if names else ""
+    goes_on = (
+        f". What was submitted goes on without this program; read on later from {names}" if names else ""
+    )
     return Unavailable(f"no connection to the hub for {patience_s:g} s: {error.message}{goes_on}")
-

@@ -13,7 +13,9 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_VALUES = 20_000
 """Values after aliases are expanded: what an alias bomb would multiply."""
-_SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp"))
+_SCALAR_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +43,21 @@ def read_yaml(data: bytes, source: str) -> Located:
     """
     if len(data) > MAX_BYTES:
         raise TooLarge(
-            f"{source} has {len(data)} bytes; expected at most {MAX_BYTES}. Put data in input files", source=source
+            f"{source} has {len(data)} bytes; expected at most {MAX_BYTES}. Put data in input files",
+            source=source,
         )
     try:
         root = _Loader(data.decode()).get_single_node()
         if root is None:
-            raise InvalidJob(f"{source} is empty; expected a mapping such as 'run: echo hello'", source=source)
+            raise InvalidJob(
+                f"{source} is empty; expected a mapping such as 'run: echo hello'", source=source
+            )
         return _Reader(source).read(root, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise refused(source, mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}") from error
+        raise refused(
+            source, mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise refused(source, 1, f"not YAML: {error}; expected UTF-8 text") from error
 
@@ -70,8 +77,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         self._depth += 1
         if self._depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
-                None, None, f"nested more than {MAX_DEPTH} deep; write it flatter", self.peek_event().start_mark
+                None, None, f"nested more than {MAX_DEPTH} deep; write it flatter", mark
             )
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -110,7 +118,9 @@ class _Reader:
             if not isinstance(key, yaml.ScalarNode):
                 raise refused(self._source, line, "a key must be a plain text")
             if key.tag == "tag:yaml.org,2002:merge":
-                raise refused(self._source, line, "merge keys ('<<') are not supported; write the entries out")
+                raise refused(
+                    self._source, line, "merge keys ('<<') are not supported; write the entries out"
+                )
             if key.value in found:
                 first = found[key.value].line
                 raise refused(self._source, line, f"key {key.value!r} stands twice (first on line {first})")
@@ -121,4 +131,6 @@ class _Reader:
         try:
             return self._scalars.construct_object(node)
         except (ValueError, OverflowError, yaml.YAMLError) as error:
-            raise refused(self._source, line, f"{node.value!r} cannot be read: {error}; quote it to mean text") from error
+            raise refused(
+                self._source, line, f"{node.value!r} cannot be read: {error}; quote it to mean text"
+            ) from error

@@ -9,13 +9,13 @@ from typing import Any
 from farlane.errors import InvalidJob
 
 _MAX_DEPTH = 4
-_ADVICE = (
-    "Create it inside the function, or pass in what it is made from (a path, a URL, settings) and open it there"
-)
+_ADVICE = "Create it inside the function, or pass in what it is made from (a path, a URL, settings) and open it there"
 Pickle = Callable[[object], bytes]
 
 
-def unpicklable_function(function: Callable[..., Any], name: str, cause: Exception, pickle: Pickle) -> InvalidJob:
+def unpicklable_function(
+    function: Callable[..., Any], name: str, cause: Exception, pickle: Pickle
+) -> InvalidJob:
     """Return the error for a function that cannot be sent to another machine.
 
     Args:
@@ -27,7 +27,9 @@ def unpicklable_function(function: Callable[..., Any], name: str, cause: Excepti
     found = _culprit(_parts(function), pickle, _MAX_DEPTH)
     if found is None:
         blame = f"{type(cause).__name__}: {cause}. It, or something it refers to, cannot be pickled"
-        return InvalidJob(f"function {name!r} cannot be sent to another machine: {blame}. {_ADVICE}", function=name)
+        return InvalidJob(
+            f"function {name!r} cannot be sent to another machine: {blame}. {_ADVICE}", function=name
+        )
     where, value = found
     return InvalidJob(
         f"function {name!r} cannot be sent to another machine: {where} is a {_kind(value)}, which cannot be "
@@ -89,7 +91,9 @@ def _parts(function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
         yield f"its enclosed variable {name!r}", value
     for name, value in variables.globals.items():
         yield f"its global variable {name!r}", value
-    defaults = zip(reversed(inspect.signature(inner).parameters), reversed(inner.__defaults__ or ()), strict=False)
+    defaults = zip(
+        reversed(inspect.signature(inner).parameters), reversed(inner.__defaults__ or ()), strict=False
+    )
     for name, value in (*defaults, *(inner.__kwdefaults__ or {}).items()):
         yield f"the default of its parameter {name!r}", value
 

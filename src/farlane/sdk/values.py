@@ -232,4 +232,6 @@ def _state(text: str) -> JobState:
         return JobState(text)
     except ValueError as error:
         known = ", ".join(state.value for state in JobState)
-        raise Corrupted(f"the hub says a job is {text[:40]!r}; expected one of {known}. Upgrade farlane here") from error
+        raise Corrupted(
+            f"the hub says a job is {text[:40]!r}; expected one of {known}. Upgrade farlane here"
+        ) from error

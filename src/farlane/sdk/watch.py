@@ -63,7 +63,9 @@ class Watch:
     def resume(self) -> client_pb2.Watch:
         """Return the message that starts this watch on a new stream, from the last cursor seen."""
         self._returned = 0
-        return client_pb2.Watch(job=self.job, after=self.cursor, credit=max(1, self._window - self._outstanding))
+        return client_pb2.Watch(
+            job=self.job, after=self.cursor, credit=max(1, self._window - self._outstanding)
+        )
 
     def on_results(self, message: client_pb2.Results) -> bool:
         """Take a batch; what is known already is dropped.

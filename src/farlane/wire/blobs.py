@@ -20,7 +20,7 @@ from farlane.kit.backoff import Backoff
 from farlane.kit.files import disk_full_as_error, fsync_directory
 from farlane.wire.cids import BlobHasher
 from farlane.wire.jobs import blob_to_wire
-from farlane.wire.status import from_rpc_error
+from farlane.wire.status import final_error, from_rpc_error
 from farlane.wire.v1 import blob_pb2, blob_pb2_grpc
 
 T = TypeVar("T")
@@ -31,6 +31,7 @@ ASK_TIMEOUT_S = 30.0
 MIN_BYTES_PER_S = 128 * 1024
 """A transfer slower than this is given up; the deadline follows from the blob's size."""
 TRIES = 5
+_DOING = "transferring a blob"
 
 
 class BlobClient:
@@ -148,6 +149,8 @@ class BlobClient:
                         await call.write(blob_pb2.BlobChunk(data=data))
                 await call.done_writing()
             reply = await call
+        except grpc.aio.AioRpcError as error:
+            raise await final_error(call, error, _DOING) from error
         finally:
             call.cancel()
         if reply.cid != ref.cid or reply.size_bytes != ref.size_bytes:
@@ -218,7 +221,7 @@ async def _as_own_errors(once: Callable[[], Awaitable[T]]) -> T:
     try:
         return await once()
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error, "transferring a blob") from error
+        raise from_rpc_error(error, _DOING) from error
 
 
 async def _byte_chunks(data: bytes) -> AsyncGenerator[bytes, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NoReturn
 
 import grpc
@@ -58,7 +59,10 @@ _CUT_OFF = (
     "goaway",
     "rst_stream",
     "ping timeout",
+    "too many pings",
+    "internal error from core",
 )
+_SETTLE_POLL_S, _SETTLE_POLLS = 0.01, 100
 
 
 def error_to_wire(error: FarlaneError) -> types_pb2.Error:
@@ -106,6 +110,30 @@ def from_rpc_error(error: grpc.aio.AioRpcError, doing: str) -> FarlaneError:
     kind = _kind(error.code(), details)
     said = "; ".join(part for part in (clipped(details, _TRAILER_TEXT_CHARS), _ADVICE.get(kind, "")) if part)
     return kind(f"{doing}: {said}", grpc_code=error.code().name)
+
+
+async def final_error(call: grpc.aio.Call, error: grpc.aio.AioRpcError, doing: str) -> FarlaneError:
+    """Return the error of the tree behind a failed write or read of a stream.
+
+    A write that meets the end of its call makes grpc.aio say `Internal error from Core` until the peer's own
+    status arrives a moment later; that status is what people need.
+    """
+    for _ in range(_SETTLE_POLLS):
+        if error.code() is not grpc.StatusCode.INTERNAL or "from Core" not in (error.details() or ""):
+            break
+        await asyncio.sleep(_SETTLE_POLL_S)
+        error = await ended_call_error(call) or error
+    return from_rpc_error(error, doing)
+
+
+async def ended_call_error(call: grpc.aio.Call) -> grpc.aio.AioRpcError | None:
+    """Return the status of a call that has ended badly as the exception grpc.aio would raise; None if well."""
+    code = await call.code()
+    if code is grpc.StatusCode.OK:
+        return None
+    return grpc.aio.AioRpcError(
+        code, grpc.aio.Metadata(), await call.trailing_metadata(), await call.details()
+    )
 
 
 def _kind(code: grpc.StatusCode, details: str) -> type[FarlaneError]:

@@ -11,7 +11,7 @@ import grpc
 from farlane.errors import ConnectionLost, FarlaneError, TooLarge
 from farlane.wire.limits import MAX_MESSAGE_BYTES
 from farlane.wire.outbox import Outbox
-from farlane.wire.status import from_rpc_error
+from farlane.wire.status import ended_call_error, final_error, from_rpc_error
 
 T = TypeVar("T")
 STALL_S = 60.0
@@ -144,6 +144,8 @@ async def _write(stream: Writer[S], message: S, doing: str, stall_s: float) -> N
 async def _raise_for_end(stream: object, error: BaseException, doing: str) -> NoReturn:
     """Raise why the stream ended, as an error of the tree; a cancellation of this very task passes."""
     if isinstance(error, grpc.aio.AioRpcError):
+        if isinstance(stream, grpc.aio.Call):
+            raise await final_error(stream, error, doing) from error
         raise from_rpc_error(error, doing) from error
     if isinstance(error, asyncio.CancelledError):
         current = asyncio.current_task()
@@ -156,9 +158,7 @@ async def _raise_for_end(stream: object, error: BaseException, doing: str) -> No
 async def _end_of(stream: object, doing: str) -> FarlaneError:
     """Return why a stream that takes no more messages has ended."""
     if isinstance(stream, grpc.aio.Call) and stream.done():
-        code, trailers = await stream.code(), await stream.trailing_metadata()
-        if code is not grpc.StatusCode.OK:
-            details = await stream.details()
-            status = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details)
-            return from_rpc_error(status, doing)
+        error = await ended_call_error(stream)
+        if error is not None:
+            return await final_error(stream, error, doing)
     return ConnectionLost(f"{doing}: the peer ended the stream while there was more to send; connect again")

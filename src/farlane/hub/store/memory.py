@@ -143,9 +143,12 @@ class MemoryStore:
         self._refusal = error
 
     def resume(self) -> None:
-        """Accept appends again after `fail`; what failed stays lost."""
-        self.release()
-        self._refusal = None
+        """Accept appends again after a failed commit or `fail`; what failed stays lost."""
+        if self._thread is not None:
+            self._thread.call(self._thread.clear)
+        else:
+            self.release()
+            self._refusal = None
 
     def replay(self) -> Iterator[Record]:
         """Yield nodes and learnt run times, then the records of open jobs in order, without payloads and results."""

@@ -153,7 +153,7 @@ class StorageThread:
         return None
 
     def _commit_group(self, group: list[_Append]) -> None:
-        error = self._refusal or self._try_commit(group)
+        error = self._try_commit(group) if self._refusal is None else _again(self._refusal)
         for append in group:
             _tell(append.on_durable, error)
         if error is None:
@@ -184,6 +184,13 @@ def _as_refusal(error: Exception) -> FarlaneError:
     )
     refusal.__cause__ = error
     return refusal
+
+
+def _again(refusal: FarlaneError) -> FarlaneError:
+    """Return a copy: one exception raised many times over would gather all their tracebacks."""
+    copy = type(refusal)(refusal.message, **refusal.facts)
+    copy.__cause__ = refusal
+    return copy
 
 
 def _tell(on_durable: OnDurable, error: FarlaneError | None) -> None:

@@ -68,11 +68,10 @@ class Surroundings:
     """
 
     def __init__(self, spawn: Spawn) -> None:
-        self._scratch = spawn.scratch
         for name in (WORK, HOME, TMP):
             os.makedirs(os.path.join(spawn.scratch, name), mode=0o700, exist_ok=True)
-        work = os.path.join(spawn.scratch, WORK)
-        self._work = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._emptied = [os.path.join(spawn.scratch, name) for name in (WORK, TMP)]
+        self._work = os.open(self._emptied[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._base = {
             **dict(spawn.env),
             "HOME": os.path.join(spawn.scratch, HOME),
@@ -86,16 +85,25 @@ class Surroundings:
             sys.path.insert(0, spawn.site_path)
         self.reset()
 
-    def reset(self) -> None:
-        """Begin a bundle as the first one began: base environment, empty working and temporary directory.
+    def reset(self) -> bool:
+        """Make ready for the next bundle: base environment, empty working and temporary directory.
 
         HOME stays: caches of downloaded models belong there, and only this publisher's tasks see them.
+
+        Returns:
+            Whether that is possible: a task may have removed the directories themselves.
         """
-        os.environ.clear()
-        os.environ.update(self._base)
+        os.environ.pop("FARLANE_TASK_INDEX", None)
+        if os.environ != self._base:
+            os.environ.clear()
+            os.environ.update(self._base)
         self._task_env = ()
-        for name in (WORK, TMP):
-            _empty(os.path.join(self._scratch, name))
+        try:
+            for directory in self._emptied:
+                _empty(directory)
+        except OSError:
+            return False
+        return True
 
     def enter(self, env: tuple[tuple[str, str], ...], index: int, memory_bytes: int, disk_bytes: int) -> None:
         """Set what the next task sees and how far it may go."""

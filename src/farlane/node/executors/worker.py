@@ -48,14 +48,15 @@ class Worker:
     def run(self) -> None:
         """Serve until the node hangs up or the worker is no longer fit for use."""
         while not self._retired and (work := self._receive()):
-            self._surroundings.reset()
-            self._streams.restore()
             self._sent_ns = time.monotonic_ns()
             for item in frames.work_decoder.decode(work):
                 if self._run(item):
                     self._retired = True
                     break
             self._send()
+            # After the last result is out: nobody waits for this.
+            self._retired = self._retired or not self._surroundings.reset()
+            self._streams.restore()
 
     def _receive(self) -> bytes:
         header = self._receive_exactly(frames.LENGTH.size)

@@ -72,7 +72,10 @@ class ReadyQueue:
             if devices is not None:
                 if blocked is not None:
                     blocked.passed += 1
-                return self._cut(run, devices, now)
+                bundle = self._cut(run, devices, now)
+                if not run.attempts:
+                    del self._runs[position]
+                return bundle
             if blocked is None:
                 blocked = run
                 if run.passed >= MAX_PASSES:

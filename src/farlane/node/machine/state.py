@@ -109,7 +109,7 @@ def stop_using(state: NodeState, out: list[Command], attempt: HeldAttempt) -> No
     if attempt.payload is not None:
         state.payload_bytes -= len(attempt.payload)
         attempt.payload = None
-    elif attempt.blob_bytes:
+    else:
         state.blob_bytes -= attempt.blob_bytes
         if attempt.payload_path is not None:
             out.append(ReleasePayload(attempt.fetch))

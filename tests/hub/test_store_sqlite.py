@@ -1,0 +1,414 @@
+"""The SQLite store as a file: modes, locks, journal, group commit, reads beside commits, old and foreign files."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farlane.domain.ids import JobId
+from farlane.domain.jobs import JobState, TaskState
+from farlane.domain.records import JobOpened, JobSealed, Record, RunTimeLearnt, TasksAdded, TasksRequeued
+from farlane.errors import Conflict, Corrupted, InvalidInput, NotFound
+from farlane.hub.store.sqlite import schema
+from farlane.hub.store.sqlite.backup import restore
+from farlane.hub.store.sqlite.connections import open_writer
+from farlane.hub.store.sqlite.store import SqliteStore
+from farlane.testing.histories import (
+    AT,
+    FULL_SPEC,
+    attempts_failed,
+    finished_job,
+    job_ended,
+    job_opened,
+    node_registered,
+    tasks_added,
+    tasks_ended,
+    tasks_leased,
+)
+from farlane.testing.store_suite import append, commit
+
+BALLAST = 64 << 10
+MIB = 1 << 20
+DATA = Path(__file__).parent.parent / "data"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hub.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(path, ballast_bytes=BALLAST)
+    yield store
+    store.close()
+
+
+def large_batch(job: int, first: int, count: int = 256, size_bytes: int = 1024) -> TasksAdded:
+    added = tasks_added(job, first, count)
+    added.payloads.inline[:] = [os.urandom(size_bytes) for _ in range(count)]
+    return added
+
+
+def hold_storage_thread(store: SqliteStore) -> threading.Event:
+    """Open job 1 and keep the storage thread in its acknowledgement until the returned event is set."""
+    gate, held = threading.Event(), threading.Event()
+
+    def on_durable(error: Exception | None) -> None:
+        held.set()
+        gate.wait(30)
+
+    store.append([job_opened(1)], on_durable)
+    assert held.wait(30)
+    return gate
+
+
+# --- the file ---------------------------------------------------------------------------------------------------
+
+
+def test_only_the_owner_may_open_its_files(store: SqliteStore, path: Path) -> None:
+    commit(store, job_opened(1))
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == dict.fromkeys(
+        ("hub.sqlite", "hub.sqlite-wal", "hub.sqlite-shm", "hub.sqlite.lock", "hub.sqlite.ballast"), 0o600
+    )
+
+
+def test_commits_are_synced(path: Path) -> None:
+    schema.create_store(path)
+    connection = open_writer(path, None)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    connection.close()
+
+
+def test_a_second_hub_is_refused(store: SqliteStore, path: Path) -> None:
+    with pytest.raises(Conflict, match=rf"in use by another hub \(process {os.getpid()}\)"):
+        SqliteStore(path)
+    commit(store, job_opened(1))
+    store.close()
+    again = SqliteStore(path, ballast_bytes=BALLAST)
+    assert again.last_job() == 1
+    again.close()
+
+
+def test_reopening_keeps_network_epoch_and_order(store: SqliteStore, path: Path) -> None:
+    commit(store, job_opened(1), tasks_added(1, 0, 2))
+    network = store.network
+    store.close()
+    again = SqliteStore(path, ballast_bytes=BALLAST)
+    assert (again.network, again.epoch) == (network, 1)
+    commit(again, tasks_added(1, 2, 1))
+    assert [type(record) for record in again.replay()] == [JobOpened, TasksAdded, TasksAdded]
+    again.close()
+
+
+def test_close_leaves_one_file_without_a_journal(store: SqliteStore, path: Path) -> None:
+    commit(store, job_opened(1), *(large_batch(1, first) for first in range(0, 2560, 256)))
+    assert path.with_name("hub.sqlite-wal").stat().st_size > MIB
+    store.close()
+    assert {file.name for file in path.parent.iterdir()} == {
+        "hub.sqlite",
+        "hub.sqlite.lock",
+        "hub.sqlite.ballast",
+    }
+
+
+@pytest.mark.parametrize("batch", [1, 256])
+def test_the_journal_stays_small(store: SqliteStore, path: Path, batch: int) -> None:
+    commit(store, job_opened(1))
+    size_bytes = path.stat().st_size
+    for number in range(400 if batch == 1 else 120):
+        append(store, [large_batch(1, number * batch, batch)]).result(30)
+    assert path.with_name("hub.sqlite-wal").stat().st_size <= 16 * MIB
+    assert path.stat().st_size > size_bytes  # it was checkpointed, not merely small
+
+
+# --- commits ----------------------------------------------------------------------------------------------------
+
+
+def test_what_queues_up_during_a_commit_is_one_commit(store: SqliteStore) -> None:
+    statements: list[str] = []
+    store._writer._connection.set_trace_callback(statements.append)
+    gate = hold_storage_thread(store)
+    futures = [append(store, [tasks_added(1, number, 1)]) for number in range(100)]
+    gate.set()
+    futures[-1].result(30)
+    assert statements.count("COMMIT") == 2
+
+
+def test_a_commit_is_closed_at_its_size_limit(store: SqliteStore) -> None:
+    statements: list[str] = []
+    store._writer._connection.set_trace_callback(statements.append)
+    gate = hold_storage_thread(store)
+    futures = [append(store, [large_batch(1, number, 1, MIB)]) for number in range(12)]
+    gate.set()
+    futures[-1].result(30)
+    assert 1 + 3 <= statements.count("COMMIT") <= 1 + 4
+
+
+def test_one_row_a_batch_never_one_a_task(store: SqliteStore) -> None:
+    commit(store, *finished_job(1, 5000))
+    connection = sqlite3.connect(store.path)
+    for table in ("tasks_added", "tasks_leased", "tasks_ended"):
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,)
+    connection.close()
+
+
+def test_a_read_does_not_wait_for_a_commit(store: SqliteStore) -> None:
+    commit(store, job_opened(1))
+    began, gate = threading.Event(), threading.Event()
+
+    class SlowRecords(list[Record]):
+        def __iter__(self) -> Iterator[Record]:
+            yield job_opened(2)
+            began.set()  # in the middle of a transaction, on the storage thread
+            assert gate.wait(30)
+
+    future = append(store, SlowRecords([job_opened(2)]))
+    assert began.wait(30)
+    assert store.last_job() == 1
+    gate.set()
+    future.result(30)
+    assert store.last_job() == 2
+
+
+def test_replay_of_100_000_tasks_is_quick_and_reads_no_payload(store: SqliteStore, path: Path) -> None:
+    commit(store, job_opened(1))
+    for first in range(0, 100_000, 256):
+        future = append(store, [large_batch(1, first, 256, 64)])
+    future.result(60)
+    store.close()
+    damaged = bytearray(path.read_bytes())
+    _damage_every_payload(damaged)
+    path.write_bytes(damaged)
+    again = SqliteStore(path, ballast_bytes=BALLAST)
+    began = time.perf_counter()
+    batches = [record for record in again.replay() if isinstance(record, TasksAdded)]
+    took_s = time.perf_counter() - began
+    assert sum(len(batch.payloads.inline) for batch in batches) == 391 * 256
+    assert took_s < 1.0
+    with pytest.raises(Corrupted):
+        again.payloads(JobId(1), 5000, 1)
+    again.close()
+
+
+def _damage_every_payload(data: bytearray) -> None:
+    """Flip a bit in every page that is nothing but the middle of a large blob (an overflow page)."""
+    page = schema.PAGE_BYTES
+    kinds = {2, 5, 10, 13}  # the first byte of b-tree pages
+    for start in range(page, len(data), page):
+        is_overflow = data[start] == 0 and data[start] not in kinds
+        if is_overflow:
+            data[start + page // 2] ^= 1
+
+
+# --- old, foreign and damaged files -----------------------------------------------------------------------------
+
+
+def v1_history() -> list[Record]:
+    """What tests/data/store-v1.sqlite.gz holds: made by the code of schema 1, never to be made again."""
+    return [
+        node_registered(), RunTimeLearnt("train", 1234.5, 17),
+        *finished_job(1, 300),
+        JobOpened(JobId(2), "retried", FULL_SPEC, AT), tasks_added(2, 0, 4, blobs=[2]), JobSealed(JobId(2), 4),
+        tasks_leased(2, [0, 1, 2, 3]), attempts_failed(2, [0]), tasks_ended(2, 0, [1, 2]),
+        tasks_ended(2, 2, [0, 3], TaskState.FAILED), job_ended(2, JobState.FAILED, AT + 7, "two tasks failed"),
+        TasksRequeued(JobId(2), [0, 3], AT + 9),
+    ]  # fmt: skip
+
+
+def test_a_store_of_schema_1_still_opens(path: Path) -> None:
+    path.write_bytes(gzip.decompress((DATA / "store-v1.sqlite.gz").read_bytes()))
+    store = SqliteStore(path, ballast_bytes=BALLAST)
+    fresh = SqliteStore(path.with_name("fresh.sqlite"), ballast_bytes=BALLAST)
+    commit(fresh, *v1_history())
+    assert store.epoch == 1
+    assert list(store.replay()) == list(fresh.replay())
+    assert store.ended_jobs(None, 10) == fresh.ended_jobs(None, 10)
+    assert store.results(JobId(1), 0, 1000) == [tasks_ended(1, 0, range(300))]
+    assert store.payloads(JobId(2), 0, 4) == tasks_added(2, 0, 4, blobs=[2]).payloads
+    assert store.job_spec(JobId(2)) == FULL_SPEC
+    commit(store, tasks_ended(2, 4, [0, 3]), job_ended(2))
+    summary = store.ended_job(JobId(2))
+    assert summary is not None
+    assert (summary.done, summary.failed) == (4, 0)
+    store.close()
+    fresh.close()
+
+
+def test_migrations_run_in_order_and_each_is_all_or_nothing(path: Path) -> None:
+    schema.create_store(path)
+    connection = open_writer(path, None)
+
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE half_way (x)")
+        raise ValueError("a broken migration")
+
+    steps: dict[int, schema.Migration] = {
+        1: lambda connection: connection.execute("CREATE TABLE second (x)") and None,
+        2: fails,
+    }
+    with pytest.raises(ValueError, match="broken migration"):
+        schema.bring_forward(connection, 1, steps, target=3)
+    assert schema_version(connection) == 2
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+    assert "second" in tables
+    assert "half_way" not in tables
+    steps[2] = lambda connection: connection.execute("INSERT INTO second VALUES (1)") and None
+    schema.bring_forward(connection, 2, steps, target=3)
+    assert schema_version(connection) == 3
+    connection.close()
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_store_of_a_newer_farlane_is_refused(path: Path) -> None:
+    schema.create_store(path)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(Conflict, match="newer farlane"):
+        SqliteStore(path)
+    assert path.with_name("hub.sqlite.lock").exists()
+    with pytest.raises(Conflict, match="newer farlane"):  # and not: in use by another hub
+        SqliteStore(path)
+
+
+def test_another_database_is_refused(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE holiday_photos (x)")
+    connection.close()
+    with pytest.raises(InvalidInput, match="not a farlane store"):
+        SqliteStore(path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "header", "pages", "truncated"])
+def test_a_damaged_file_says_restore_a_backup(store: SqliteStore, path: Path, damage: str) -> None:
+    commit(store, job_opened(1), *(large_batch(1, first) for first in range(0, 1024, 256)))
+    store.close()
+    data = path.read_bytes()
+    path.write_bytes({
+        "empty": b"", "text": b"hello, world\n" * 5000, "header": os.urandom(100) + data[100:],
+        "pages": data[:100] + os.urandom(len(data) - 100), "truncated": data[: len(data) // 10],
+    }[damage])  # fmt: skip
+    with pytest.raises(Corrupted, match="restore a backup"):
+        SqliteStore(path, ballast_bytes=BALLAST)
+
+
+def test_a_damaged_row_is_noticed_when_it_is_read(store: SqliteStore, path: Path) -> None:
+    secret = b"a payload that will be damaged on the disk"
+    added = tasks_added(1, 0, 2)
+    added.payloads.inline[0] = secret
+    commit(store, job_opened(1), added, job_opened(2), tasks_added(2, 0, 1))
+    store.close()
+    data = path.read_bytes()
+    assert data.count(secret) == 1
+    path.write_bytes(data.replace(secret, secret.replace(b"damaged", b"Damaged")))
+    again = SqliteStore(path, ballast_bytes=BALLAST)
+    with pytest.raises(Corrupted, match=r"checksum.*restore a backup"):
+        again.payloads(JobId(1), 0, 2)
+    assert again.payloads(JobId(2), 0, 1).inline == [b"payload 2.0"]
+    again.close()
+
+
+# --- backups ----------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_one_private_file_and_consistent_while_appends_go_on(
+    store: SqliteStore, path: Path
+) -> None:
+    commit(store, job_opened(1))
+    futures = [
+        append(store, [large_batch(1, first), tasks_leased(1, [first])]) for first in range(0, 12_800, 256)
+    ]
+    futures[5].result(30)
+    target = path.with_name("backup")
+    store.backup(str(target))
+    futures[-1].result(30)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert not [file for file in path.parent.iterdir() if file.name.startswith((".", "backup-"))]
+    restore(target, path.with_name("copy.sqlite"))
+    copy = SqliteStore(path.with_name("copy.sqlite"), ballast_bytes=BALLAST)
+    kinds = [type(record).__name__ for record in copy.replay()]
+    assert kinds == ["JobOpened", *["TasksAdded", "TasksLeased"] * (len(kinds) // 2)]
+    assert len(kinds) >= 1 + 2 * 6
+    copy.close()
+
+
+def test_restore_never_touches_an_existing_store(store: SqliteStore, path: Path) -> None:
+    commit(store, job_opened(1))
+    backup = path.with_name("backup")
+    store.backup(str(backup))
+    with pytest.raises(Conflict, match="in use by another hub"):
+        restore(backup, path)
+    commit(store, job_opened(2))
+    store.close()
+    with pytest.raises(Conflict, match="exists"):
+        restore(backup, path)
+    again = SqliteStore(path, ballast_bytes=BALLAST)
+    assert (again.last_job(), again.epoch) == (2, 1)
+    again.close()
+
+
+def test_restore_refuses_a_place_with_a_left_over_journal(store: SqliteStore, path: Path) -> None:
+    store.backup(str(path.with_name("backup")))
+    target = path.with_name("other.sqlite")
+    target.with_name("other.sqlite-wal").write_bytes(b"journal of a lost store")
+    with pytest.raises(Conflict, match=r"other\.sqlite-wal exists"):
+        restore(path.with_name("backup"), target)
+    assert not target.exists()
+
+
+def test_restore_of_a_damaged_backup_leaves_nothing_behind(store: SqliteStore, path: Path) -> None:
+    commit(store, job_opened(1), *(tasks_added(1, number, 1) for number in range(2000)))
+    backup = path.with_name("backup")
+    store.backup(str(backup))
+    data = bytearray(backup.read_bytes())
+    for start in range(8 * schema.PAGE_BYTES, len(data), 4 * schema.PAGE_BYTES):
+        data[start : start + 64] = bytes(64)
+    backup.write_bytes(data)
+    target = path.parent / "elsewhere" / "hub.sqlite"
+    target.parent.mkdir()
+    with pytest.raises(Corrupted, match="older backup"):
+        restore(backup, target)
+    assert [file.name for file in target.parent.iterdir()] == ["hub.sqlite.lock"]
+
+
+def test_restore_wants_a_backup(store: SqliteStore, path: Path) -> None:
+    target = path.with_name("new.sqlite")
+    with pytest.raises(NotFound, match="no backup"):
+        restore(path.with_name("nothing"), target)
+    commit(store, job_opened(1))
+    with pytest.raises(InvalidInput, match="journal beside it"):
+        restore(path, target)
+    shutil.copy(path, path.with_name("empty"))
+    path.with_name("empty").write_bytes(b"")
+    with pytest.raises(Corrupted, match="is empty"):
+        restore(path.with_name("empty"), target)
+    assert not target.exists()
+
+
+def test_each_restore_is_one_epoch_on(store: SqliteStore, path: Path) -> None:
+    backup, again = path.with_name("backup"), path.with_name("backup again")
+    store.backup(str(backup))
+    restore(backup, path.with_name("second.sqlite"))
+    second = SqliteStore(path.with_name("second.sqlite"), ballast_bytes=BALLAST)
+    second.backup(str(again))
+    second.close()
+    restore(again, path.with_name("third.sqlite"))
+    third = SqliteStore(path.with_name("third.sqlite"), ballast_bytes=BALLAST)
+    assert (store.epoch, second.epoch, third.epoch) == (1, 2, 3)
+    assert store.network == second.network == third.network
+    third.close()
