@@ -16,19 +16,10 @@ Everything here is loaded on first use: `import farlane` alone takes a few milli
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from farlane import errors
 from farlane.errors import FarlaneError
-
-if TYPE_CHECKING:
-    from farlane.sdk.calls import Call
-    from farlane.sdk.client import AsyncClient
-    from farlane.sdk.executor import Executor
-    from farlane.sdk.facade import Client, connect
-    from farlane.sdk.functions import App, Function
-    from farlane.sdk.job_file import load_job_file
-    from farlane.sdk.outcomes import RemoteTraceback, TaskResult
 
 __all__ = [
     "App",

@@ -106,8 +106,9 @@ async def test_a_death_seen_only_when_the_block_ends_still_counts() -> None:
 
 async def test_a_cancellation_not_yet_delivered_does_not_leak_out_of_the_block() -> None:
     async def body(tasks: TaskSupervisor) -> None:
-        # Both wake in one round of the loop, and the block ends with no further await.
-        await asyncio.wait([tasks.start(die(), "bad")])
+        tasks.start(die(), "bad")
+        await asyncio.sleep(0)  # the child has died, but the loop has not told the supervisor yet
+        await tasks.wait()  # tells it, and returns at once with our own cancellation pending
 
     with pytest.raises(Internal):
         await block(body)
@@ -194,6 +195,18 @@ async def test_outer_cancellation_goes_before_a_death() -> None:
     running = asyncio.create_task(service())
     await asyncio.sleep(0)  # the block waits, the child has not run yet
     running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_outer_cancellation_in_one_round_with_a_death_goes_first() -> None:
+    async def service() -> None:
+        async with TaskSupervisor("test") as tasks:
+            child = tasks.start(die(), "bad")
+            child.add_done_callback(lambda _: running.cancel())
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(service())
     with pytest.raises(asyncio.CancelledError):
         await running
 
@@ -306,18 +319,13 @@ async def test_a_slow_close_names_whom_it_waits_for() -> None:
     assert release.is_set()
 
 
-async def test_a_child_that_ended_in_this_very_round_does_not_hang_the_close() -> None:
-    ready = asyncio.get_running_loop().create_future()
-
-    async def wakes_with_us() -> None:
-        await ready
-
+async def test_a_child_whose_end_the_loop_has_not_told_yet_does_not_hang_the_close() -> None:
     async with asyncio.timeout(5), TaskSupervisor("test") as tasks:
-        child = tasks.start(wakes_with_us(), "a")
+        child = tasks.start(asyncio.sleep(0), "a")
         await asyncio.sleep(0)
-        ready.set_result(None)
-        await asyncio.wait([child])
-    assert child.done()
+        await asyncio.sleep(0)
+        assert child.done()
+    assert not child.cancelled()
 
 
 async def test_a_child_may_close_its_own_supervisor() -> None:

@@ -74,6 +74,30 @@ def test_longer_work_may_use_what_will_be_left_over(build):
     assert build.placed(decision, 2) == {}
 
 
+def test_everything_that_ends_by_then_counts_as_left_over(build):
+    nodes = build.nodes((8, 64))
+    running = [(0, (2, 1), 10.0), (0, (2, 1), 30.0), (0, (2, 1), 30.0)]
+    large = build.group(nodes, 0, priority=60, demand=(5, 1))
+    long = build.group(nodes, 1, count=9, run_time_s=900.0)
+    decision = decide(build, nodes, large, long, running=running)
+    assert decision.reservations == (Reservation(0, 0, build.now + 30.0),)
+    # 2 free now and 6 released by then, less 5: 3 would be left over, of which 2 are free already.
+    assert build.placed(decision, 1) == {0: 2}
+
+
+def test_what_is_placed_between_two_reservations_is_seen_by_the_second(build):
+    nodes = build.nodes((4, 64), (4, 64))
+    first_only = np.array([True, False])
+    one = build.group(nodes, 0, priority=90, demand=(4, 1), eligible=first_only)
+    filler = build.group(nodes, 1, count=4, priority=80, run_time_s=20.0, eligible=~first_only)
+    two = build.group(nodes, 2, priority=70, demand=(4, 1), eligible=~first_only)
+    decision = decide(build, nodes, one, filler, two, running=[(0, (4, 1), 30.0)])
+    assert decision.reservations == (
+        Reservation(0, 0, build.now + 30.0),
+        Reservation(2, 1, build.now + 20.0),
+    )
+
+
 def test_short_work_does_not_use_up_what_is_left_over(build):
     nodes = build.nodes((8, 64))
     large = build.group(nodes, 0, priority=60, demand=(6, 1))

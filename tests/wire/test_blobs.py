@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from farlane.domain.jobs import BlobRef
-from farlane.errors import Corrupted, DiskFull, NotFound, TooLarge, Unavailable
+from farlane.errors import Corrupted, DiskFull, FarlaneError, NotFound, TooLarge, Unavailable
 from farlane.kit.backoff import Backoff
 from farlane.wire.blobs import CHUNK_BYTES, TRIES, BlobClient
 from farlane.wire.cids import BlobHasher
@@ -41,6 +41,8 @@ class Blobs(blob_pb2_grpc.BlobServiceServicer):
         """So many transfers end in the middle."""
         self.lose_reply = 0
         """So many uploads are kept, but answered with an error."""
+        self.refusal: FarlaneError | None = None
+        """What an upload is refused with in its middle."""
 
     async def Put(  # noqa: N802
         self, requests: AsyncIterator[blob_pb2.BlobChunk], context: Context
@@ -51,6 +53,8 @@ class Blobs(blob_pb2_grpc.BlobServiceServicer):
         async for chunk in requests:
             self.largest_chunk = max(self.largest_chunk, len(chunk.data))
             data += chunk.data
+            if self.refusal is not None:
+                await abort(context, self.refusal)
             if self.break_off:
                 self.break_off -= 1
                 await abort(context, Unavailable("restarting"))
@@ -129,16 +133,25 @@ async def test_what_the_hub_holds_is_not_sent_again(serving: Serving, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "spoilt",
-    [b"", b"other", TEN_MB[:-1], TEN_MB + b"x", b"!" + TEN_MB[1:], TEN_MB[:-1] + b"!"],
+    ("spoilt", "said"),
+    [
+        (b"", "0 of 10000000 bytes came"),
+        (b"other", "5 of 10000000 bytes came"),
+        (TEN_MB[:-1], "9999999 of 10000000 bytes came"),
+        (TEN_MB + b"x", "more than 10000000 bytes came"),
+        (b"!" + TEN_MB[1:], "its bytes hash to bafkrei"),
+        (TEN_MB[:-1] + b"!", "its bytes hash to bafkrei"),
+    ],
     ids=["empty", "other", "cut off", "longer", "first byte", "last byte"],
 )
-async def test_corrupted_content_never_gets_a_name(serving: Serving, tmp_path: Path, spoilt: bytes) -> None:
+async def test_corrupted_content_never_gets_a_name(
+    serving: Serving, tmp_path: Path, spoilt: bytes, said: str
+) -> None:
     data = TEN_MB[:-1] + b"?"
     async with connected(serving) as (service, client):
         ref = await client.put_bytes(data)
         service.held[ref.cid] = spoilt
-        with pytest.raises(Corrupted, match=f"blob {ref.cid} is not what its CID says") as caught:
+        with pytest.raises(Corrupted, match=f"blob {ref.cid} is not what its CID says: {said}") as caught:
             await client.get_file(ref, tmp_path / "target")
         assert caught.value.facts == {"cid": ref.cid}
         assert list(tmp_path.iterdir()) == []
@@ -190,6 +203,15 @@ async def test_transfers_that_break_off_begin_again(serving: Serving, tmp_path: 
         with pytest.raises(Unavailable, match="restarting"):
             await client.get_file(ref, tmp_path / "other")
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+async def test_a_refusal_in_the_middle_of_an_upload_says_why(serving: Serving) -> None:
+    async with connected(serving) as (service, client):
+        service.refusal = TooLarge("blobs are full", limit_bytes=5)
+        for _ in range(20):  # the refusal and a write cross each other now and then
+            with pytest.raises(TooLarge, match="blobs are full") as caught:
+                await client.put_bytes(TEN_MB)
+            assert caught.value.facts == {"limit_bytes": "5"}
 
 
 async def test_an_upload_whose_reply_was_lost_is_not_repeated(serving: Serving) -> None:

@@ -129,7 +129,7 @@ async def test_a_slow_reader_is_not_given_up(serving: Serving) -> None:
         size = 0
         async for message in requests:
             size += len(message.add.payloads.inline[0])
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.03)
         total.set_result(size)
 
     def megabytes(batch: list[int]) -> Iterable[Message]:
@@ -137,11 +137,11 @@ async def test_a_slow_reader_is_not_given_up(serving: Serving) -> None:
 
     async with session(serving, slow) as call:
         outbox: Outbox[int] = Outbox()
-        for item in range(40):  # 0.8 s in all, each message well within the limit of 0.5 s
+        for item in range(60):  # 1.8 s in all, each message well within the limit of 1 s
             outbox.put(item)
         outbox.close()
-        await pump(outbox, call, megabytes, doing="sending", stall_s=0.5)
-        assert await total == 40 << 20
+        await pump(outbox, call, megabytes, doing="sending", stall_s=1.0)
+        assert await total == 60 << 20
 
 
 async def test_silence_beyond_the_limit_is_a_lost_connection(serving: Serving) -> None:
@@ -224,9 +224,11 @@ async def test_a_server_that_dies_is_a_lost_connection(serving: Serving) -> None
 
 async def test_a_call_that_is_cancelled_on_this_side_is_a_lost_connection(serving: Serving) -> None:
     async with session(serving, echo) as call:
+        await call.write(next(iter(adds([1]))))
         replies = received(call, doing="reading")
+        assert (await anext(replies)).results.results.inline == [b"1"]
         waiting = asyncio.create_task(anext(replies))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # it reads now
         call.cancel()
         with pytest.raises(ConnectionLost, match="ended on this side"):
             await waiting
@@ -239,9 +241,12 @@ async def test_a_call_that_is_cancelled_on_this_side_is_a_lost_connection(servin
 async def test_a_cancelled_reader_or_writer_is_cancelled_and_nothing_else(serving: Serving) -> None:
     async with session(serving, echo) as call:
         outbox: Outbox[int] = Outbox()
+        outbox.put(1)
         writing = asyncio.create_task(pump(outbox, call, adds, doing="sending"))
-        reading = asyncio.create_task(anext(received(call, doing="reading", silence_s=30)))
-        await asyncio.sleep(0.05)
+        replies = received(call, doing="reading", silence_s=30)
+        assert (await anext(replies)).results.results.inline == [b"1"]
+        reading = asyncio.create_task(anext(replies))
+        await asyncio.sleep(0)  # both wait now
         for task in (writing, reading):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -11,7 +11,14 @@ from farlane.hub.settings import HubSettings
 from farlane.kit.settings import read
 from farlane.node.settings import NodeSettings
 
-OTHER_VARIABLES = ("FARLANE_DIR", "FARLANE_URL", "FARLANE_TOKEN")
+OTHER_VARIABLES = (
+    "FARLANE_DIR",
+    "FARLANE_URL",
+    "FARLANE_TOKEN",
+    "FARLANE_JOIN_TOKEN",
+    "FARLANE_JOB",
+    "FARLANE_TASK_INDEX",
+)
 """FARLANE_ variables that are read elsewhere."""
 
 

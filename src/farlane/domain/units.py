@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 
 from farlane.errors import InvalidInput
 
@@ -20,6 +20,13 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhd]?)")
 CREDIT = 10**9
 """Smallest units in one credit: money is an integer count of these (nano-credits)."""
 
+MAX_CREDITS = 9 * 10**9
+"""More nano-credits than this many credits do not fit in 64 bits."""
+_MAX_BYTES = 1 << 62
+_MAX_SECONDS = 3_200_000_000
+_MAX_CORES = 10**9
+_FLOOR = Context(prec=50, rounding=ROUND_FLOOR)
+
 
 def parse_bytes(value: str | int) -> int:
     """Read a size: `512MB` (decimal), `2GiB` or `2G` (binary), or a plain number of bytes.
@@ -31,24 +38,29 @@ def parse_bytes(value: str | int) -> int:
     factor = _SIZES.get(found[2].lower()) if found else None
     if found is None or factor is None:
         raise InvalidInput(
-            f"{value!r} is not a size; expected something like '512MB', '2GiB' or a number of bytes"
+            f"{_quoted(value)} is not a size; expected something like '512MB', '2GiB' or a number of bytes"
         )
-    return int(Decimal(found[1]) * factor)
+    size = Decimal(found[1]) * factor
+    if size > _MAX_BYTES:
+        raise InvalidInput(f"{_quoted(value)} is too large for a size; expected at most 4096 PiB")
+    return int(size)
 
 
 def parse_seconds(value: str | float) -> float:
     """Read a duration: `90`, `90s`, `5m`, `1h30m`, `250ms`.
 
     Raises:
-        InvalidInput: not a duration, or not above zero.
+        InvalidInput: not a duration, not above zero, or above a hundred years.
     """
     text = str(value).strip().lower()
     parts = list(_DURATION_PART.finditer(text))
     if not parts or "".join(part[0] for part in parts) != text:
-        raise InvalidInput(f"{value!r} is not a duration; expected something like '90s', '5m' or '1h30m'")
+        raise InvalidInput(
+            f"{_quoted(value)} is not a duration; expected something like '90s', '5m' or '1h30m'"
+        )
     total = float(sum((Decimal(part[1]) * _MILLISECONDS[part[2]] for part in parts), Decimal(0)) / 1000)
-    if total <= 0:
-        raise InvalidInput(f"duration {value!r} must be above zero")
+    if not 0 < total <= _MAX_SECONDS:
+        raise InvalidInput(f"duration {_quoted(value)} must be above zero and at most a hundred years")
     return total
 
 
@@ -59,14 +71,15 @@ def parse_cpu_milli(value: str | float) -> int:
         InvalidInput: not a CPU share.
     """
     text = str(value).strip()
+    wrong = InvalidInput(
+        f"{_quoted(value)} is not a CPU share; expected cores such as 2, 0.5 or '500m', at least 0"
+    )
     try:
         cores = Decimal(text[:-1]) / 1000 if text.endswith("m") else Decimal(text)
     except InvalidOperation as error:
-        raise InvalidInput(
-            f"{value!r} is not a CPU share; expected cores such as 2, 0.5 or '500m'"
-        ) from error
-    if not cores.is_finite():
-        raise InvalidInput(f"{value!r} is not a CPU share; expected cores such as 2, 0.5 or '500m'")
+        raise wrong from error
+    if not cores.is_finite() or not 0 <= cores <= _MAX_CORES:
+        raise wrong
     return int((cores * 1000).to_integral_value())
 
 
@@ -76,13 +89,16 @@ def parse_credits_floor(value: str | float) -> int:
     Raises:
         InvalidInput: not an amount, or negative.
     """
+    wrong = InvalidInput(
+        f"{_quoted(value)} is not an amount of credits; expected a number such as 0.5, from 0 to {MAX_CREDITS}"
+    )
     try:
         amount = Decimal(str(value).strip())
     except InvalidOperation as error:
-        raise InvalidInput(f"{value!r} is not an amount of credits; expected a number such as 0.5") from error
-    if not amount.is_finite() or amount < 0:
-        raise InvalidInput(f"{value!r} is not an amount of credits; expected a number of at least 0")
-    return int(amount * CREDIT)
+        raise wrong from error
+    if not amount.is_finite() or not 0 <= amount <= MAX_CREDITS:
+        raise wrong
+    return int(_FLOOR.multiply(amount, Decimal(CREDIT)))
 
 
 def credits_text(nano: int) -> str:
@@ -113,3 +129,9 @@ def seconds_text(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}m{rest:02d}s"
     return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def _quoted(value: object, most: int = 60) -> str:
+    """Return what somebody wrote, cut to a readable length."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

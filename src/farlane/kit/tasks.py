@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from random import Random
@@ -53,11 +52,6 @@ class TaskSupervisor:
         assert self._parent is not None
         self._closing = True
         outside = isinstance(error, asyncio.CancelledError)
-        if self._parent_cancelled and not outside:
-            # The block ended before our own cancellation reached it: take delivery here, not at some
-            # stranger's await.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)
         if self._parent_cancelled:
             outside = self._parent.uncancel() > self._cancelling_at_entry and outside
         await self.close()
@@ -116,9 +110,7 @@ class TaskSupervisor:
     async def wait(self) -> None:
         """Wait until every child has ended by itself; a failed one cancels this wait with the whole block."""
         while self._children:
-            done, _ = await asyncio.wait(self._children, return_when=asyncio.FIRST_COMPLETED)
-            for child in done:
-                self._on_done(child)
+            await asyncio.wait(self._children)
 
     async def close(self) -> None:
         """Cancel every child and wait until all have ended; nothing can be started afterwards."""
@@ -129,12 +121,10 @@ class TaskSupervisor:
             child.cancel()
         while waiting := [child for child in self._children if child is not current]:
             try:
-                done, late = await asyncio.wait(waiting, timeout=self._close_warning_s)
+                _, late = await asyncio.wait(waiting, timeout=self._close_warning_s)
             except asyncio.CancelledError as error:
                 interruption = error  # the children are cancelled already: let them finish first
                 continue
-            for child in done:
-                self._on_done(child)
             if late:
                 names = ", ".join(sorted(child.get_name() for child in late))
                 log.warning("%s still waits for cancelled tasks: %s", self._name, names)
@@ -160,10 +150,7 @@ class TaskSupervisor:
             await asyncio.sleep(delay_s)
 
     def _on_done(self, child: asyncio.Task[Any]) -> None:
-        # Called by the loop and by whoever saw the child end first: the second call finds nothing to do.
-        optional = self._children.pop(child, None)
-        if optional is None:
-            return
+        optional = self._children.pop(child)
         error = _death(child)
         if error is None:
             return

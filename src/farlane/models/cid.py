@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +53,7 @@ def cid_of_digest(digest: bytes) -> str:
     return "b" + base64.b32encode(_PREFIX + digest).decode("ascii").rstrip("=").lower()
 
 
+@functools.lru_cache(maxsize=4096)  # a store parses the same CID several times for each operation
 def parse(cid: str) -> bytes:
     """Return the SHA-256 digest (32 bytes) inside a CID.
 

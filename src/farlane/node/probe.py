@@ -20,7 +20,9 @@ from farlane.kit.files import free_bytes
 from farlane.node.cgroup import CgroupLimits, read_cgroup_limits
 
 _MAKERS = frozenset({"NVIDIA", "GEFORCE", "TESLA", "QUADRO"})
-_FORM = re.compile(r"SXM\d*|PCIE|HBM\w*|NVL|\d+GB?|GPU|GENERATION|SERVER|WORKSTATION|EDITION|BLACKWELL", re.IGNORECASE)
+_FORM = re.compile(
+    r"SXM\d*|PCIE|HBM\w*|NVL|\d+GB?|GPU|GENERATION|SERVER|WORKSTATION|EDITION|BLACKWELL", re.IGNORECASE
+)
 """Words of a device name that tell its board, memory or maker, not its model."""
 
 
@@ -93,7 +95,9 @@ class PynvmlReader:
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError_LibraryNotFound:
-            return {"problem": "no NVIDIA driver on this machine (its library libnvidia-ml.so.1 is not there)"}
+            return {
+                "problem": "no NVIDIA driver on this machine (its library libnvidia-ml.so.1 is not there)"
+            }
         except pynvml.NVMLError as error:
             return {"problem": f"the NVIDIA driver does not answer: {error}"}
         try:

@@ -193,7 +193,7 @@ class Board:
         """Tell, cheaply, whether a task could fit on any node: false means it cannot."""
         if self._ceiling is None:
             self._ceiling = self.free.max(axis=1, initial=0).tolist()
-        return all(wanted <= most or not wanted for wanted, most in zip(demand, self._ceiling, strict=True))
+        return all(wanted <= most for wanted, most in zip(demand, self._ceiling, strict=True))
 
     def _usable_now(self) -> Ints:
         """Return capacity without what is held for long: what short tasks may count on, (3 + g, n) int64."""

@@ -37,11 +37,6 @@ def batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def has_blobs(payloads: list[bytes]) -> bool:
-    """Tell whether a payload is too large to travel inline."""
-    return max(map(len, payloads), default=0) > MAX_INLINE_BYTES
-
-
 async def column_of(payloads: list[bytes], put: Put) -> Column:
     """Return payloads as a column, after putting the large ones on the hub, some at a time.
 

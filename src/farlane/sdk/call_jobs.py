@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from farlane.domain.ids import JobId, job_text
+from farlane.domain.jobs import MAX_INLINE_BYTES
 from farlane.domain.records import Column, TasksEnded
 from farlane.errors import Conflict, FarlaneError, Internal, TaskError
-from farlane.sdk.batches import batches, column_of, has_blobs
+from farlane.sdk.batches import batches, column_of
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.job_writer import JobWriter
 from farlane.sdk.jobs import JobHandle
@@ -201,21 +203,23 @@ class CallJob:
         calls = [call for call in waiting if call.resent or call.future.set_running_or_notify_cancel()]
         if not self._keep_open:
             self.closed = True
-        for batch in batches_of(calls):
-            if has_blobs([call.payload for call in batch]):
-                self._uploading += len(batch)
-                upload = self._client.start(self._guarded(self._send_large(batch)))
-                self._uploads.add(upload)
-                upload.add_done_callback(self._uploads.discard)
-            else:
-                self._send(batch)
+        # A call with a large argument waits for its upload alone.
+        large = [call for call in calls if len(call.payload) > MAX_INLINE_BYTES]
+        small = batches_of([call for call in calls if len(call.payload) <= MAX_INLINE_BYTES])
+        for batch in batches_of(large):
+            self._uploading += len(batch)
+            upload = self._client.start(self._guarded(self._send_large(batch)))
+            self._uploads.add(upload)
+            upload.add_done_callback(self._uploads.discard)
+        for batch in small:
+            self._send(batch, seal=self.closed and not large and batch is small[-1])
         self._after_flush()
 
-    def _send(self, batch: list[PendingCall], column: Column | None = None) -> None:
+    def _send(self, batch: list[PendingCall], column: Column | None = None, *, seal: bool = False) -> None:
         assert self._writer is not None
         first = self._writer.total
         try:
-            reply = self._writer.add(column or Column([call.payload for call in batch]))
+            reply = self._writer.add(column or Column([call.payload for call in batch]), seal=seal)
         except FarlaneError as error:
             for call in batch:
                 call.fail(error)
@@ -242,6 +246,7 @@ class CallJob:
         if error is None:
             for call in batch:
                 call.payload = b""  # the hub has it
+            self._check_end()
             return
         self.closed = True
         for call in batch:
@@ -265,7 +270,8 @@ class CallJob:
     def _seal(self) -> None:
         self.closed = True
         if self._writer is not None and not self._writer.sealed and not self._uploading:
-            self._writer.seal()
+            with contextlib.suppress(FarlaneError):  # the session has failed, and so have the calls
+                self._writer.seal()
 
     def _deliver(self, results: list[TaskResult]) -> None:
         for result in results:
@@ -280,7 +286,10 @@ class CallJob:
         if self._ended is None or self._feed.waiting:
             return
         reason = f"job {job_text(self._ended.job)} {self._ended.state.value} before this call had its result"
-        self._fail(TaskError(f"{reason}: {self._ended.reason}" if self._ended.reason else reason))
+        error = TaskError(f"{reason}: {self._ended.reason}" if self._ended.reason else reason)
+        # A call whose payload is still here was not accepted yet: the reply to it says whether it ever will be.
+        for index in [index for index, call in self._running.items() if not call.payload]:
+            self._running.pop(index).fail(error)
 
     def _fail(self, error: FarlaneError) -> None:
         self.closed = True

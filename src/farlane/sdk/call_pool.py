@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from farlane.sdk.call_jobs import CallJob, PendingCall
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.map_run import SpecSource
@@ -39,7 +41,7 @@ class CallPool:
         job = self._open.get(keep_open)
         if job is None or job.closed:
             job = self._open[keep_open] = CallJob(
-                self._client, self, keep_open=keep_open, idle_s=self._idle_s
+                self._client, partial(self.submit, shared=shared), keep_open=keep_open, idle_s=self._idle_s
             )
             job.begin(self._spec)
         job.submit(call)

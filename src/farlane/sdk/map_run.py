@@ -101,6 +101,8 @@ class MapRun:
         """Stop the job: nobody reads on."""
         self._reason = reason
         self._wake.set()
+        if self._writer is not None and self._writer.opened:  # else it is stopped as soon as it is open
+            self._client.start(self._stop(reason))
 
     def complete(self) -> None:
         """End quietly: the reader has every result."""
@@ -149,17 +151,15 @@ class MapRun:
             return
         writer = self._writer = self._client.writer(await self._spec())
         job = await writer.open()
+        if self._abandoned():
+            await self._stop(self._reason)
+            return
         self._watch = self._client.session.watch(job, 0, CREDIT_ROWS, self)
         while not self._abandoned() and not writer.sealed:
             await self._send(writer)
             if not writer.sealed:
                 await self._wake.wait()
                 self._wake.clear()
-        while not self._abandoned() and self._outlet.error is None and self._adding:
-            await self._wake.wait()
-            self._wake.clear()
-        if self._abandoned():
-            await self._stop(self._reason)
 
     def _abandoned(self) -> bool:
         return bool(self._reason)

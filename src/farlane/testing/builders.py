@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import NodeId
-from farlane.domain.jobs import BlobRef, FunctionWork, JobSpec
+from farlane.domain.jobs import BlobRef, CommandWork, FunctionWork, InputFile, JobSpec
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.prices import RateVector
 from farlane.domain.records import Column
-from farlane.domain.resources import GIB, Capacity, Resources
+from farlane.domain.resources import GIB, Capacity, GpuKind, GpuRequest, Resources
 
 PYTHON = "3.11"
 RATES = RateVector(core_second=1000, gib_second=100, gpu_second=(("*", 50_000),), gib_moved=1_000_000)
+T4, A100 = GpuKind("T4", 16 * GIB), GpuKind("A100", 80 * GIB)
 
 
 def a_job(**changes: object) -> JobSpec:
@@ -28,6 +29,17 @@ def a_job(**changes: object) -> JobSpec:
     return JobSpec(**(values | changes))  # type: ignore[arg-type]
 
 
+def a_command(run: str = "wc -l data", **changes: object) -> JobSpec:
+    """Return a command job with one input file of 1,000 bytes."""
+    work = CommandWork(run, inputs=(InputFile("data", BlobRef("bafkreiinput", 1000)),), outputs=("out/*",))
+    return a_job(**({"function": None, "command": work, "profile": ""} | changes))
+
+
+def gpus(count: int = 1, model: str | None = None, *, vram_gib: int = 0) -> Resources:
+    """Return half a core, 1 GiB and some GPUs."""
+    return Resources(500, GIB, GIB, GpuRequest(count, model, vram_gib * GIB))
+
+
 def a_node(name: str = "n1", *, cpu: int = 4000, rates: RateVector = RATES, **changes: object) -> NodeSpec:
     """Return a node of four cores and 16 GiB."""
     values: dict[str, object] = {
@@ -40,6 +52,11 @@ def a_node(name: str = "n1", *, cpu: int = 4000, rates: RateVector = RATES, **ch
         "rates": rates,
     }
     return NodeSpec(**(values | changes))  # type: ignore[arg-type]
+
+
+def a_gpu_node(name: str = "g1", *kinds: tuple[GpuKind, int], **changes: object) -> NodeSpec:
+    """Return a node of eight cores with some kinds of GPU."""
+    return a_node(name, capacity=Capacity(8000, 64 * GIB, 100 * GIB, kinds or ((T4, 2),)), **changes)  # type: ignore[arg-type]
 
 
 def payloads(count: int, size_bytes: int = 4) -> Column:

@@ -340,8 +340,8 @@ class ContentStoreSuite:
         assert collected == (1, 10)
         assert set(store.iterate()) == {kept, held, used, again, young}
         assert not store.has(gone)
-        clock.advance(60)
         with store.hold(held):
+            clock.advance(60)
             assert store.collect(lambda cid: False, older_than_s=60).blobs == 4
         assert list(store.iterate()) == [held]
 

@@ -175,8 +175,8 @@ class FakeClientService(client_pb2_grpc.ClientServiceServicer):
     def __init__(self, hub: FakeHub) -> None:
         self._hub = hub
 
-    @_answered  # type: ignore[override]
-    async def Session(self, requests: Any, context: Context) -> None:  # noqa: N802 - the protocol's name
+    @_answered
+    async def Session(self, requests: Any, context: Context) -> None:  # type: ignore[override]  # noqa: N802
         """Serve one stream."""
         stream = FakeStream(self._hub)
         self._hub.streams.add(stream)
@@ -265,8 +265,10 @@ class FakeClientService(client_pb2_grpc.ClientServiceServicer):
             self._hub.runner.put(job, index)
         return job.status()
 
-    @_answered  # type: ignore[override]
-    async def FollowLogs(self, request: client_pb2.FollowLogsRequest, context: Context) -> None:  # noqa: N802
+    @_answered
+    async def FollowLogs(  # type: ignore[override]  # noqa: N802
+        self, request: client_pb2.FollowLogsRequest, context: Context
+    ) -> None:
         """Send what was printed so far."""
         for line in self._hub.find(request.job).log:
             if not request.HasField("index") or line.task & 0xFFFFFF == request.index:

@@ -26,7 +26,7 @@ ORGANISATION = "lab"
 EPOCH = 3
 NODE = NodeSpec(NodeId("n1"), "one", ORGANISATION, Capacity(2000, 4 * GIB, 8 * GIB), "3.11", "linux")
 ONE_SLOT = replace(NODE, capacity=Capacity(1000, GIB, 0))
-FUNCTION = FunctionWork(BlobRef("cid-f", 10), "3.11", "f")
+FUNCTION = FunctionWork(BlobRef("bafkreifunction", 10), "3.11", "f")
 FILES = JobFiles("/cache/f")
 CANCELLED = Failed(FailureKind.CANCELLED, "cancelled")
 

@@ -1,22 +1,40 @@
-"""A small world: the real reactor with nodes that are plain lists, in time that a test turns by hand."""
+"""A small world: the real reactor with nodes that are plain dicts, in time that a test turns by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from farlane.domain.failures import Failure
-from farlane.domain.ids import NodeId, TaskId, task_id
-from farlane.domain.jobs import TaskState
+from farlane.domain.ids import JobId, NodeId, TaskId, task_id
+from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.nodes import NodeSpec
-from farlane.domain.records import Column, Record
+from farlane.domain.records import Column, OutputFile, Record
 from farlane.hub.reactor.commands import Append, Command, GrantLeases, RevokeLeases
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.reactor import Reactor
+from farlane.hub.reactor.state import HubState, Job, Node
+from farlane.hub.store.history import History
 from farlane.scheduler.policy import Policy, policy_named
+from farlane.testing.builders import payloads
 
 SECRET = b"secret"
 
 
+class Granted(NamedTuple):
+    """One lease as its node got it."""
+
+    node: NodeId
+    task: TaskId
+    attempt: int
+    epoch: int
+
+
 class SmallWorld:
     """A reactor, its journal and what each node holds.
+
+    A node gets what the reactor sends it while it is connected, and loses it otherwise. What it holds survives a
+    broken stream, and restarts of the hub.
 
     Args:
         policy: name of the placement policy.
@@ -25,13 +43,25 @@ class SmallWorld:
 
     def __init__(self, policy: str = "fifo", lease_s: float = 10.0) -> None:
         self.now = 1_000_000.0
+        self.epoch = 1
         self.lease_s = lease_s
         self.policy: Policy = policy_named(policy)
-        self.reactor = Reactor(1, lease_s)
+        self.reactor = Reactor(self.epoch, lease_s)
         self.journal: list[Record] = []
         self.commands: list[Command] = []
         self.held: dict[NodeId, dict[TaskId, int]] = {}
+        self.granted: list[Granted] = []
         self.batch = 0
+        self._joined_in: dict[NodeId, int] = {}
+
+    @property
+    def state(self) -> HubState:
+        """The reactor's state."""
+        return self.reactor.state
+
+    def node(self, spec: NodeSpec) -> Node:
+        """Return what the hub knows of a node."""
+        return self.state.nodes[spec.node]
 
     def take(self) -> list[Command]:
         """Carry out what the reactor asks for, and return it."""
@@ -42,8 +72,10 @@ class SmallWorld:
             elif isinstance(command, GrantLeases):
                 held = self.held.setdefault(command.node, {})
                 for index, attempt in zip(command.indices, command.attempts, strict=True):
-                    held[task_id(command.job, index)] = attempt
-            elif isinstance(command, RevokeLeases):
+                    task = task_id(command.job, index)
+                    held[task] = attempt
+                    self.granted.append(Granted(command.node, task, attempt, self.epoch))
+            elif isinstance(command, RevokeLeases) and self.state.nodes[command.node].connected:
                 held = self.held.setdefault(command.node, {})
                 for task, attempt in zip(command.tasks, command.attempts, strict=True):
                     if held.get(task) == attempt:
@@ -51,58 +83,108 @@ class SmallWorld:
         self.commands += taken
         return taken
 
-    def join(self, spec: NodeSpec, *, forgetful: bool = False) -> None:
-        """Connect a node with what it holds, or with nothing."""
+    def submit(
+        self, spec: JobSpec, count: int = 1, *, key: str = "key", seal: bool = True, size_bytes: int = 4
+    ) -> Job:
+        """Open a job with some tasks, and seal it unless told not to."""
+        job, _ = self.reactor.open_job(self.now, key, spec)
+        self.reactor.add_tasks(self.now, job.id, 0, payloads(count, size_bytes))
+        if seal:
+            self.reactor.seal_job(self.now, job.id)
+        self.take()
+        return job
+
+    def join(self, spec: NodeSpec, *, forgetful: bool = False, secret: bytes = SECRET) -> list[Command]:
+        """Connect a node with what it holds, or with nothing; returns what the reactor asked for."""
         if forgetful:
             self.held[spec.node] = {}
-        held = self.held.setdefault(spec.node, {})
-        self.reactor.join_node(self.now, spec, SECRET, 1, dict(held))
+        held = dict(self.held.setdefault(spec.node, {}))
+        epoch = self._joined_in.get(spec.node, self.epoch)
+        self.reactor.join_node(self.now, spec, secret, epoch, held)
+        self._joined_in[spec.node] = self.epoch
+        return self.take()
+
+    def leave(self, node: NodeId, farewell: str = "") -> None:
+        """End a node's stream; one that says farewell hands everything back."""
+        self.reactor.leave_node(self.now, node, self.state.nodes[node].session, farewell)
+        if farewell:
+            self.held[node] = {}
         self.take()
 
+    def beat(self) -> None:
+        """Let every connected node send a heartbeat."""
+        for node_id, node in self.state.nodes.items():
+            if node.connected:
+                self.reactor.hear_node(self.now, node_id)
+
     def schedule(self) -> int:
-        """Run one round."""
+        """Run one round; returns how many leases were granted."""
         granted = self.reactor.schedule(self.now, self.policy)
         self.take()
         return granted
 
     def end(
-        self,
-        node: NodeId,
-        tasks: list[TaskId],
-        failure: Failure | None = None,
-        *,
-        lease_ms: int = 10,
-        epoch: int = 1,
-    ) -> None:
-        """Let a node report held tasks as ended, all alike."""
+        self, node: NodeId, tasks: Sequence[TaskId], failure: Failure | None = None,
+        *, lease_ms: int = 10, result: bytes = b"result",
+    ) -> list[Command]:  # fmt: skip
+        """Let a node report held tasks as ended, all alike; returns what the reactor asked for."""
         attempts = [self.held[node].pop(task) for task in tasks]
-        self.report(node, tasks, attempts, failure, lease_ms=lease_ms, epoch=epoch)
+        return self.report(node, tasks, attempts, failure, lease_ms=lease_ms, result=result)
+
+    def end_all(self, failure: Failure | None = None) -> None:
+        """Let every connected node report everything it holds."""
+        for node_id, tasks in self.held.items():
+            node = self.state.nodes.get(node_id)
+            if tasks and node is not None and node.connected:
+                self.end(node_id, list(tasks), failure)
 
     def report(
-        self, node: NodeId, tasks: list[TaskId], attempts: list[int], failure: Failure | None = None,
-        *, lease_ms: int = 10, epoch: int = 1,
-    ) -> None:  # fmt: skip
-        """Report any attempts, held or not."""
+        self, node: NodeId, tasks: Sequence[TaskId], attempts: Sequence[int], failure: Failure | None = None,
+        *, lease_ms: int = 10, epoch: int | None = None, result: bytes = b"result",
+        outputs: dict[int, tuple[OutputFile, ...]] | None = None,
+    ) -> list[Command]:  # fmt: skip
+        """Report any attempts, held or not; returns what the reactor asked for."""
         self.batch += 1
         count = len(tasks)
         state = TaskState.DONE if failure is None else TaskState.FAILED
         failures = {} if failure is None else dict.fromkeys(range(count), failure)
         batch = EndedBatch(
-            self.batch, epoch, tasks, attempts, bytes([state]) * count, Column([b"result"] * count), failures, {},
-            [lease_ms] * count, [1000] * count, [4096] * count,
+            self.batch, self.epoch if epoch is None else epoch, tasks, attempts, bytes([state]) * count,
+            Column([result if failure is None else b""] * count), failures, outputs or {}, [lease_ms] * count,
+            [1000] * count, [4096] * count,
         )  # fmt: skip
         self.reactor.end_attempts(self.now, node, batch)
-        self.take()
+        return self.take()
 
-    def tick(self, seconds: float) -> None:
-        """Let time pass."""
+    def tick(self, seconds: float) -> list[Command]:
+        """Let time pass; returns what the reactor asked for."""
         self.now += seconds
         self.reactor.tick(self.now)
-        self.take()
+        return self.take()
+
+    def records_of(self, job: JobId) -> list[Record]:
+        """Return the records of one job, as the store would replay it."""
+        return _history(self.journal).records_of(job)
 
     def restart(self) -> None:
-        """Throw the reactor away and rebuild it from its journal; nodes are disconnected."""
-        last = self.reactor.state.next_job - 1
-        self.reactor = Reactor(1, self.lease_s)
-        self.reactor.replay(self.journal, last, self.now)  # type: ignore[arg-type]
+        """Throw the reactor away and rebuild it as from the store: open jobs only; nodes are disconnected."""
+        self._rebuild(max(self.state.next_job - 1, 0))
+
+    def restore(self, records: int) -> None:
+        """Go back to a backup made when the journal had so many records: a new epoch begins."""
+        del self.journal[records:]
+        self.epoch += 1
+        self._rebuild(_history(self.journal).last_job())
+
+    def _rebuild(self, last_job: int) -> None:
+        history = _history(self.journal)
+        self.reactor = Reactor(self.epoch, self.lease_s)
+        self.reactor.replay(history.records(history.open_jobs()), JobId(last_job), self.now)
         self.take()
+
+
+def _history(records: Sequence[Record]) -> History:
+    history = History()
+    for record in records:
+        history.add(record)
+    return history

@@ -11,8 +11,8 @@ from farlane.domain.ids import JobId, NodeId, TaskId, index_of, job_of
 from farlane.domain.jobs import TaskState
 from farlane.domain.records import AttemptsFailed, Column, OutputFile, RunTimeLearnt, TasksEnded
 from farlane.hub.reactor.commands import AcceptEnded, Append, Command, Deliver
-from farlane.hub.reactor.ending import elapsed_ms, give_back, pay, settle_states
-from farlane.hub.reactor.queues import enqueue
+from farlane.hub.reactor.ending import elapsed_ms, give_back, pay, settle
+from farlane.hub.reactor.queues import enqueue_again
 from farlane.hub.reactor.state import HubState, Job, Lease, Node, RunTime, Tally
 from farlane.hub.reactor.submission import finish_if_ended
 
@@ -45,38 +45,46 @@ class EndedBatch:
 def accept_batch(state: HubState, out: list[Command], now: float, node_id: NodeId, batch: EndedBatch) -> None:
     """Take a node's batch: rows whose fence is not the one in force change nothing but are acknowledged."""
     node = state.nodes[node_id]
-    relaxed = True
-    for job_id, rows in _current_rows(state, node, batch).items():
+    stale = state.stale_results
+    current = _take_current(state, node, batch)
+    # A stale row may repeat one whose record is not durable yet: its acknowledgement waits for that.
+    relaxed = state.stale_results == stale
+    for job_id, (rows, leases) in current.items():
         job = state.jobs[job_id]
         relaxed = relaxed and job.relaxed
-        _accept_job(state, out, now, node, job, batch, rows)
+        _accept_job(state, out, now, node, job, batch, rows, leases)
     out.append(AcceptEnded(node_id, batch.batch, relaxed))
 
 
-def _current_rows(state: HubState, node: Node, batch: EndedBatch) -> dict[JobId, list[int]]:
-    """Return, by job, the rows whose fence is in force; all others are counted as stale."""
-    found: dict[JobId, list[int]] = {}
+def _take_current(
+    state: HubState, node: Node, batch: EndedBatch
+) -> dict[JobId, tuple[list[int], list[Lease]]]:
+    """Take the leases in force out of `node.leases`, by job with their rows; all other rows are counted as stale."""
+    found: dict[JobId, tuple[list[int], list[Lease]]] = {}
     if batch.epoch != state.epoch:
         state.stale_results += len(batch.tasks)
         return found
-    leases = node.leases
+    held = node.leases
     for row, (task, attempt) in enumerate(zip(batch.tasks, batch.attempts, strict=True)):
-        lease = leases.get(TaskId(task))
+        lease = held.get(TaskId(task))
         if lease is None or lease.attempt != attempt:
             state.stale_results += 1
             continue
-        found.setdefault(job_of(TaskId(task)), []).append(row)
+        # Taken at once: a batch that names a task twice answers for it once.
+        del held[TaskId(task)]
+        rows, leases = found.setdefault(job_of(TaskId(task)), ([], []))
+        rows.append(row)
+        leases.append(lease)
     return found
 
 
 def _accept_job(
-    state: HubState, out: list[Command], now: float, node: Node, job: Job, batch: EndedBatch, rows: list[int]
-) -> None:
+    state: HubState, out: list[Command], now: float, node: Node, job: Job, batch: EndedBatch,
+    rows: list[int], leases: list[Lease],
+) -> None:  # fmt: skip
     tally = job.running[node.spec.node]
-    leases = [node.leases.pop(TaskId(batch.tasks[row])) for row in rows]
     give_back(state, node, job, leases)
     lease_ms, amounts = _prices(job, tally, batch, rows, leases, now)
-    pay(job, node, sum(lease_ms), sum(amounts))
     again = {pos for pos, row in enumerate(rows) if row in batch.failures and _runs_again(job, batch, row)}
     ended = [pos for pos in range(len(rows)) if pos not in again] if again else list(range(len(rows)))
     if ended:
@@ -137,21 +145,23 @@ def queue_again(
     """Queue tasks again after failed attempts, elsewhere if there is an elsewhere."""
     record = AttemptsFailed(job.id, node.spec.node, now, indices, attempts, failures, lease_ms, amounts)
     out.append(Append(record))
-    return_tasks(job, indices, node.spec.node)
-    job.retried += len(indices)
-    node.lost += sum(failure.rule.again == "free" for failure in failures)
-    node.failed += sum(failure.rule.again != "free" for failure in failures)
+    return_failed(job, node, record)
     if any(failure.kind in STRIKE_KINDS for failure in failures):
         strike(node, now)
-    enqueue(state, job)
+    enqueue_again(state, job)
 
 
-def return_tasks(job: Job, indices: list[int], node: NodeId) -> None:
-    """Put leased tasks back into their job's queue, remembering where they failed."""
-    for index in indices:
+def return_failed(job: Job, node: Node, record: AttemptsFailed) -> None:
+    """Put tasks back into their job's queue, remembering where they failed, and book the failed attempts."""
+    for index in record.indices:
         job.states[index] = TaskState.QUEUED
         job.returned.append(index)
-        job.avoid[index] = job.avoid.get(index, frozenset()) | {node}
+        job.avoid[index] = job.avoid.get(index, frozenset()) | {record.node}
+    job.retried += len(record.indices)
+    lost = sum(failure.rule.again == "free" for failure in record.failures)
+    node.lost += lost
+    node.failed += len(record.failures) - lost
+    pay(job, node, record)
 
 
 def strike(node: Node, now: float) -> None:
@@ -173,11 +183,8 @@ def _end_rows(
         [lease_ms[pos] for pos in ended], [batch.cpu_us[row] for row in picked],
         [batch.peak_bytes[row] for row in picked], [amounts[pos] for pos in ended],
     )  # fmt: skip
-    settle_states(job, record)
-    done = record.states.count(TaskState.DONE)
-    node.done += done
-    node.failed += len(picked) - done
-    if done:
+    settle(job, node, record)
+    if TaskState.DONE in record.states:
         node.strikes, node.suspended_until = 0, 0.0
     out += (Append(record), Deliver(record, job.relaxed))
 

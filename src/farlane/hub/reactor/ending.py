@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from farlane.domain.failures import Failure
 from farlane.domain.ids import NodeId, TaskId, index_of, job_of
 from farlane.domain.jobs import TaskState
-from farlane.domain.records import Column, TasksEnded
+from farlane.domain.records import AttemptsFailed, Column, TasksEnded
 from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.commands import Append, Command, Deliver, RevokeLeases
 from farlane.hub.reactor.state import HubState, Job, Lease, Node
@@ -27,21 +27,26 @@ def end_tasks(
         job.id, job.seq, NOWHERE, now, list(indices), attempts, bytes([final]) * len(indices),
         Column([b""] * len(indices)), dict.fromkeys(range(len(indices)), failure), {}, zeros, zeros, zeros, zeros,
     )  # fmt: skip
-    settle_states(job, record)
+    settle(job, None, record)
     out += (Append(record), Deliver(record, job.relaxed))
 
 
-def settle_states(job: Job, record: TasksEnded) -> None:
-    """Write the final states of a record into its job and count them."""
+def settle(job: Job, node: Node | None, record: TasksEnded) -> None:
+    """Write the final states of a record into its job, and book it on the job and on the node that ran it, if any."""
     for index, final in zip(record.indices, record.states, strict=True):
         job.states[index] = final
         job.counted.pop(index, None)
         job.free.pop(index, None)
         job.avoid.pop(index, None)
+    done, failed = record.states.count(TaskState.DONE), record.states.count(TaskState.FAILED)
     job.seq += len(record.indices)
-    job.done += record.states.count(TaskState.DONE)
-    job.failed += record.states.count(TaskState.FAILED)
+    job.done += done
+    job.failed += failed
     job.stopped += record.states.count(TaskState.STOPPED)
+    if node is not None:
+        node.done += done
+        node.failed += failed
+        pay(job, node, record)
 
 
 def give_back(state: HubState, node: Node, job: Job, leases: Sequence[Lease]) -> None:
@@ -73,13 +78,14 @@ def revoke_running(
         tasks = [task for task in node.leases if job_of(task) == job.id]
         out += (
             RevokeLeases(node_id, tasks, [node.leases[task].attempt for task in tasks], failure.message),
-            *_end_leased(state, now, job, node, tasks, failure, final),
+            *end_leased(state, now, job, node, tasks, failure, final),
         )
 
 
-def _end_leased(
+def end_leased(
     state: HubState, now: float, job: Job, node: Node, tasks: list[TaskId], failure: Failure, final: TaskState
 ) -> tuple[Command, Command]:
+    """Take leases of one job from a node and end their tasks, paid as the failure's rule says."""
     meters = job.running[node.spec.node].meters
     leases = [node.leases.pop(task) for task in tasks]
     give_back(state, node, job, leases)
@@ -93,13 +99,13 @@ def _end_leased(
         bytes([final]) * len(tasks), Column([b""] * len(tasks)), dict.fromkeys(range(len(tasks)), failure), {},
         lease_ms, zeros, zeros, amounts or zeros,
     )  # fmt: skip
-    settle_states(job, record)
-    pay(job, node, sum(lease_ms), sum(amounts))
+    settle(job, node, record)
     return Append(record), Deliver(record, job.relaxed)
 
 
-def pay(job: Job, node: Node, lease_ms: int, amount: int) -> None:
+def pay(job: Job, node: Node, record: TasksEnded | AttemptsFailed) -> None:
     """Book lease time and money of finished attempts on the job and on the node."""
+    amount, lease_ms = sum(record.amounts), sum(record.lease_ms)
     job.spent += amount
     job.lease_ms += lease_ms
     node.earned += amount

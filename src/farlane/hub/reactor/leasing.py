@@ -10,9 +10,9 @@ from farlane.domain.records import TasksLeased
 from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.commands import Append, Command, GrantLeases
 from farlane.hub.reactor.completion import queue_again, runs_again
-from farlane.hub.reactor.ending import elapsed_ms, end_tasks, give_back
+from farlane.hub.reactor.ending import elapsed_ms, end_leased, give_back
 from farlane.hub.reactor.queues import leave
-from farlane.hub.reactor.state import HubState, Job, Lease, Node, Tally
+from farlane.hub.reactor.state import MAX_ATTEMPTS, HubState, Job, Lease, Node, Tally
 from farlane.hub.reactor.submission import finish_if_ended
 from farlane.hub.reactor.viewing import GroupSource
 from farlane.scheduler.view import Decision
@@ -102,7 +102,7 @@ def _lease_each(
     attempts = []
     leases, states, tries = node.leases, job.states, job.attempts
     for index, reserve in zip(indices, reserves, strict=False):
-        attempt = tries[index] = min(255, tries[index] + 1)
+        attempt = tries[index] = min(MAX_ATTEMPTS, tries[index] + 1)
         states[index] = TaskState.LEASED
         leases[task_id(job.id, index)] = Lease(attempt, now, reserve, gpu)
         attempts.append(attempt)
@@ -130,18 +130,19 @@ def _lose_of_job(
     tasks: list[TaskId],
     failure: Failure,
 ) -> None:
-    leases = [node.leases.pop(task) for task in tasks]
-    give_back(state, node, job, leases)
-    indices = [index_of(task) for task in tasks]
-    again = [pos for pos, index in enumerate(indices) if runs_again(job, index, failure)]
+    again = [task for task in tasks if runs_again(job, index_of(task), failure)]
     kept = set(again)
-    ended = [index for pos, index in enumerate(indices) if pos not in kept]
+    ended = [task for task in tasks if task not in kept]
     if again:
+        leases = [node.leases.pop(task) for task in again]
+        give_back(state, node, job, leases)
         queue_again(
-            state, out, now, node, job, [indices[pos] for pos in again], [leases[pos].attempt for pos in again],
-            [failure] * len(again), [elapsed_ms(leases[pos], now) for pos in again], [0] * len(again),
+            state, out, now, node, job, [index_of(task) for task in again], [lease.attempt for lease in leases],
+            [failure] * len(again), [elapsed_ms(lease, now) for lease in leases], [0] * len(again),
         )  # fmt: skip
-    end_tasks(out, now, job, ended, failure, TaskState.FAILED)
+    if ended:
+        # The record names the node, so that folding it gives the leases back.
+        out += end_leased(state, now, job, node, ended, failure, TaskState.FAILED)
     finish_if_ended(out, now, job)
 
 

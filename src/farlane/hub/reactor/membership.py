@@ -21,26 +21,29 @@ def join(
 ) -> Node:  # fmt: skip
     """Admit a node's stream. `held` maps the tasks it holds to their attempts, granted in store epoch `epoch`.
 
-    Leases the node does not hold any more are free at once; what it holds without a lease is revoked.
+    Leases the node does not hold any more are free at once; what it holds without a lease is revoked. A node that
+    changed its prices starts anew: what it holds was granted at the old ones.
 
     Raises:
         PermissionRefused: another machine has registered this node id.
     """
+    known = state.nodes.get(spec.node)
+    repriced = known is not None and known.spec.rates != spec.rates
     node = _register(state, out, now, spec, secret_sha256)
     node.connected, node.draining = True, False
     node.session += 1
     node.strikes, node.suspended_until = 0, 0.0
     heard(state, now, node)
-    current = held if epoch == state.epoch else {}
+    current = held if epoch == state.epoch and not repriced else {}
     gone = [task for task, lease in node.leases.items() if current.get(task) != lease.attempt]
-    why = f"node {spec.name} came back without this task"
+    why = f"node {spec.name} came back {'with other prices' if repriced else 'without this task'}"
     lose_leases(state, out, now, node, gone, Failure(FailureKind.NODE_LOST, why))
     stale = [
         task for task, attempt in held.items() if _attempt(node, task) != attempt or epoch != state.epoch
     ]
     if stale:
         attempts = [held[task] for task in stale]
-        out.append(RevokeLeases(spec.node, stale, attempts, "the lease was given to another node meanwhile"))
+        out.append(RevokeLeases(spec.node, stale, attempts, "its lease is not in force any more"))
     return node
 
 

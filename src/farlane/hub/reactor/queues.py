@@ -16,6 +16,12 @@ def enqueue(state: HubState, job: Job) -> None:
         state.waiting.setdefault((job.spec.priority, job.requirement), OrderedDict()).setdefault(job.id, job)
 
 
+def enqueue_again(state: HubState, job: Job) -> None:
+    """Put a job whose tasks came back before the younger ones that passed it meanwhile."""
+    enqueue(state, job)
+    state.waiting[job.spec.priority, job.requirement].move_to_end(job.id, last=False)
+
+
 def leave(state: HubState, job: Job) -> None:
     """Take a job out of its queue, if it is there."""
     key = (job.spec.priority, job.requirement)

@@ -108,7 +108,7 @@ class Reactor:
         """Do what only time brings: leases that run out, deadlines that pass, budgets that cannot go on."""
         leasing.expire(self.state, self._out, now)
         for job in list(self.state.jobs.values()):
-            if job.state.final:
+            if job.ended == job.total:
                 continue
             if job.spec.deadline_at is not None and job.spec.deadline_at <= now:
                 self._end(

@@ -20,8 +20,8 @@ from farlane.domain.records import (
     TasksLeased,
     TasksRequeued,
 )
-from farlane.hub.reactor.completion import return_tasks
-from farlane.hub.reactor.ending import give_back, pay, settle_states
+from farlane.hub.reactor.completion import return_failed
+from farlane.hub.reactor.ending import give_back, settle
 from farlane.hub.reactor.queues import enqueue
 from farlane.hub.reactor.state import HubState, Job, Lease, Node, RunTime, Tally
 from farlane.hub.reactor.submission import grow, new_job, requeue
@@ -48,12 +48,17 @@ def _nodes(records: Iterable[Record]) -> list[Record]:
 
 
 def restore_job(state: HubState, records: Iterable[Record]) -> Job | None:
-    """Fold the records of one ended job beside the open ones, and return it."""
-    job: Job | None = None
-    scratch = HubState(state.epoch, state.lease_s, nodes=state.nodes, table=state.table)
-    for record in records:
+    """Fold the records of one ended job apart from the open ones, and return it; None when there are none."""
+    ordered = list(records)
+    scratch = HubState(state.epoch, state.lease_s)
+    # Copies of the nodes: what they did for this job is booked on them already.
+    for node_id in {record.node for record in ordered if isinstance(record, TasksLeased)}:
+        node = state.nodes[node_id]
+        fold(scratch, NodeRegistered(node.spec, node.secret_sha256, node.joined_at))
+    for record in ordered:
         fold(scratch, record)
-    for job in scratch.jobs.values():
+    job = next(iter(scratch.jobs.values()), None)
+    if job is not None:
         _order_fresh(job)
     return job
 
@@ -93,6 +98,9 @@ def _opened(state: HubState, record: JobOpened) -> None:
 
 def _leased(state: HubState, record: TasksLeased) -> None:
     job, node = state.jobs[record.job], state.nodes[record.node]
+    if record.gpu is not None:
+        # The node's latest description may not have that kind any more.
+        state.table.know((record.gpu,))
     tally = job.running.setdefault(record.node, Tally(record.at))
     if record.gpu not in tally.meters:
         tally.meters[record.gpu] = meter(node.spec.rates, job.spec, record.gpu)
@@ -114,32 +122,22 @@ def _leased(state: HubState, record: TasksLeased) -> None:
 def _ended(state: HubState, record: TasksEnded) -> None:
     job = state.jobs[record.job]
     _release(state, job, record)
-    settle_states(job, record)
-    if record.node:
-        node = state.nodes[record.node]
-        pay(job, node, sum(record.lease_ms), sum(record.amounts))
-        done = record.states.count(TaskState.DONE)
-        node.done += done
-        node.failed += len(record.indices) - done
+    settle(job, state.nodes[record.node] if record.node else None, record)
 
 
 def _failed(state: HubState, record: AttemptsFailed) -> None:
     job, node = state.jobs[record.job], state.nodes[record.node]
     _release(state, job, record)
-    pay(job, node, sum(record.lease_ms), sum(record.amounts))
     for index, failure in zip(record.indices, record.failures, strict=True):
         counts = job.counted if failure.rule.again == "counted" else job.free
         counts[index] = counts.get(index, 0) + 1
-    return_tasks(job, record.indices, record.node)
-    job.retried += len(record.indices)
+    return_failed(job, node, record)
 
 
 def _release(state: HubState, job: Job, record: TasksEnded | AttemptsFailed) -> None:
-    if not record.node or record.node not in job.running:
-        return
-    node = state.nodes[record.node]
-    found = (node.leases.pop(task_id(job.id, index), None) for index in record.indices)
-    give_back(state, node, job, [lease for lease in found if lease is not None])
+    if record.node:
+        node = state.nodes[record.node]
+        give_back(state, node, job, [node.leases.pop(task_id(job.id, index)) for index in record.indices])
 
 
 def _requeued(state: HubState, record: TasksRequeued) -> None:

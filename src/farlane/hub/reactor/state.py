@@ -14,6 +14,9 @@ from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.requirements import Requirement
 from farlane.hub.reactor.table import NodeTable
 
+MAX_ATTEMPTS = 255
+"""Attempts of one task are numbered in one byte; a number is never given out twice."""
+
 
 @dataclass(slots=True)
 class Lease:

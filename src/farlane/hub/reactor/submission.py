@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from farlane.domain.failures import Failure, FailureKind
+from farlane.domain.failures import MAX_FREE_ATTEMPTS, Failure, FailureKind
 from farlane.domain.ids import MAX_TASKS_PER_JOB, JobId, job_text
 from farlane.domain.jobs import JobSpec, JobState, TaskState
 from farlane.domain.records import Column, JobEnded, JobOpened, JobSealed, TasksAdded, TasksRequeued
@@ -13,7 +13,7 @@ from farlane.hub.reactor.commands import Append, Command, FinishJob
 from farlane.hub.reactor.ending import end_tasks, revoke_running
 from farlane.hub.reactor.queues import enqueue, leave
 from farlane.hub.reactor.requirements import requirement_of
-from farlane.hub.reactor.state import HubState, Job
+from farlane.hub.reactor.state import MAX_ATTEMPTS, HubState, Job
 
 
 def open_job(state: HubState, out: list[Command], now: float, key: str, spec: JobSpec) -> tuple[Job, bool]:
@@ -85,7 +85,7 @@ def add_tasks(
 def grow(job: Job, payloads: Column, now: float) -> None:
     """Add queued tasks to a job's columns."""
     count = len(payloads.inline)
-    if not job.ready:
+    if TaskState.QUEUED not in job.states:
         job.since = now
     job.states.extend(bytes(count))
     job.attempts.extend(bytes(count))
@@ -144,19 +144,29 @@ def retry_job(state: HubState, out: list[Command], now: float, job: Job) -> int:
     """Queue the failed and stopped tasks of an ended job again; returns how many.
 
     Raises:
-        Conflict: the job has not ended, or nothing in it failed.
+        Conflict: the job has not ended, nothing in it failed, or a task has been tried too often for its fence.
     """
     again = [i for i, task in enumerate(job.states) if task in (TaskState.FAILED, TaskState.STOPPED)]
     if not job.state.final:
         raise Conflict(f"{job_text(job.id)} is {job.state}; only an ended job can be retried (stop it first)")
     if not again:
         raise Conflict(f"{job_text(job.id)} has no failed or stopped task to retry")
+    _check_attempts(job, max(job.attempts[index] for index in again))
     out.append(Append(TasksRequeued(job.id, again, now)))
     state.jobs[job.id] = job
     state.keys[job.spec.publisher, job.key] = job.id
     requeue(job, again, now)
     enqueue(state, job)
     return len(again)
+
+
+def _check_attempts(job: Job, tries: int) -> None:
+    """Make sure that no attempt of another run can get a number that was given out before."""
+    if tries + 1 + job.spec.retries + MAX_FREE_ATTEMPTS > MAX_ATTEMPTS:
+        raise Conflict(
+            f"a task of {job_text(job.id)} has been tried {tries} times; with its {job.spec.retries} retries another "
+            f"run could pass the limit of {MAX_ATTEMPTS} attempts: submit what is left as a new job"
+        )
 
 
 def requeue(job: Job, indices: Iterable[int], now: float) -> None:

@@ -43,7 +43,7 @@ class NodeTable:
             self._grow()
         else:
             self.specs[row] = spec
-        self._widen(spec)
+        self.know(tuple(kind for kind, _ in spec.capacity.gpus))
         self._fill(self.rows[spec.node], spec)
 
     def take(self, row: int, demand: Ints, count: int) -> None:
@@ -98,9 +98,9 @@ class NodeTable:
         self.gpu_second = np.vstack([self.gpu_second, np.zeros((1, len(self.gpu_kinds)), np.int64)])
         self.rtt_s = np.append(self.rtt_s, 0.0)
 
-    def _widen(self, spec: NodeSpec) -> None:
+    def know(self, kinds: tuple[GpuKind, ...]) -> None:
         """Add columns for GPU kinds never seen before; demands are then computed anew."""
-        new = tuple(kind for kind, _ in spec.capacity.gpus if kind not in self.gpu_kinds)
+        new = tuple(kind for kind in dict.fromkeys(kinds) if kind not in self.gpu_kinds)
         if not new:
             return
         self.gpu_kinds += new

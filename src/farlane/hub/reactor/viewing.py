@@ -10,8 +10,10 @@ import numpy as np
 from farlane.domain.billing import meter
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import JobSpec
+from farlane.domain.prices import hourly_ceiling
 from farlane.hub.reactor.queues import WINDOW
 from farlane.hub.reactor.state import HubState, Job
+from farlane.scheduler.eligibility import fitting_kinds
 from farlane.scheduler.view import Bools, Group, NodeColumns, RunningColumns, View
 
 UNLIMITED = 1 << 40
@@ -129,8 +131,14 @@ def within_budget(state: HubState, job: Job) -> tuple[Bools, int]:
 
 
 def lease_cost(state: HubState, job: Job, row: int) -> int:
-    """Return the most one attempt of a job can cost on the node of a row, over its demand alternatives."""
-    rates = state.table.specs[row].rates
+    """Return the most one attempt of a job can cost on the node of a row, over the kinds of GPU it may use there."""
+    node, wanted, cap = state.table.specs[row], job.requirement.resources, job.requirement.max_price
     largest = max(job.sizes, default=0)
-    kinds = [state.table.gpu_kind(demand) for demand in state.table.demands(job.requirement)]
-    return max((meter(rates, job.spec, kind).reserve_ceiling(largest) for kind in kinds), default=0)
+    return max(
+        (
+            meter(node.rates, job.spec, kind).reserve_ceiling(largest)
+            for kind in fitting_kinds(wanted, node)
+            if cap is None or hourly_ceiling(node.rates, wanted, kind) <= cap
+        ),
+        default=0,
+    )

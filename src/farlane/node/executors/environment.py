@@ -81,12 +81,25 @@ class EnvironmentCache:
                 remove_tree(str(temporary))
 
     def _run_pip(self, requirements: Path, target: Path) -> None:
-        command = [self._python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+        command = [
+            self._python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+        ]
         command += ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
         command += ["--target", str(target), "--requirement", str(requirements)]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=self._timeout_s, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=self._timeout_s,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise Unavailable(

@@ -44,8 +44,12 @@ class FunctionRunner:
     def run(self, item: FunctionItem) -> Done:
         """Run one call; whatever it raises becomes part of the answer."""
         try:
-            function = self._function(item)
-            arguments, keywords = pickle.loads(_payload(item))
+            pickled_function, payload = self._unread(item), _payload(item)
+        except OSError as error:
+            return Done("lost", message=f"the node cannot read what it stored for the task: {short(error)}")
+        try:
+            function = self._function(item, pickled_function)
+            arguments, keywords = pickle.loads(payload)
         except BaseException as error:
             return _unreadable(error)
         try:
@@ -56,11 +60,17 @@ class FunctionRunner:
             return _raised(error)
         return self._returned(value, item.result_path)
 
-    def _function(self, item: FunctionItem) -> Callable[..., Any]:
+    def _unread(self, item: FunctionItem) -> bytes:
+        """Return the pickled function, empty if it is known."""
+        if item.function in self._functions:
+            return b""
+        with open(item.function_path, "rb") as stream:
+            return stream.read()
+
+    def _function(self, item: FunctionItem, pickled_function: bytes) -> Callable[..., Any]:
         function = self._functions.get(item.function)
         if function is None:
-            with open(item.function_path, "rb") as stream:
-                function = pickle.loads(stream.read())
+            function = pickle.loads(pickled_function)
             if not callable(function):
                 raise TypeError(
                     f"the pickled function is a {type(function).__name__}, which cannot be called"
@@ -108,9 +118,7 @@ def pickled(value: object) -> bytes:
 def _payload(item: FunctionItem) -> bytes:
     if item.payload is not None:
         return item.payload
-    if item.payload_path is None:
-        raise ValueError("the call has neither a payload nor a file with one")
-    with open(item.payload_path, "rb") as stream:
+    with open(item.payload_path or os.devnull, "rb") as stream:
         return stream.read()
 
 

@@ -23,7 +23,9 @@ def reported(result: Result, execution: Execution) -> Failed:
     try:
         kind = FailureKind(result.kind)
     except ValueError:
-        kind = FailureKind.LOST
+        return lost(f"its worker reported an ending that does not exist: {result.kind!r}")
+    if kind is FailureKind.LOST:
+        return lost(result.message)
     if kind not in _REPORTED:
         return lost(f"its worker reported an ending that does not exist: {result.kind!r}")
     message = result.message

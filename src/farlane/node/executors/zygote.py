@@ -143,7 +143,9 @@ def main() -> None:
     # First TERM, so that it can kill its workers and their orphans; the workers die with it in any case.
     die_with_parent(signal.SIGTERM, int(sys.argv[2]))
     adopt_orphans()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C on the node's terminal: the node decides what ends when
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C on the node's terminal: the node decides what ends when
     os.environ.pop("PYTHONPATH", None)
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, every page the workers share

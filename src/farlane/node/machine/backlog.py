@@ -80,9 +80,11 @@ class Backlog:
         rows.results.inline.append(result)
         if blob is not None:
             rows.results.blobs[row] = blob
+        size_bytes = ROW_BYTES + len(result)
         if outputs:
             rows.outputs[row] = outputs
-        self._grow(ROW_BYTES + len(result) + sum(len(file.path) + ROW_BYTES for file in outputs))
+            size_bytes += sum(len(file.path) + ROW_BYTES for file in outputs)
+        self._grow(size_bytes)
 
     def add_failed(self, held: HeldAttempt, failure: Failure) -> None:
         """Append an attempt that ended without a result."""

@@ -123,6 +123,7 @@ class UploadFailed:
     now: float
     ticket: int
     message: str
+    kind: FailureKind = FailureKind.BLOB
 
 
 @dataclass(frozen=True, slots=True)

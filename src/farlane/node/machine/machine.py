@@ -26,7 +26,7 @@ class HeldColumns(NamedTuple):
 
 
 class Gauges(NamedTuple):
-    """How the machine stands, for metrics. The first four count attempts."""
+    """How the machine stands, for metrics. The first four count attempts; cpu_us is metered CPU so far."""
 
     fetching: int
     ready: int
@@ -34,6 +34,7 @@ class Gauges(NamedTuple):
     unacknowledged: int
     bundles: int
     backlog_bytes: int
+    cpu_us: int
 
 
 class Machine:
@@ -87,7 +88,15 @@ class Machine:
         unacknowledged = state.backlog.rows
         ready = state.queue.count
         fetching = sum(attempt.phase is Phase.FETCHING for attempt in state.tickets.values())
-        return Gauges(fetching, ready, active, unacknowledged, len(state.running), state.backlog.size_bytes)
+        backlog_bytes = state.backlog.size_bytes
+        return Gauges(
+            fetching, ready, active, unacknowledged, len(state.running), backlog_bytes, state.cpu_us
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch of the hub's store, 0 before the first hub."""
+        return self._state.epoch
 
     @property
     def draining(self) -> bool:

@@ -74,7 +74,7 @@ def fail_to_store(state: NodeState, out: list[Command], event: UploadFailed) -> 
     attempt = state.tickets.pop(event.ticket, None)
     if attempt is not None:
         out.append(ReleaseScratch(event.ticket))
-        end_failed(state, attempt, Failure(FailureKind.BLOB, event.message))
+        end_failed(state, attempt, Failure(event.kind, event.message))
 
 
 def recall_stalled(state: NodeState, out: list[Command], event: Ticked) -> None:
@@ -115,6 +115,7 @@ def _finish(
             out.append(ReleaseScratch(report.ticket))
         return
     _meter(attempt, report.usage)
+    state.cpu_us += attempt.cpu_us
     if type(outcome) is Failed:
         end_failed(state, attempt, _failure(attempt, outcome, cancelled))
     elif _has_files(outcome):

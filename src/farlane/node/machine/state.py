@@ -41,8 +41,8 @@ class NodeState:
     jobs: specifications this stream has carried or attempts need; held: attempts by key, from lease to
     acknowledgement; tickets: those not ended, by ticket; fetches: those that wait for a payload, by fetch number;
     preparations: jobs whose files are got or kept, by preparation number; running: bundles at the executor;
-    payload_bytes, blob_bytes: payloads held; ended: how many ended, by kind ("done" or a failure's kind);
-    draining: no new leases; left: Leave was said.
+    payload_bytes, blob_bytes: payloads held; cpu_us: metered so far; ended: how many ended, by kind ("done" or a
+    failure's kind); draining: no new leases; left: Leave was said.
     """
 
     node: NodeSpec
@@ -63,6 +63,7 @@ class NodeState:
     running: set[RunningBundle] = field(default_factory=set)
     payload_bytes: int = 0
     blob_bytes: int = 0
+    cpu_us: int = 0
     ended: Counter[str] = field(default_factory=Counter)
 
     def next_number(self) -> int:

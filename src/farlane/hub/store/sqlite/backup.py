@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 from farlane.errors import Conflict, Corrupted, InvalidInput, NotFound
 from farlane.hub.store.sqlite import queries
-from farlane.hub.store.sqlite.faults import store_errors, sync_file
+from farlane.hub.store.sqlite.faults import store_errors
 from farlane.hub.store.sqlite.lock import locked_store
+from farlane.hub.store.sqlite.new_file import new_file
 from farlane.hub.store.sqlite.schema import bring_forward, check_sqlite, recognise
-from farlane.kit.files import disk_full_as_error, fsync_directory
 
 
 def write_backup(source: sqlite3.Connection, target: Path) -> None:
@@ -28,7 +24,7 @@ def write_backup(source: sqlite3.Connection, target: Path) -> None:
         raise Conflict(
             f"{target} exists; a backup never overwrites anything: choose another file name", path=str(target)
         )
-    with _new_file(target) as temporary:
+    with new_file(target) as temporary:
         _copy(source, temporary)
 
 
@@ -55,7 +51,7 @@ def restore(backup: Path, target: Path) -> None:
         )
     with locked_store(target):
         _refuse_existing(target)
-        with _new_file(target) as temporary:
+        with new_file(target) as temporary:
             _copy_backup(backup, temporary)
             with store_errors(temporary):
                 _start_epoch(temporary, backup)
@@ -113,19 +109,3 @@ def _copy(source: sqlite3.Connection, target: Path) -> None:
             copy.execute(queries.MAKE_ROLLBACK_JOURNAL)
         finally:
             copy.close()
-
-
-@contextlib.contextmanager
-def _new_file(target: Path) -> Iterator[Path]:
-    """Lend a temporary file that becomes `target`, durably, if the block succeeds."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    with disk_full_as_error(target):
-        try:
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            yield temporary
-            sync_file(temporary)
-            os.rename(temporary, target)
-            fsync_directory(target.parent)
-        finally:
-            for suffix in ("", "-journal", "-wal", "-shm"):
-                Path(f"{temporary}{suffix}").unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from farlane.errors import Conflict
 from farlane.kit.file_lock import FileLock
+from farlane.kit.files import disk_full_as_error
 
 
 def lock_store(path: Path) -> FileLock:
@@ -15,10 +16,12 @@ def lock_store(path: Path) -> FileLock:
 
     Raises:
         Conflict: another hub has it.
+        DiskFull: there is no room to write down who has it.
     """
     lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
-        lock.acquire()
+        with disk_full_as_error(path):
+            lock.acquire()
     except Conflict as error:
         pid = error.facts.get("pid") or "unknown"
         raise Conflict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -11,8 +10,8 @@ from pathlib import Path
 from farlane.errors import Conflict, Corrupted, InvalidInput, Unavailable
 from farlane.hub.store.sqlite import queries
 from farlane.hub.store.sqlite.encoding import RESTORE_ADVICE
-from farlane.hub.store.sqlite.faults import sync_file
-from farlane.kit.files import disk_full_as_error, fsync_directory
+from farlane.hub.store.sqlite.faults import store_errors
+from farlane.hub.store.sqlite.new_file import new_file
 
 SCHEMA_VERSION = 1
 """Goes up with every change of a table or a packed blob; a file of the version before stays in the tests."""
@@ -47,18 +46,8 @@ def create_store(path: Path) -> None:
     Raises:
         DiskFull: no room.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with disk_full_as_error(path):
-        try:
-            # Made before SQLite opens it, for the mode: the journal files inherit it.
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            _write_schema(temporary)
-            sync_file(temporary)
-            os.rename(temporary, path)
-            fsync_directory(path.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with new_file(path) as temporary, store_errors(path):
+        _write_schema(temporary)
 
 
 def _write_schema(path: Path) -> None:

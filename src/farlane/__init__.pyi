@@ -1,0 +1,36 @@
+"""Types of the names that `farlane` loads on first use; the floors stay visible to import-linter this way."""
+
+from farlane import errors as errors
+from farlane.errors import BudgetSpent as BudgetSpent
+from farlane.errors import Conflict as Conflict
+from farlane.errors import ConnectionLost as ConnectionLost
+from farlane.errors import Corrupted as Corrupted
+from farlane.errors import DeadlineExceeded as DeadlineExceeded
+from farlane.errors import DiskFull as DiskFull
+from farlane.errors import Exhausted as Exhausted
+from farlane.errors import FarlaneError as FarlaneError
+from farlane.errors import IdempotencyMismatch as IdempotencyMismatch
+from farlane.errors import Internal as Internal
+from farlane.errors import InvalidInput as InvalidInput
+from farlane.errors import InvalidJob as InvalidJob
+from farlane.errors import InvalidSetting as InvalidSetting
+from farlane.errors import InvalidToken as InvalidToken
+from farlane.errors import NotFound as NotFound
+from farlane.errors import PermissionRefused as PermissionRefused
+from farlane.errors import StaleFence as StaleFence
+from farlane.errors import TaskError as TaskError
+from farlane.errors import TooLarge as TooLarge
+from farlane.errors import Unauthenticated as Unauthenticated
+from farlane.errors import Unavailable as Unavailable
+from farlane.errors import UnsupportedVersion as UnsupportedVersion
+from farlane.errors import WrongHub as WrongHub
+from farlane.sdk.calls import Call as Call
+from farlane.sdk.client import AsyncClient as AsyncClient
+from farlane.sdk.executor import Executor as Executor
+from farlane.sdk.facade import Client as Client
+from farlane.sdk.facade import connect as connect
+from farlane.sdk.functions import App as App
+from farlane.sdk.functions import Function as Function
+from farlane.sdk.job_file import load_job_file as load_job_file
+from farlane.sdk.outcomes import RemoteTraceback as RemoteTraceback
+from farlane.sdk.outcomes import TaskResult as TaskResult

@@ -1,0 +1,47 @@
+"""Settings of a node: what it offers, at which price, and where it keeps its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What a node offers and how it behaves."""
+
+    directory: Path = Path("node")
+    """Where the node keeps its identity, its blob cache, environments and working directories."""
+    name: str | None = None
+    """Name people see; the host's name where none is given."""
+    cpu: float | None = None
+    """Cores offered, such as 3.5; all that this process may use where none is given. More than there are is refused."""
+    memory: str | None = None
+    """Memory offered, such as 12GB; nine tenths of what there is where none is given."""
+    disk: str | None = None
+    """Disk offered to tasks, such as 100GB; where none is given, nine tenths of what is free beside the blob cache."""
+    gpus: Literal["all", "none"] = "all"
+    """Whether the GPUs of this machine are offered."""
+    core_hour: str = "0.02"
+    """Price of one core for an hour, in credits. Rounded up to whole nano-credits a second, as are all rates."""
+    gib_hour: str = "0.002"
+    """Price of one GiB of memory for an hour, in credits."""
+    gpu_hour: tuple[str, ...] = ("*=0.5",)
+    """Prices of one GPU for an hour, in credits, by model: A100=1.8, with * for every other model."""
+    gib_moved: str = "0"
+    """Price of one GiB of payloads, input files and results moved, in credits."""
+    labels: tuple[str, ...] = ()
+    """Labels that jobs may ask for, as key=value."""
+    backend: Literal["process"] = "process"
+    """How tasks run: in warm worker processes."""
+    cache: str = "10GB"
+    """Budget of the blob cache on disk; what was used least recently goes first."""
+    backlog: str = "256MB"
+    """Results kept while the hub is away; beyond it the node starts no new work."""
+    log_buffer: str = "4MB"
+    """Output of tasks on its way to the hub; beyond it the oldest is dropped, with a notice in its place."""
+    drain_timeout_s: float = 30.0
+    """How long running tasks may go on after SIGTERM before they are handed back, in seconds."""
+    metrics_port: int = 0
+    """Port on 127.0.0.1 for Prometheus metrics; 0 turns them off."""

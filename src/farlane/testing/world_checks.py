@@ -1,0 +1,199 @@
+"""World checks: what must hold of a small world after every event, whatever the events were."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from farlane.domain.failures import MAX_FREE_ATTEMPTS
+from farlane.domain.ids import NodeId, TaskId, index_of, job_of, task_id
+from farlane.domain.jobs import JobState, TaskState
+from farlane.domain.records import (
+    AttemptsFailed,
+    JobEnded,
+    JobSealed,
+    TasksAdded,
+    TasksEnded,
+    TasksLeased,
+    TasksRequeued,
+)
+from farlane.hub.reactor.state import HubState, Job
+from farlane.testing.small_world import SmallWorld
+
+Leases = dict[TaskId, tuple[NodeId, int]]
+
+
+def leases_of(state: HubState) -> Leases:
+    """Return every lease the hub knows: task -> (node, attempt)."""
+    found: Leases = {}
+    for node_id, node in state.nodes.items():
+        for task, lease in node.leases.items():
+            assert task not in found, f"task {task} is leased twice"
+            found[task] = node_id, lease.attempt
+    return found
+
+
+def check_journal(world: SmallWorld) -> None:
+    """Fold the journal in a plain way of its own, and compare: leases, ends, results in order, allowances."""
+    fold = _Fold()
+    for record in world.journal:
+        if isinstance(record, TasksAdded):
+            assert record.first == fold.total[record.job]
+            fold.total[record.job] += len(record.payloads.inline)
+        elif isinstance(record, JobSealed):
+            assert record.total == fold.total[record.job]
+        elif isinstance(record, TasksLeased):
+            fold.lease(record)
+        elif isinstance(record, TasksEnded):
+            fold.end(record)
+        elif isinstance(record, AttemptsFailed):
+            fold.fail(record, world)
+        elif isinstance(record, TasksRequeued):
+            fold.requeue(record)
+        elif isinstance(record, JobEnded):
+            fold.end_job(record)
+    assert fold.leases == leases_of(world.state)
+
+
+class _Fold:
+    def __init__(self) -> None:
+        self.total: Counter[int] = Counter()
+        self.leases: Leases = {}
+        self.attempts: Counter[TaskId] = Counter()
+        self.ended: set[TaskId] = set()
+        self.seq: Counter[int] = Counter()
+        self.final: set[int] = set()
+        self.counted: Counter[TaskId] = Counter()
+        self.free: Counter[TaskId] = Counter()
+
+    def lease(self, record: TasksLeased) -> None:
+        assert record.job not in self.final
+        for index, attempt in zip(record.indices, record.attempts, strict=True):
+            task = task_id(record.job, index)
+            assert task not in self.leases
+            assert task not in self.ended
+            assert attempt > self.attempts[task], "an attempt's number was given out twice"
+            self.attempts[task] = attempt
+            self.leases[task] = record.node, attempt
+
+    def release(self, record: TasksEnded | AttemptsFailed) -> None:
+        for index, attempt in zip(record.indices, record.attempts, strict=True):
+            held = self.leases.pop(task_id(record.job, index), None)
+            assert held == ((record.node, attempt) if record.node else None)
+        assert all(ms >= 1 for ms in record.lease_ms) or not record.node
+
+    def end(self, record: TasksEnded) -> None:
+        self.release(record)
+        assert record.job not in self.final
+        assert record.seq == self.seq[record.job]
+        self.seq[record.job] += len(record.indices)
+        for index in record.indices:
+            task = task_id(record.job, index)
+            assert task not in self.ended, "a task ended twice"
+            self.ended.add(task)
+
+    def fail(self, record: AttemptsFailed, world: SmallWorld) -> None:
+        self.release(record)
+        job = world.state.jobs.get(record.job)
+        for index, failure in zip(record.indices, record.failures, strict=True):
+            task = task_id(record.job, index)
+            assert failure.rule.again != "never"
+            (self.counted if failure.rule.again == "counted" else self.free)[task] += 1
+            assert self.free[task] <= MAX_FREE_ATTEMPTS
+            assert job is None or self.counted[task] <= job.spec.retries
+
+    def requeue(self, record: TasksRequeued) -> None:
+        assert record.job in self.final
+        self.final.discard(record.job)
+        for index in record.indices:
+            task = task_id(record.job, index)
+            assert task in self.ended
+            self.ended.discard(task)
+            del self.counted[task], self.free[task]
+
+    def end_job(self, record: JobEnded) -> None:
+        assert record.job not in self.final
+        assert record.state.final
+        assert sum(job_of(task) == record.job for task in self.ended) == self.total[record.job]
+        self.final.add(record.job)
+
+
+def check_jobs(state: HubState) -> None:
+    """Counters agree with the states of tasks; the queues hold exactly the jobs with ready tasks."""
+    for job in state.jobs.values():
+        assert job.done == job.states.count(TaskState.DONE)
+        assert job.failed == job.states.count(TaskState.FAILED)
+        assert job.stopped == job.states.count(TaskState.STOPPED)
+        assert job.ready == job.states.count(TaskState.QUEUED)
+        assert job.leased == job.states.count(TaskState.LEASED)
+        assert job.state.final == (job.sealed and job.ended == job.total)
+        if job.spec.budget is not None:
+            assert job.spent + job.reserved <= job.spec.budget
+    waiting = [(key, job_id, job) for key, queue in state.waiting.items() for job_id, job in queue.items()]
+    assert all(key == (job.spec.priority, job.requirement) for key, _, job in waiting)
+    assert sorted(job_id for _, job_id, _ in waiting) == sorted(
+        job.id for job in state.jobs.values() if job.ready
+    )
+
+
+def check_resources(state: HubState) -> None:
+    """What nodes and jobs hold is exactly what their leases hold."""
+    reserved: Counter[int] = Counter()
+    counts: Counter[tuple[int, NodeId]] = Counter()
+    for node_id, node in state.nodes.items():
+        row = state.table.rows[node_id]
+        held = np.zeros(state.table.capacity.shape[1], np.int64)
+        for task, lease in node.leases.items():
+            job = state.jobs[job_of(task)]
+            assert job.states[index_of(task)] == TaskState.LEASED
+            assert job.attempts[index_of(task)] == lease.attempt
+            held += state.table.demand(job.requirement, lease.gpu)
+            reserved[job.id] += lease.reserve
+            counts[job.id, node_id] += 1
+        assert (state.table.capacity[row] - state.table.free[row] == held).all()
+    for job in state.jobs.values():
+        assert job.reserved == reserved[job.id]
+        assert {node: tally.count for node, tally in job.running.items()} == {
+            node: count for (job_id, node), count in counts.items() if job_id == job.id
+        }
+        assert not job.running or job.id in state.active
+
+
+def fingerprint(state: HubState) -> dict[str, Any]:
+    """Return what a restart must bring back and a stale answer must not touch."""
+    kinds = [None, *state.table.gpu_kinds]
+    used = state.table.capacity - state.table.free
+    return {
+        "jobs": {job.id: _job_print(job) for job in state.jobs.values() if not job.state.final},
+        "leases": {
+            node_id: {task: (lease.attempt, lease.at, lease.reserve, lease.gpu) for task, lease in node.leases.items()}
+            for node_id, node in state.nodes.items()
+        },
+        "used": {
+            node_id: {
+                str(kind): int(used[row, 2 + at]) for at, kind in enumerate(kinds) if used[row, 2 + at]
+            } | {"cpu": int(used[row, 0]), "memory": int(used[row, 1])}
+            for node_id, row in state.table.rows.items()
+        },
+        "keys": {key: job for key, job in state.keys.items() if not state.jobs[job].state.final},
+    }  # fmt: skip
+
+
+def _job_print(job: Job) -> tuple[Any, ...]:
+    tallies = {node: (tally.last_at, tally.count, tally.meters.keys()) for node, tally in job.running.items()}
+    return (
+        job.spec, job.opened_at, job.since, bytes(job.states), bytes(job.attempts), list(job.sizes), job.ready,
+        dict(job.counted), dict(job.free), dict(job.avoid), job.sealed, job.state, job.seq, job.done, job.failed,
+        job.stopped, job.spent, job.reserved, job.lease_ms, job.retried, job.first_lease_at, tallies,
+    )  # fmt: skip
+
+
+def check_ended(world: SmallWorld) -> None:
+    """Every job is over, and nothing is left of it anywhere."""
+    state = world.state
+    left = [(job.id, job.state, bytes(job.states)) for job in state.jobs.values() if not job.state.final]
+    assert not left, f"jobs never ended: {left}"
+    assert not state.waiting
+    assert all(job.state is not JobState.PENDING for job in state.jobs.values())

@@ -1,0 +1,373 @@
+"""A whole node, with real workers, against a scripted hub on TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cloudpickle
+import pytest
+
+from farlane.domain.failures import FailureKind
+from farlane.domain.jobs import BlobRef, CommandWork, Environment, FunctionWork, InputFile, JobSpec, TaskState
+from farlane.domain.records import Column
+from farlane.domain.resources import Resources
+from farlane.errors import Conflict, InvalidInput, Unauthenticated
+from farlane.node.agent import NodeAgent, run_node
+from farlane.node.settings import NodeSettings
+from farlane.testing.scripted_hub import ORGANISATION, NodeStream, ScriptedHub, scripted_hub
+from farlane.wire.v1 import node_pb2
+
+MIB = 1 << 20
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[ScriptedHub]:
+    async with scripted_hub(tmp_path / "hub") as hub:
+        yield hub
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> NodeSettings:
+    return NodeSettings(directory=tmp_path / "node", name="one", memory="1GiB", disk="64MiB", cache="32MiB")
+
+
+@contextlib.asynccontextmanager
+async def running(settings: NodeSettings, hub: ScriptedHub) -> AsyncIterator[NodeAgent]:
+    agent = NodeAgent(settings, hub.url, hub.token())
+    work = asyncio.create_task(agent.run())
+    try:
+        yield agent
+    finally:
+        agent.stop()
+        await work
+
+
+def function_job(hub: ScriptedHub, called: Callable[..., object], **changes: object) -> JobSpec:
+    work = FunctionWork(hub.put(cloudpickle.dumps(called)), PYTHON, "f")
+    spec = JobSpec(
+        name="job",
+        function=work,
+        resources=Resources(1000, 256 * MIB, 0),
+        timeout_ms=20_000,
+        organisation=ORGANISATION,
+        publisher="ada",
+    )
+    return replace(spec, **changes)  # type: ignore[arg-type]
+
+
+def call(*args: object) -> bytes:
+    return cloudpickle.dumps((args, {}))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def only_result(stream: NodeStream) -> tuple[int, bytes, str, str]:
+    """Return state, result and the failure's kind and message of the only task."""
+    ((state, result, failure),) = (await stream.results(1)).values()
+    return state, result, *((failure.kind, failure.message) if failure is not None else ("", ""))
+
+
+async def test_two_thousand_tasks_stream_through(settings: NodeSettings, hub: ScriptedHub) -> None:
+    async with running(settings, hub):
+        stream = await hub.joined()
+        job = function_job(hub, lambda data: data)
+        payload = call(b"x" * 1000)
+        await stream.lease(1, job, [payload] * 4)
+        await stream.results(4)
+        begun, cpu = time.perf_counter(), time.process_time()
+        await stream.lease(1, job, [payload] * 2000, first=4)
+        found = await stream.results(2000)
+        took, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    assert {state for state, _, _ in found.values()} == {TaskState.DONE}
+    assert cloudpickle.loads(found[1 << 24 | 4][1]) == b"x" * 1000
+    print(
+        f"\n2000 no-op tasks of 1 KB: {2000 / took:.0f}/s, {cpu / 2000 * 1e6:.0f} us CPU per task (hub, node)"
+    )
+
+
+async def test_a_remote_exception_travels_with_its_traceback(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    def fails(value: int) -> float:
+        return value / 0
+
+    async with running(settings, hub):
+        stream = await hub.joined()
+        await stream.lease(1, function_job(hub, fails), [call(1)])
+        ((state, _, failure),) = (await stream.results(1)).values()
+    assert failure is not None
+    assert (state, failure.kind) == (TaskState.FAILED, FailureKind.EXCEPTION)
+    assert "ZeroDivisionError" in failure.traceback
+    assert isinstance(cloudpickle.loads(failure.exception), ZeroDivisionError)
+
+
+async def test_large_payloads_and_results_go_beside_the_stream(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    async with running(settings, hub):
+        stream = await hub.joined()
+        job = function_job(hub, lambda data: data * 2)
+        blob = hub.put(call(b"x" * 200_000))
+        await stream.lease(1, job, Column([b"", b""], {0: blob, 1: blob}))
+        ended = [(await stream.receive("ended")).ended]
+        while sum(len(batch.tasks) for batch in ended) < 2:
+            ended.append((await stream.receive("ended")).ended)
+    assert {state for batch in ended for state in batch.states} == {TaskState.DONE}
+    assert {data for batch in ended for data in batch.results.inline} == {b""}
+    (cid,) = {ref.cid for batch in ended for ref in batch.results.blobs}
+    assert cloudpickle.loads(hub.blobs[cid]) == b"x" * 400_000
+    assert sorted(hub.gets) == sorted([job.function.function.cid, blob.cid])  # type: ignore[union-attr]  # each once
+
+
+async def test_commands_get_their_inputs_and_hand_in_their_outputs(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    work = CommandWork(
+        "tr a-z A-Z < in/text > out.txt; echo said; echo $GREETING >&2",
+        inputs=(InputFile("in/text", hub.put(b"hello")),),
+        outputs=("out.txt",),
+    )
+    job = function_job(hub, print, function=None, command=work, env=(("GREETING", "good day"),))
+    job = replace(job, resources=Resources(1000, 256 * MIB, MIB))
+    async with running(settings, hub):
+        stream = await hub.joined()
+        await stream.lease(1, job, [b""])
+        ended = (await stream.receive("ended")).ended
+        await until(lambda: len(stream.log) == 2)
+    assert bytes(ended.states) == bytes([TaskState.DONE]), ended.failures
+    (file,) = ended.outputs[0].files
+    assert (file.path, hub.blobs[file.blob.cid]) == ("out.txt", b"HELLO")
+    assert stream.log == {(1 << 24, "stdout"): b"said\n", (1 << 24, "stderr"): b"good day\n"}
+
+
+async def test_an_output_name_that_cannot_travel_fails_its_task_alone(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    work = CommandWork("printf x > $(printf 'bad\\377name')", outputs=("*",))
+    job = function_job(hub, print, function=None, command=work)
+    job = replace(job, resources=Resources(1000, 256 * MIB, MIB))
+    async with running(settings, hub):
+        stream = await hub.joined()
+        await stream.lease(1, job, [b""])
+        state, _, kind, message = await only_result(stream)
+    assert (state, kind) == (TaskState.FAILED, FailureKind.EXIT_CODE)
+    assert "not UTF-8" in message
+
+
+@pytest.mark.parametrize("broken", ["function", "payload"])
+async def test_a_blob_with_other_bytes_or_none_is_the_networks_fault(
+    settings: NodeSettings, hub: ScriptedHub, broken: str
+) -> None:
+    job = function_job(hub, lambda data: data)
+    payload = hub.put(call(b"y" * 100_000))
+    function = job.function.function  # type: ignore[union-attr]
+    if broken == "function":
+        hub.blobs[function.cid] = b"z" * function.size_bytes
+    else:
+        del hub.blobs[payload.cid]
+    async with running(settings, hub):
+        stream = await hub.joined()
+        await stream.lease(1, job, Column([b""], {0: payload}))
+        state, _, kind, message = await only_result(stream)
+    assert (state, kind) == (TaskState.FAILED, FailureKind.BLOB)
+    assert ("hash to" if broken == "function" else "no blob") in message
+
+
+async def test_an_environment_that_cannot_be_had_is_reported(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    job = function_job(hub, print, environment=Environment("0" * 64, ("x==1",)))
+    async with running(settings, hub):
+        stream = await hub.joined()
+        await stream.lease(1, job, [call()])
+        state, _, kind, message = await only_result(stream)
+    assert (state, kind) == (TaskState.FAILED, FailureKind.ENVIRONMENT)
+    assert "the environment could not be installed" in message
+
+
+async def test_work_goes_on_without_the_hub_and_nothing_is_lost_or_counted_twice(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    hub.auto_accept = False
+    job = function_job(hub, lambda value: value + 1)
+    async with running(settings, hub):
+        stream = await hub.joined()
+        await stream.lease(1, job, [call(0)])
+        await stream.results(1)
+        tasks = await stream.lease(1, job, [call(value) for value in range(500)], first=1)
+        await stream.receive("ended")
+        await hub.stop()
+        hub.auto_accept = True
+        await hub.start()
+        stream = await hub.joined()
+        hello = (await stream.receive("hello")).hello
+        assert set(tasks) <= set(hello.held.tasks)
+        found = await stream.results(501)
+        assert {cloudpickle.loads(found[task][1]) for task in tasks} == set(range(1, 501))
+        await stream.lease(1, job, [call(7)], first=600)
+        assert set(await stream.results(1)) == {1 << 24 | 600}  # nothing is sent a third time
+
+
+async def test_a_revoked_task_is_killed_and_its_place_taken(settings: NodeSettings, hub: ScriptedHub) -> None:
+    whole = Resources(1000, 1024 * MIB, 0)
+    async with running(settings, hub):
+        stream = await hub.joined()
+        (task,) = await stream.lease(1, function_job(hub, time.sleep, resources=whole), [call(60)])
+        await stream.lease(2, function_job(hub, abs, resources=whole), [call(-3)])
+        columns = node_pb2.AttemptColumns(tasks=[task], attempts=[1], copies=[0], epoch=1)
+        await stream.send(revoke=node_pb2.Revoke(attempts=columns, reason="stopped"))
+        state, result, _, _ = await only_result(stream)
+    assert (state, cloudpickle.loads(result)) == (TaskState.DONE, 3)
+
+
+async def test_a_drain_asked_for_by_the_hub_ends_in_a_farewell(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    agent = NodeAgent(settings, hub.url, hub.token())
+    work = asyncio.create_task(agent.run())
+    stream = await hub.joined()
+    await stream.lease(1, function_job(hub, time.sleep), [call(0.2)] * 8)
+    await stream.send(drain=node_pb2.DrainRequest(hand_back=False))
+    await stream.receive("draining")
+    found = await stream.results(8)
+    assert {state for state, _, _ in found.values()} == {TaskState.DONE}
+    assert (await stream.receive("farewell")).farewell.reason == "drained"
+    await asyncio.wait_for(work, 20)
+
+
+async def test_sigterm_finishes_what_runs_and_hands_the_rest_back(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    whole = Resources(1000, 1024 * MIB, 0)
+
+    def sleeps() -> str:
+        print("begun", flush=True)
+        time.sleep(0.5)
+        return "done"
+
+    work = asyncio.create_task(run_node(settings, hub.url, hub.token()))
+    stream = await hub.joined()
+    await stream.lease(1, function_job(hub, sleeps, resources=whole), [call()] * 3)
+    await until(lambda: bool(stream.log))
+    os.kill(os.getpid(), signal.SIGTERM)
+    kinds = [failure.kind if failure else "done" for _, _, failure in (await stream.results(3)).values()]
+    assert sorted(kinds) == ["done", FailureKind.HANDED_BACK, FailureKind.HANDED_BACK]
+    await stream.receive("farewell")
+    await asyncio.wait_for(work, 20)
+
+
+async def test_what_outlasts_the_drain_is_handed_back(settings: NodeSettings, hub: ScriptedHub) -> None:
+    async with running(replace(settings, drain_timeout_s=0.1), hub) as agent:
+        stream = await hub.joined()
+
+        def sleeps() -> None:
+            print("begun", flush=True)
+            time.sleep(60)
+
+        await stream.lease(1, function_job(hub, sleeps), [call()])
+        await until(lambda: bool(stream.log))
+        agent.drain()
+        _, _, kind, _ = await only_result(stream)
+        await stream.receive("farewell")
+    assert kind == FailureKind.HANDED_BACK
+
+
+async def test_a_second_signal_ends_the_node_at_once(settings: NodeSettings, hub: ScriptedHub) -> None:
+    work = asyncio.create_task(run_node(settings, hub.url, hub.token()))
+    stream = await hub.joined()
+
+    def sleeps() -> None:
+        print("begun", flush=True)
+        time.sleep(60)
+
+    await stream.lease(1, function_job(hub, sleeps), [call()])
+    await until(lambda: bool(stream.log))
+    os.kill(os.getpid(), signal.SIGINT)
+    await stream.receive("draining")
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.wait_for(work, 20)
+    await stream.ended.wait()
+    assert not list((settings.directory / "scratch").iterdir())
+
+
+async def test_a_node_keeps_its_identity_and_its_directory_to_itself(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    async with running(settings, hub):
+        first = (await (await hub.joined()).receive("hello")).hello
+        with pytest.raises(Conflict, match="only one process"):
+            await NodeAgent(settings, hub.url, hub.token()).run()
+    async with running(settings, hub):
+        second = (await (await hub.joined()).receive("hello")).hello
+    assert (first.spec.node, first.secret) == (second.spec.node, second.secret)
+    assert (settings.directory / "node.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_refused_node_ends_with_the_reason(settings: NodeSettings, hub: ScriptedHub) -> None:
+    with pytest.raises(Unauthenticated, match="does not know the token"):
+        await NodeAgent(settings, hub.url, hub.token(secret="x" * 40)).run()
+    with pytest.raises(InvalidInput, match="not encrypted"):
+        NodeAgent(settings, "http://127.0.0.1:1", hub.token())
+
+
+async def test_a_stop_before_the_start_is_obeyed(settings: NodeSettings, hub: ScriptedHub) -> None:
+    agent = NodeAgent(settings, hub.url, hub.token())
+    agent.drain()
+    await asyncio.wait_for(agent.run(), 20)
+
+
+async def test_a_hub_away_does_not_hold_up_a_drain_for_ever(
+    settings: NodeSettings, hub: ScriptedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farlane.node.agent.LAST_WORD_S", 0.1)
+    hub.auto_accept = False
+    agent = NodeAgent(replace(settings, drain_timeout_s=0.1), hub.url, hub.token())
+    work = asyncio.create_task(agent.run())
+    stream = await hub.joined()
+    await stream.lease(1, function_job(hub, abs), [call(-1)])
+    await stream.results(1)
+    agent.drain()
+    await asyncio.wait_for(work, 20)
+
+
+async def test_blobs_of_an_earlier_run_are_used_again(settings: NodeSettings, hub: ScriptedHub) -> None:
+    job = function_job(hub, abs)
+    blob: BlobRef = job.function.function  # type: ignore[union-attr]
+    for _ in range(2):
+        async with running(settings, hub):
+            stream = await hub.joined()
+            await stream.lease(1, job, [call(-1)])
+            state, _, _, _ = await only_result(stream)
+            assert state == TaskState.DONE
+    assert hub.gets == [blob.cid]
+
+
+async def test_metrics_are_served_on_loopback(settings: NodeSettings, hub: ScriptedHub) -> None:
+    import socket
+    import urllib.request
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with running(replace(settings, metrics_port=port), hub) as agent:
+        stream = await hub.joined()
+        await stream.lease(1, function_job(hub, abs), [call(-1)] * 3)
+        await stream.results(3)
+        assert agent.metrics_port == port
+        url = f"http://127.0.0.1:{port}/metrics"
+        text = (await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read())).decode()
+    assert 'farlane_node_attempts_ended_total{kind="done"} 3.0' in text
+    assert "farlane_node_connected 1.0" in text
