@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from farlane.domain.failures import FailureKind
 from farlane.node.executors.port import CommandCall, CommandResult, Finished
 from farlane.node.executors.process_executor import ProcessExecutor
 from farlane.node.executors.settings import ProcessExecutorSettings
-from farlane.testing.executor_driver import ExecutorDriver, failure_of
+from farlane.testing.executor_driver import ExecutorDriver, eventually, failure_of
 
 
 @pytest.fixture
@@ -45,9 +44,7 @@ async def test_files_go_in_and_out(driver: ExecutorDriver, tmp_path: Path) -> No
     assert Path(outputs[1].file).read_text() == "a\nb\n"
     assert blob.read_text() == "b\na\n", "a script works on a copy"
     driver.executor.release(finished.ticket)
-    async with asyncio.timeout(10):
-        while os.path.exists(outputs[1].file):
-            await asyncio.sleep(0.002)
+    await eventually(lambda: not os.path.exists(outputs[1].file))
 
 
 async def test_a_script_sees_its_variables_and_an_empty_directory(driver: ExecutorDriver) -> None:
@@ -134,6 +131,4 @@ async def test_a_directory_without_rights_is_removed_all_the_same(
     result_of(finished)
     driver.executor.release(finished.ticket)
     [root] = (tmp_path / "scratch").iterdir()
-    async with asyncio.timeout(10):
-        while (root / f"t{finished.ticket}").exists():
-            await asyncio.sleep(0.002)
+    await eventually(lambda: not (root / f"t{finished.ticket}").exists())

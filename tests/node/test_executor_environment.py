@@ -129,7 +129,7 @@ def test_other_bytes_under_the_same_name_are_refused(wheels: Path, tmp_path: Pat
     (wheels / "leaf-2.0-py3-none-any.whl").write_bytes(
         (wheels / "leaf-1.0-py3-none-any.whl").read_bytes() + b"changed"
     )
-    with pytest.raises(Unavailable, match="(?i)hash"):
+    with pytest.raises(Unavailable, match=r"(?i)hash"):
         EnvironmentCache(tmp_path / "cache").prepare(lock.lines, lock.digest)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [f".{lock.digest}.lock"]
 

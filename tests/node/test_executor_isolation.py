@@ -19,7 +19,7 @@ from farlane.errors import Unavailable
 from farlane.node.executors.port import CommandCall, Started
 from farlane.node.executors.process_executor import ProcessExecutor
 from farlane.node.executors.settings import ProcessExecutorSettings
-from farlane.testing.executor_driver import ExecutorDriver, failure_of, value_of
+from farlane.testing.executor_driver import ExecutorDriver, eventually, failure_of, value_of
 
 
 def executor(tmp_path: Path, **changes: object) -> ExecutorDriver:
@@ -47,9 +47,7 @@ def marked(tmp_path: Path) -> list[psutil.Process]:
 
 
 async def until_gone(pid: int) -> None:
-    async with asyncio.timeout(10):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.002)
+    await eventually(lambda: not psutil.pid_exists(pid))
 
 
 def daemonise() -> int:
@@ -229,9 +227,7 @@ async def test_a_daemonised_child_does_not_survive_the_kill_of_its_worker(
     execution = driver.execution(driver.call(leave_and_hang, str(file)), timeout_s=600)
     driver.submit(execution)
     done = tmp_path / "pid.done"
-    async with asyncio.timeout(20):
-        while not done.exists():
-            await asyncio.sleep(0.005)
+    await eventually(done.exists)
     driver.executor.cancel(execution.ticket)
     assert failure_of(await driver.finished(execution.ticket)).kind is FailureKind.CANCELLED
     assert not psutil.pid_exists(int(done.read_text())), "it must be gone before the end is reported"
@@ -278,9 +274,8 @@ async def test_when_the_zygote_is_killed_what_ran_is_lost_and_the_rest_goes_on(
     driver.submit(bad, rest)
     assert failure_of(await driver.finished(bad.ticket)).kind is FailureKind.LOST
     assert value_of(await driver.finished(rest.ticket)) == "ran"
-    async with asyncio.timeout(10):
-        while len(marked(tmp_path)) > 2:  # the new zygote and its worker; no orphan of the old one
-            await asyncio.sleep(0.01)
+    # The new zygote and its worker, no orphan of the old one.
+    await eventually(lambda: len(marked(tmp_path)) <= 2)
 
 
 async def test_workers_die_with_the_node(tmp_path: Path) -> None:
@@ -308,8 +303,7 @@ asyncio.run(main())
     )
     async with asyncio.timeout(30):
         assert await process.wait() == -signal.SIGKILL
-        while marked(tmp_path):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not marked(tmp_path))
 
 
 async def test_an_interpreter_that_does_not_come_up_is_named(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class RecordedNvml:
     ],
 )
 def test_models_have_the_short_names_people_use(name: str, model: str) -> None:
-    assert short_model(name) == model if name != "NVIDIA" else short_model(name) == ""
+    assert short_model(name) == model
 
 
 def test_equal_devices_are_one_kind(tmp_path: Path) -> None:

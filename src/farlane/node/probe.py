@@ -140,7 +140,7 @@ def short_model(name: str) -> str:
     name, _, slice_of = name.partition(" MIG ")
     words = [word for word in re.split(r"[\s-]+", name) if word and word.upper() not in _MAKERS]
     kept = [word for word in words if not _FORM.fullmatch(word)]
-    model = "".join(kept or words)
+    model = "".join(kept or words) or name.strip()
     return f"{model}-MIG-{slice_of.strip()}" if slice_of else model
 
 
@@ -173,9 +173,8 @@ def probe(
 
 
 def _usable_cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _device(pynvml: Any, index: int) -> dict[str, Any]:

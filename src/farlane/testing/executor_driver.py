@@ -127,13 +127,24 @@ class ExecutorDriver:
         self._changed.set()
 
 
+async def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Wait until something in the outside world (files, processes) has come true.
+
+    Raises:
+        TimeoutError: it did not in time.
+    """
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - the kernel sets no asyncio.Event
+            await asyncio.sleep(0.002)
+
+
 def _pickled_by_value(function: Callable[..., Any]) -> bytes:
     module = sys.modules.get(function.__module__) if isinstance(function, FunctionType) else None
     if module is None or module.__name__.partition(".")[0] in {"farlane", *sys.stdlib_module_names}:
-        return cloudpickle.dumps(function)
+        return bytes(cloudpickle.dumps(function))
     cloudpickle.register_pickle_by_value(module)  # a worker cannot import a test module
     try:
-        return cloudpickle.dumps(function)
+        return bytes(cloudpickle.dumps(function))
     finally:
         cloudpickle.unregister_pickle_by_value(module)
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 from farlane.domain.failures import FailureKind
 from farlane.errors import InvalidInput, Unavailable
 from farlane.node.executors.port import Finished, Output, Started, Value
-from farlane.testing.executor_driver import ExecutorDriver, MakeExecutor, failure_of, value_of
+from farlane.testing.executor_driver import ExecutorDriver, MakeExecutor, eventually, failure_of, value_of
 
 
 class ExecutorSuite:
@@ -132,16 +132,15 @@ class ExecutorSuite:
         assert finished.outcome.payload_path is not None
         assert value_of(finished) == b"x" * 200_000
         driver.executor.release(execution.ticket)
-        async with asyncio.timeout(10):
-            while os.path.exists(finished.outcome.payload_path):
-                await asyncio.sleep(0.001)
+        path = finished.outcome.payload_path
+        await eventually(lambda: not os.path.exists(path))
 
     async def test_output_comes_before_the_end_on_its_own_stream(self, driver: ExecutorDriver) -> None:
         """Each task's prints are its own, in a bundle too."""
 
         def talk(name: str) -> None:
-            print("out", name)
-            print("err", name, file=sys.stderr)
+            sys.stdout.write(f"out {name}\n")
+            sys.stderr.write(f"err {name}\n")
 
         executions = [driver.execution(driver.call(talk, name)) for name in "ab"]
         driver.submit(*executions)

@@ -120,8 +120,9 @@ class FakeExecutor:
         execution = self._waiting.popleft()
         self._on_events([Started(execution.ticket, time.monotonic())])
         begun_s, begun_cpu_s = time.monotonic(), time.process_time()
+        outputs: list[Event] = []
         if isinstance(execution.call, CommandCall):
-            outcome, outputs = self._on_command(execution.call), []
+            outcome = self._on_command(execution.call)
         else:
             outcome, outputs = self._run(execution, execution.call)
         usage = Usage(time.process_time() - begun_cpu_s, max(time.monotonic() - begun_s, 1e-9), None)
@@ -155,12 +156,15 @@ class FakeExecutor:
         )
         streams = {"stdout": io.StringIO(), "stderr": io.StringIO()}
         results: list[Result] = []
-        with _environment(execution), contextlib.redirect_stdout(streams["stdout"]):
-            with contextlib.redirect_stderr(streams["stderr"]):
-                # A thread, as this one has a loop: an async function brings its own.
-                thread = threading.Thread(target=lambda: results.append(self._result(item)))
-                thread.start()
-                thread.join()
+        with (
+            _environment(execution),
+            contextlib.redirect_stdout(streams["stdout"]),
+            contextlib.redirect_stderr(streams["stderr"]),
+        ):
+            # A thread, as this one has a loop: an async function brings its own.
+            thread = threading.Thread(target=lambda: results.append(self._result(item)))
+            thread.start()
+            thread.join()
         outputs: list[Event] = [
             Output(execution.ticket, name, text.getvalue().encode())
             for name, text in streams.items()

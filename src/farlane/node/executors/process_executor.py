@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import sys
 import time
 from collections import deque
@@ -66,8 +67,12 @@ class ProcessExecutor:
         """Start the zygote.
 
         Raises:
-            Unavailable: if its interpreter does not come up.
+            Unavailable: if its interpreter does not come up, or this is not Linux.
         """
+        if platform.system() != "Linux":
+            raise Unavailable(
+                "worker processes need Linux (memfd, prctl, /proc): run the node on Linux or in a VM"
+            )
         self._loop = asyncio.get_running_loop()
         self._events = EventBatch(self._on_events)
         self._scratch = Scratch(self._settings.scratch_dir)

@@ -38,7 +38,7 @@ class WorkerStreams:
             if text is None or text.closed:
                 # closefd=False: the object may go, the descriptor stays. Line-buffered, because logs are watched live.
                 self._texts[number] = io.TextIOWrapper(
-                    open(number, "wb", closefd=False),
+                    open(number, "wb", closefd=False),  # noqa: SIM115 - it lives as long as the worker
                     encoding="utf-8",
                     errors="backslashreplace",
                     line_buffering=True,
