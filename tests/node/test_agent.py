@@ -74,6 +74,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def kinds_until_farewell(stream: NodeStream) -> AsyncIterator[str]:
+    while (kind := await stream.next_kind()) != "farewell":
+        assert kind is not None, "the stream ended without a farewell"
+        yield kind
+
+
 async def only_result(stream: NodeStream) -> tuple[int, bytes, str, str]:
     """Return state, result and the failure's kind and message of the only task."""
     ((state, result, failure),) = (await stream.results(1)).values()
@@ -231,6 +237,27 @@ async def test_a_revoked_task_is_killed_and_its_place_taken(settings: NodeSettin
         await stream.send(revoke=node_pb2.Revoke(attempts=columns, reason="stopped"))
         state, result, _, _ = await only_result(stream)
     assert (state, cloudpickle.loads(result)) == (TaskState.DONE, 3)
+
+
+async def test_a_result_that_is_revoked_while_it_is_stored_leaves_nothing(
+    settings: NodeSettings, hub: ScriptedHub
+) -> None:
+    async with running(settings, hub):
+        stream = await hub.joined()
+        job = function_job(hub, bytes)
+        await stream.lease(1, job, [call(1)])
+        await stream.results(1)
+        hub.holding = asyncio.Event()
+        (task,) = await stream.lease(1, job, [call(100_000)], first=1)
+        scratch = settings.directory / "scratch"
+        await until(lambda: any(scratch.glob("*/*.result")))
+        columns = node_pb2.AttemptColumns(tasks=[task], attempts=[1], copies=[0], epoch=1)
+        await stream.send(revoke=node_pb2.Revoke(attempts=columns, reason="stopped"))
+        await until(lambda: not any(scratch.glob("*/*.result")))
+        hub.holding.set()
+        await stream.send(drain=node_pb2.DrainRequest(hand_back=True))
+        kinds = [kind async for kind in kinds_until_farewell(stream)]
+    assert "ended" not in kinds
 
 
 async def test_a_drain_asked_for_by_the_hub_ends_in_a_farewell(

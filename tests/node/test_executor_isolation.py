@@ -75,7 +75,15 @@ async def test_the_environment_is_not_the_nodes(tmp_path: Path, monkeypatch: pyt
         driver.submit(execution, gpus=(1, 3))
         environment, at_start = value_of(await driver.finished(execution.ticket))
         allowed = set(ProcessExecutorSettings(tmp_path).pass_environment)
-        own = {"HOME", "TMPDIR", "CUDA_VISIBLE_DEVICES", "FARLANE_TASK_INDEX", "FARLANE_EXECUTOR", "MINE"}
+        own = {
+            "HOME",
+            "TMPDIR",
+            "CUDA_VISIBLE_DEVICES",
+            "CUDA_DEVICE_ORDER",
+            "FARLANE_TASK_INDEX",
+            "FARLANE_EXECUTOR",
+            "MINE",
+        }
         assert set(environment) <= allowed | own
         assert environment["CUDA_VISIBLE_DEVICES"] == "1,3"
         assert environment["HOME"].startswith(str(tmp_path))

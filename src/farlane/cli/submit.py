@@ -79,7 +79,7 @@ def submit(job: JobFile, *, yes: bool, detach: bool, as_json: bool, key: str | N
             if not as_json:
                 say(f"submitted {job_text(handle.job)}")
             if detach:
-                print_json({"job": job_text(handle.job)}) if as_json else click.echo(job_text(handle.id))
+                print_json({"job": job_text(handle.job)}) if as_json else click.echo(job_text(handle.job))
                 return 0
             return await finish(handle, as_json=as_json)
 

@@ -155,6 +155,9 @@ class ScriptedHub:
         self.max_send_bytes = MAX_MESSAGE_BYTES
         self.blobs: dict[str, bytes] = {}
         self.gets: list[str] = []
+        """Blobs that were asked for, in order."""
+        self.holding: asyncio.Event | None = None
+        """While set to an event that has not happened, blobs are held back."""
 
     @property
     def url(self) -> str:
@@ -258,6 +261,7 @@ class _BlobService(blob_pb2_grpc.BlobServiceServicer):
 
     async def Get(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
         self._hub.gets.append(request.cid)
+        await self._held()
         data = self._hub.blobs.get(request.cid)
         if data is None:
             await abort(context, NotFound(f"no blob {request.cid} here"))
@@ -265,4 +269,9 @@ class _BlobService(blob_pb2_grpc.BlobServiceServicer):
             yield blob_pb2.BlobChunk(data=data[start : start + _CHUNK])
 
     async def Has(self, request, context):  # type: ignore[no-untyped-def]  # noqa: N802
+        await self._held()
         return blob_pb2.HasReply(present=[cid in self._hub.blobs for cid in request.cids])
+
+    async def _held(self) -> None:
+        if self._hub.holding is not None:
+            await self._hub.holding.wait()

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 LEARNING_WEIGHT = 0.2
 """Weight of the newest batch in a profile's exponentially weighted mean run time."""
+LEAST_RUN_MS = 0.1
+"""Run times are not believed to be shorter than this, so that a task that only waits is not queued too deep."""
 STRIKE_CAP = 8
 STRIKE_KINDS = frozenset({"refused", "lost", "node-lost"})
 """Failures that count against a node; being drained or a lost blob do not."""
@@ -202,11 +204,17 @@ def _sparse(values: dict[int, T], rows: list[int]) -> dict[int, T]:
     return {pos: values[row] for pos, row in enumerate(rows) if row in values} if values else {}
 
 
+def _run_ms(lease_ms: int, cpu_us: int) -> float:
+    """Return a run time in milliseconds; leases are whole milliseconds, below that the CPU time tells more."""
+    return lease_ms if lease_ms > 1 else min(1.0, max(LEAST_RUN_MS, cpu_us / 1000))
+
+
 def _learn(
     state: HubState, out: list[Command], job: Job, batch: EndedBatch, rows: list[int], lease_ms: list[int]
 ) -> None:
     """Fold successful run times into the profile; a record is kept at counts 1, 2, 4, 8 ... and then every 4096."""
-    times = [ms for row, ms in zip(rows, lease_ms, strict=True) if row not in batch.failures]
+    pairs = zip(rows, lease_ms, strict=True)
+    times = [_run_ms(ms, batch.cpu_us[row]) for row, ms in pairs if row not in batch.failures]
     profile = job.spec.profile
     if not times or not profile:
         return

@@ -11,7 +11,7 @@ import sys
 
 from farlane.node.executors.command_run import HOME, TMP, WORK
 from farlane.node.executors.frames import Spawn
-from farlane.node.executors.process_control import adopt_orphans, die_with_parent
+from farlane.node.executors.process_control import adopt_orphans, die_with_parent, name_process
 
 SOCKET, PROGRESS, STDOUT, STDERR = 3, 4, 5, 6
 """Descriptors of a worker; everything from 7 on is closed before a task runs."""
@@ -29,6 +29,7 @@ def confine(descriptors: tuple[int, int, int, int], zygote: int) -> None:
     os.setsid()
     die_with_parent(signal.SIGKILL, zygote)
     adopt_orphans()
+    name_process("farlane-worker")
     _default_signals()
     _keep_only(descriptors)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -143,6 +143,7 @@ class Fleet:
             programs.insert(0, os.path.join(key.site_path, "bin"))
             environment["PYTHONPATH"] = key.site_path
         environment["PATH"] = os.pathsep.join(programs)
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order in which NVML counts them
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, key.gpus))
         environment[MARK_VARIABLE] = self._scratch.root
         return environment

@@ -57,6 +57,7 @@ class ProcessExecutor:
         self._on_events = on_events
         self._open = False
         self._assignments: dict[int, Assignment] = {}
+        self._with_files: set[int] = set()
         self._queue: deque[list[Assignment]] = deque()
         self._busy: dict[int, WorkerLink] = {}
         self._idle = IdleWorkers(settings.max_idle_workers)
@@ -132,7 +133,8 @@ class ProcessExecutor:
 
     def release(self, ticket: int) -> None:
         """See `Executor.release`."""
-        if self._open:
+        if self._open and ticket in self._with_files:
+            self._with_files.discard(ticket)
             self._threads.submit(self._scratch.remove_task, ticket)
 
     async def close(self) -> None:
@@ -147,7 +149,7 @@ class ProcessExecutor:
             self._timer.cancel()
         await self._fleet.close()
         await self._loop.run_in_executor(self._threads, self._scratch.remove)
-        self._threads.shutdown(wait=False)
+        await self._loop.run_in_executor(None, self._threads.shutdown)
 
     def on_zygote_ready(self) -> None:
         """See `FleetOwner`."""
@@ -233,6 +235,7 @@ class ProcessExecutor:
             self._conclusion.of(one.execution, result, partial(self._finish_and_clean, one, usage))
 
     def _finish_and_clean(self, one: Assignment, usage: Usage, outcome: Outcome) -> None:
+        self._with_files.add(one.execution.ticket)
         self._finish(one, outcome, usage)
         has_files = isinstance(outcome, Value) or (isinstance(outcome, CommandResult) and outcome.outputs)
         if not has_files:
@@ -286,7 +289,10 @@ class ProcessExecutor:
             one.futile_starts += 1
             if one.futile_starts >= _MAX_FUTILE_STARTS:
                 self._finish(
-                    one, verdict.lost(f"{_MAX_FUTILE_STARTS} workers died before they ran it: {notice!r}")
+                    one,
+                    verdict.lost(
+                        f"{_MAX_FUTILE_STARTS} workers died before it: {verdict.exited(notice).message}"
+                    ),
                 )
         return [one for one in rest if one.futile_starts < _MAX_FUTILE_STARTS]
 

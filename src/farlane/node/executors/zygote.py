@@ -18,7 +18,12 @@ from types import FrameType
 from typing import NoReturn
 
 from farlane.node.executors import confinement, frames
-from farlane.node.executors.process_control import adopt_orphans, die_with_parent, kill_descendants
+from farlane.node.executors.process_control import (
+    adopt_orphans,
+    die_with_parent,
+    kill_descendants,
+    name_process,
+)
 from farlane.node.executors.worker import Worker
 
 _MAX_REQUEST_BYTES = 1 << 16
@@ -143,6 +148,7 @@ def main() -> None:
     # First TERM, so that it can kill its workers and their orphans; the workers die with it in any case.
     die_with_parent(signal.SIGTERM, int(sys.argv[2]))
     adopt_orphans()
+    name_process("farlane-zygote")
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C on the node's terminal: the node decides what ends when
