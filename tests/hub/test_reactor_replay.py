@@ -193,6 +193,8 @@ def test_a_new_epoch_keeps_the_leases_until_their_nodes_show_up(world: SmallWorl
     world.report(N1.node, tasks(1, 0), [1], epoch=1)
     assert fingerprint(world.state) == before
     world.join(N1)
+    assert world.held[N1.node] == world.node(N1).leases == {}
+    world.now += 2
     world.schedule()
     assert world.held[N1.node] == {tasks(1, 0)[0]: 2, tasks(1, 1)[0]: 2}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from farlane.errors import DiskFull
-from farlane.models.cid import cid_of
+from farlane.kit.cid import cid_of
 from farlane.models.store_disk import DiskStore
 from farlane.testing.content_store_suite import HELLO, HELLO_CID
 

@@ -11,7 +11,7 @@ import pytest
 from farlane.domain.failures import FailureKind
 from farlane.domain.jobs import BlobRef, CommandWork, Environment, InputFile
 from farlane.errors import Corrupted, NotFound, Unavailable
-from farlane.models.cid import cid_of
+from farlane.kit.cid import cid_of
 from farlane.models.store_disk import DiskStore
 from farlane.node.cache import BlobCache
 from farlane.node.machine.attempts import JobFiles

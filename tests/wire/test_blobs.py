@@ -16,8 +16,8 @@ import pytest
 from farlane.domain.jobs import BlobRef
 from farlane.errors import Corrupted, DiskFull, FarlaneError, NotFound, TooLarge, Unavailable
 from farlane.kit.backoff import Backoff
+from farlane.kit.cid import BlobHasher
 from farlane.wire.blobs import CHUNK_BYTES, TRIES, BlobClient
-from farlane.wire.cids import BlobHasher
 from farlane.wire.status import abort
 from farlane.wire.v1 import blob_pb2, blob_pb2_grpc, types_pb2
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 import click
@@ -39,6 +40,8 @@ def plain(value: object) -> Any:
         return value.decode(errors="replace")
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, PurePath):
+        return str(value)
     return value
 
 

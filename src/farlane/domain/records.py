@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from farlane.domain.failures import Failure
@@ -46,12 +47,27 @@ class JobOpened:
 
 @dataclass(frozen=True, slots=True)
 class TasksAdded:
-    """Tasks `first .. first + len(payloads) - 1` were added to an open job."""
+    """Tasks `first .. first + len(payloads) - 1` were added to an open job.
+
+    sizes: bytes of each payload, inline or blob; None: they follow from `payloads`. A record that was read back
+    without its payloads has them, since what a lease reserves depends on them. See `payload_sizes`.
+    """
 
     job: JobId
     first: int
     payloads: Column
     at: float
+    sizes: Sequence[int] | None = None
+
+
+def payload_sizes(added: TasksAdded) -> Sequence[int]:
+    """Return the bytes of each payload of a batch, inline or blob."""
+    if added.sizes is not None:
+        return added.sizes
+    sizes = list(map(len, added.payloads.inline))
+    for row, blob in added.payloads.blobs.items():
+        sizes[row] = blob.size_bytes
+    return sizes
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class Engine:
         self._records: list[Record] = []
         self._effects: list[tuple[Effect, bool]] = []
         self._waiting: deque[tuple[int, list[Effect]]] = deque()
+        self._promises: set[asyncio.Future[None]] = set()
         self._appended = self._durable = 0
         self._turn_due = False
         self._next_round = 0.0
@@ -80,6 +81,22 @@ class Engine:
         """Do something once everything before it is durable, or at the end of this turn when relaxed."""
         self._effects.append((effect, relaxed))
         self._ask_for_turn()
+
+    async def durable(self) -> None:
+        """Wait until everything done so far is on disk.
+
+        Raises:
+            Unavailable: the store cannot write; what was done is lost (DiskFull: for want of room).
+        """
+        self.check()
+        promise: asyncio.Future[None] = self._loop.create_future()
+        self._promises.add(promise)
+        self.after(lambda: _keep(promise))
+        try:
+            await promise
+        finally:
+            self._promises.discard(promise)
+        self.check()
 
     def check(self) -> None:
         """Refuse new events when the store cannot write.
@@ -174,7 +191,15 @@ class Engine:
             self._waiting.clear()
             self._effects.clear()
             self._records.clear()
+            for promise in self._promises:
+                _keep(promise)
             self._on_failure(error)
+
+
+def _keep(promise: asyncio.Future[None]) -> None:
+    """Wake who waits; whether it went well is for it to check."""
+    if not promise.done():
+        promise.set_result(None)
 
 
 def _perform_safely(effect: Effect) -> None:

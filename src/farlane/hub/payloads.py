@@ -11,6 +11,9 @@ from farlane.hub.store.port import Store
 
 ROW_OVERHEAD_BYTES = 40
 """What a bytes object costs beside its content."""
+MAX_READ = 1024
+"""Payloads that one read of the store asks for: the store reads whole batches, so one by one would read each of
+them as often as it has tasks, and the hub's loop waits for it."""
 
 
 @dataclass(slots=True)
@@ -67,7 +70,7 @@ class PayloadCache:
 
     def _pick_run(self, job: JobId, indices: list[int], start: int, picked: Column) -> int:
         """Copy the rows from `start` on that lie in one batch; returns where the next run starts."""
-        first, column = self._batch_of(job, indices[start])
+        first, column = self._batch_of(job, indices, start)
         end = first + len(column.inline)
         stop = start
         while stop < len(indices) and first <= indices[stop] < end:
@@ -78,10 +81,23 @@ class PayloadCache:
             stop += 1
         return stop
 
-    def _batch_of(self, job: JobId, index: int) -> tuple[int, Column]:
+    def _batch_of(self, job: JobId, indices: list[int], start: int) -> tuple[int, Column]:
+        """Return a batch with the payload of `indices[start]`, and its first index: cached, or read as a run."""
+        index = indices[start]
+        end = index + MAX_READ
         chunks = self._jobs.get(job)
         if chunks is not None:
-            at = bisect_right(chunks.firsts, index) - 1
-            if at >= 0 and index < chunks.firsts[at] + len(chunks.columns[at].inline):
-                return chunks.firsts[at], chunks.columns[at]
-        return index, self._store.payloads(job, index, 1)
+            after = bisect_right(chunks.firsts, index)
+            if after and index < chunks.firsts[after - 1] + len(chunks.columns[after - 1].inline):
+                return chunks.firsts[after - 1], chunks.columns[after - 1]
+            # What is cached may not be durable yet: a read beyond it could find nothing.
+            end = min([end, *chunks.firsts[after : after + 1]])
+        return index, self._store.payloads(job, index, _run_length(indices, start, end))
+
+
+def _run_length(indices: list[int], start: int, end: int) -> int:
+    """Count the indices from `start` on that follow one another by one and lie below `end`."""
+    index, stop = indices[start], start + 1
+    while stop < len(indices) and indices[stop] == index + stop - start < end:
+        stop += 1
+    return stop - start

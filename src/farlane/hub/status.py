@@ -30,7 +30,8 @@ def ended_status(summary: JobSummary) -> client_pb2.JobStatus:
         job=summary.job, name=summary.spec.name, state=summary.state, total=summary.total, done=summary.done,
         failed=summary.failed, stopped=summary.stopped, sealed=True, priority=summary.spec.priority,
         opened_at=summary.opened_at, ended_at=summary.ended_at, spent=summary.spent, budget=summary.spec.budget,
-        lease_ms=summary.lease_ms, reason=summary.reason, publisher=summary.spec.publisher,
+        lease_ms=summary.lease_ms, retries=summary.retries, reason=summary.reason,
+        publisher=summary.spec.publisher, first_lease_at=summary.first_lease_at,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ class FileLock:
         Raises:
             Conflict: if another process (or another FileLock of this one) holds it.
             Internal: if this FileLock holds it already.
+            OSError: the file cannot be opened, locked or written; then nothing is held.
         """
         if self._descriptor is not None:
             raise Internal(f"lock {self._path} is held already by this very object: release it first")
@@ -50,17 +51,24 @@ class FileLock:
         except OSError:
             os.close(descriptor)
             raise
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._descriptor = descriptor
         _held[self] = descriptor
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError:  # a full disk, as a rule
+            self._unlock(descriptor)
+            raise
 
     def release(self) -> None:
         """Give the lock back; nothing happens if it is not held."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child forked just now may not have closed it yet
-            self._close(self._descriptor)
+            self._unlock(self._descriptor)
+
+    def _unlock(self, descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child forked just now may not have closed it yet
+        self._close(descriptor)
 
     def _close(self, descriptor: int) -> None:
         os.close(descriptor)

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from farlane.errors import Conflict, Corrupted, InvalidInput, NotFound
+from farlane.kit.cid import cid_of_digest, parse
 from farlane.kit.files import disk_full_as_error, fsync_directory, open_regular, private_directory
 from farlane.kit.hashing import CHUNK_BYTES
-from farlane.models.cid import cid_of_digest, parse
 from farlane.models.temporary import TemporaryFiles
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from farlane.errors import Conflict, Corrupted, NotFound
+from farlane.kit.cid import cid_of, parse
 from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.files import disk_full_as_error, open_regular, write_all
 from farlane.kit.hashing import CHUNK_BYTES, sha256, sha256_stream
 from farlane.models.blob_files import BlobFiles
-from farlane.models.cid import cid_of, parse
 from farlane.models.inventory import Inventory
 from farlane.models.store import Collected
 from farlane.models.writer import Writer

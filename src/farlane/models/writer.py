@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from farlane.errors import Conflict, Corrupted
-from farlane.models.cid import cid_of_digest, parse
+from farlane.kit.cid import cid_of_digest, parse
 
 
 class Sink(Protocol):

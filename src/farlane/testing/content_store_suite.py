@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farlane.errors import Conflict, Corrupted, DiskFull, InvalidInput, NotFound, TooLarge
+from farlane.kit.cid import cid_of
 from farlane.kit.clock import Clock, ManualClock
-from farlane.models.cid import cid_of
 from farlane.models.store import ContentStore
 
 HELLO = b"hello world"

@@ -22,7 +22,7 @@ from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import MAX_INLINE_BYTES, BlobRef, JobSpec, JobState, TaskState
 from farlane.domain.records import Column, OutputFile, TasksEnded
-from farlane.wire.cids import BlobHasher
+from farlane.kit.cid import BlobHasher
 from farlane.wire.v1 import client_pb2
 
 NODE = NodeId("fake-node")

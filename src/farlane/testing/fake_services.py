@@ -11,9 +11,9 @@ import grpc
 from farlane.domain.ids import JobId
 from farlane.domain.jobs import TaskState
 from farlane.errors import Conflict, Corrupted, FarlaneError, IdempotencyMismatch, NotFound, Unavailable
+from farlane.kit.cid import BlobHasher
 from farlane.kit.tasks import TaskSupervisor
 from farlane.testing.fake_jobs import NODE, FakeBlobs, FakeJob, batch_of
-from farlane.wire.cids import BlobHasher
 from farlane.wire.columns import column_from_wire
 from farlane.wire.jobs import job_spec_from_wire
 from farlane.wire.outbox import Outbox

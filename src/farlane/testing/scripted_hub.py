@@ -13,9 +13,9 @@ from farlane.domain.ids import JobId, TaskId, task_id
 from farlane.domain.jobs import BlobRef, JobSpec
 from farlane.domain.records import Column
 from farlane.errors import FarlaneError, NotFound
+from farlane.kit.cid import BlobHasher
 from farlane.kit.keys import ServerCertificate, server_certificate
 from farlane.wire.channel import SERVER_OPTIONS, server_credentials
-from farlane.wire.cids import BlobHasher
 from farlane.wire.columns import column_to_wire
 from farlane.wire.jobs import job_spec_to_wire
 from farlane.wire.limits import MAX_MESSAGE_BYTES

@@ -17,8 +17,8 @@ import grpc
 from farlane.domain.jobs import BlobRef
 from farlane.errors import Corrupted, TooLarge, Unavailable
 from farlane.kit.backoff import Backoff
+from farlane.kit.cid import BlobHasher
 from farlane.kit.files import disk_full_as_error, fsync_directory
-from farlane.wire.cids import BlobHasher
 from farlane.wire.jobs import blob_to_wire
 from farlane.wire.status import final_error, from_rpc_error
 from farlane.wire.v1 import blob_pb2, blob_pb2_grpc

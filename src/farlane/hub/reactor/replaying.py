@@ -19,6 +19,7 @@ from farlane.domain.records import (
     TasksEnded,
     TasksLeased,
     TasksRequeued,
+    payload_sizes,
 )
 from farlane.hub.reactor.completion import return_failed
 from farlane.hub.reactor.ending import give_back, settle
@@ -69,7 +70,7 @@ def fold(state: HubState, record: Record) -> None:
         case JobOpened():
             _opened(state, record)
         case TasksAdded():
-            grow(state.jobs[record.job], record.payloads, record.at)
+            grow(state.jobs[record.job], payload_sizes(record), record.at)
         case JobSealed():
             state.jobs[record.job].sealed = True
         case TasksLeased():

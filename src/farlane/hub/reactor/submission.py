@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from farlane.domain.failures import MAX_FREE_ATTEMPTS, Failure, FailureKind
 from farlane.domain.ids import MAX_TASKS_PER_JOB, JobId, job_text
 from farlane.domain.jobs import JobSpec, JobState, TaskState
-from farlane.domain.records import Column, JobEnded, JobOpened, JobSealed, TasksAdded, TasksRequeued
+from farlane.domain.records import (
+    Column,
+    JobEnded,
+    JobOpened,
+    JobSealed,
+    TasksAdded,
+    TasksRequeued,
+    payload_sizes,
+)
 from farlane.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
 from farlane.hub.reactor.commands import Append, Command, FinishJob
 from farlane.hub.reactor.ending import end_tasks, revoke_running
@@ -75,23 +83,21 @@ def add_tasks(
     if found.sealed:
         raise Conflict(f"{job_text(job)} is sealed at {found.total} tasks; open a new job for more")
     _check_room(found, len(payloads.inline) - skip)
-    fresh = payloads.cut(skip, len(payloads.inline))
-    out.append(Append(TasksAdded(job, found.total, fresh, now)))
-    grow(found, fresh, now)
+    added = TasksAdded(job, found.total, payloads.cut(skip, len(payloads.inline)), now)
+    out.append(Append(added))
+    grow(found, payload_sizes(added), now)
     enqueue(state, found)
     return found
 
 
-def grow(job: Job, payloads: Column, now: float) -> None:
-    """Add queued tasks to a job's columns."""
-    count = len(payloads.inline)
+def grow(job: Job, sizes: Sequence[int], now: float) -> None:
+    """Add queued tasks to a job's columns; sizes: payload bytes of each."""
+    count = len(sizes)
     if TaskState.QUEUED not in job.states:
         job.since = now
     job.states.extend(bytes(count))
     job.attempts.extend(bytes(count))
-    job.sizes.extend(map(len, payloads.inline))
-    for row, blob in payloads.blobs.items():
-        job.sizes[row - count] = blob.size_bytes
+    job.sizes.extend(sizes)
 
 
 def seal_job(state: HubState, out: list[Command], now: float, job: JobId) -> Job:

@@ -21,6 +21,7 @@ from farlane.domain.records import (
     TasksEnded,
     TasksLeased,
     TasksRequeued,
+    payload_sizes,
 )
 from farlane.errors import Internal, NotFound
 from farlane.hub.store.port import JobSummary
@@ -83,11 +84,16 @@ class History:
 
     def _end(self, end: JobEnded) -> None:
         opened = self._opened[end.job]
-        total = spent = lease_ms = 0
+        total = spent = lease_ms = retries = 0
+        leased_at: list[float] = []
         ends: dict[int, int] = {}
         for record in self.records_of(end.job):
             if isinstance(record, TasksAdded):
                 total += len(record.payloads.inline)
+            elif isinstance(record, TasksLeased):
+                leased_at.append(record.at)
+            elif isinstance(record, AttemptsFailed):
+                retries += len(record.indices)
             elif isinstance(record, TasksEnded):
                 ends.update(zip(record.indices, record.states, strict=True))
             elif isinstance(record, TasksRequeued):
@@ -103,8 +109,8 @@ class History:
         self._open.discard(end.job)
         self.summaries.pop(end.job, None)
         self.summaries[end.job] = JobSummary(
-            end.job, opened.key, opened.spec, end.state, opened.at, end.at, total, done, failed, stopped,
-            spent, lease_ms, end.reason,
+            end.job, opened.key, opened.spec, end.state, opened.at, min(leased_at, default=0.0), end.at, total,
+            done, failed, stopped, spent, lease_ms, retries, end.reason,
         )  # fmt: skip
 
     def records_of(self, job: JobId) -> list[Record]:
@@ -170,9 +176,10 @@ class History:
 
 
 def blank(record: Record) -> Record:
-    """Return a record as `replay` yields it: without payloads and results."""
+    """Return a record as `replay` yields it: without payloads, whose sizes stay, and without results."""
     if isinstance(record, TasksAdded):
-        return replace(record, payloads=Column([b""] * len(record.payloads.inline), {}))
+        blank_payloads = Column([b""] * len(record.payloads.inline), {})
+        return replace(record, payloads=blank_payloads, sizes=list(payload_sizes(record)))
     if isinstance(record, TasksEnded):
         return replace(record, results=Column([b""] * len(record.indices), {}))
     return record

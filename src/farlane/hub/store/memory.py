@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from farlane.domain.jobs import JobSpec
 from farlane.domain.records import Column, Record, TasksEnded
 from farlane.errors import Conflict, FarlaneError
 from farlane.hub.store.history import History, blank, newest
-from farlane.hub.store.port import JobSummary
+from farlane.hub.store.port import JobSummary, restored_epoch
 from farlane.hub.store.thread import OnDurable, StorageThread
 from farlane.kit.files import atomic_write
 
@@ -90,7 +91,7 @@ class MemoryStore:
 
     @property
     def epoch(self) -> int:
-        """The store epoch: 1 for a new store, one more after each restore from a backup."""
+        """The store epoch: 1 for a new store, a higher one after each restore (see `restored_epoch`)."""
         return self._epoch
 
     @property
@@ -226,11 +227,18 @@ class MemoryStore:
         atomic_write(path, data)
 
     @classmethod
-    def restore(cls, backup: Path, *, manual: bool = False) -> Self:
-        """Return a new store with the content of a backup, one epoch on."""
+    def restore(cls, backup: Path, *, manual: bool = False, now: float | None = None) -> Self:
+        """Return a new store with the content of a backup, in a new epoch.
+
+        Args:
+            backup: what `backup` wrote.
+            manual: as for a new store.
+            now: unix seconds; None: the machine's clock.
+        """
         found = msgspec.msgpack.decode(backup.read_bytes(), type=_Backup)
         store = cls(manual=manual)
-        store._network, store._epoch = found.network, found.epoch + 1
+        store._network = found.network
+        store._epoch = restored_epoch(found.epoch, time.time() if now is None else now)
         with store._engine.reading() as history:
             for kind, body in found.records:
                 history.add(msgspec.msgpack.decode(body, type=getattr(records, kind)))

@@ -13,13 +13,18 @@ from farlane.domain.records import Column, Record, TasksEnded
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """One ended job as `ps` shows it, without loading its tasks. Times in unix seconds, money in nano-credits."""
+    """One ended job as `ps` shows it, without loading its tasks. Times in unix seconds, money in nano-credits.
+
+    first_lease_at: the earliest lease, 0 when there was none; retries: attempts that ended without a result and were
+    followed by another; spent and lease_ms: over all attempts.
+    """
 
     job: JobId
     key: str
     spec: JobSpec
     state: JobState
     opened_at: float
+    first_lease_at: float
     ended_at: float
     total: int
     done: int
@@ -27,7 +32,17 @@ class JobSummary:
     stopped: int
     spent: int
     lease_ms: int
+    retries: int
     reason: str
+
+
+def restored_epoch(epoch: int, now: float) -> int:
+    """Return the epoch of a store that is restored at `now` (unix seconds) from a backup of epoch `epoch`.
+
+    The time, not one more: two restores of one backup would else begin the same epoch, and each would take the
+    other's leases for its own. One more all the same where the clock is behind.
+    """
+    return max(epoch + 1, int(now))
 
 
 class Store(Protocol):
@@ -41,7 +56,7 @@ class Store(Protocol):
 
     @property
     def epoch(self) -> int:
-        """The store epoch: 1 for a new store, one more after each restore from a backup."""
+        """The store epoch: 1 for a new store, a higher one after each restore (see `restored_epoch`)."""
         ...
 
     @property
@@ -56,8 +71,9 @@ class Store(Protocol):
     def replay(self) -> Iterator[Record]:
         """Yield, in order, the records needed to rebuild the hub's state.
 
-        Payloads and results are left out (empty columns of the right length); jobs that have ended yield
-        nothing but stand in `ended_jobs`; registered nodes and learnt run times come once, at their latest.
+        Payloads and results are left out (empty columns of the right length), the payloads' sizes are not; jobs
+        that have ended yield nothing but stand in `ended_jobs`; registered nodes and learnt run times come once,
+        at their latest.
         """
         ...
 
@@ -86,8 +102,10 @@ class Store(Protocol):
         ...
 
     def results(self, job: JobId, after: int, limit: int) -> list[TasksEnded]:
-        """Return ended records whose tasks have result cursor > `after`, oldest first, whole records,
-        stopping after about `limit` tasks. The first record may begin before `after`; callers skip by `seq`.
+        """Return ended records whose tasks have result cursor > `after`, oldest first.
+
+        Records come whole, stopping after about `limit` tasks. The first may begin before `after`; callers skip by
+        `seq`.
         """
         ...
 
@@ -100,7 +118,10 @@ class Store(Protocol):
         ...
 
     def forget(self, ended_before: float) -> int:
-        """Delete the tasks and results of jobs that ended before a time; returns how many jobs. Keeps idempotency keys."""
+        """Delete the tasks and results of jobs that ended before a time; returns how many jobs.
+
+        Their idempotency keys and summaries stay.
+        """
         ...
 
     def backup(self, target: str) -> None:

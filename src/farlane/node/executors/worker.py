@@ -89,9 +89,8 @@ class Worker:
             self._streams.end(sequence)
             metered = self._meter.stop_tiny(ended_ns - started_ns)
         else:
-            unfit = self._reap(
-                item
-            )  # before the end mark: what a left process still prints belongs to this task
+            # Before the end mark: what a left process still prints belongs to this task.
+            unfit = self._reap(item)
             self._streams.end(sequence)
             metered = self._meter.stop()
             ended_ns = time.monotonic_ns()

@@ -1,11 +1,13 @@
-"""Backups: a consistent copy of a running store, and a new store from such a copy, one epoch on."""
+"""Backups: a consistent copy of a running store, and a new store from such a copy, in a new epoch."""
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 from farlane.errors import Conflict, Corrupted, InvalidInput, NotFound
+from farlane.hub.store.port import restored_epoch
 from farlane.hub.store.sqlite import queries
 from farlane.hub.store.sqlite.faults import store_errors
 from farlane.hub.store.sqlite.lock import locked_store
@@ -28,8 +30,13 @@ def write_backup(source: sqlite3.Connection, target: Path) -> None:
         _copy(source, temporary)
 
 
-def restore(backup: Path, target: Path) -> None:
-    """Make a new store from a backup: the same network, the next epoch, so that leases of before are void.
+def restore(backup: Path, target: Path, *, now: float | None = None) -> None:
+    """Make a new store from a backup: the same network, a new epoch, so that leases of before are void.
+
+    Args:
+        backup: what `write_backup` wrote.
+        target: the file of the new store.
+        now: unix seconds; None: the machine's clock.
 
     Raises:
         NotFound: there is no such backup.
@@ -54,7 +61,7 @@ def restore(backup: Path, target: Path) -> None:
         with new_file(target) as temporary:
             _copy_backup(backup, temporary)
             with store_errors(temporary):
-                _start_epoch(temporary, backup)
+                _start_epoch(temporary, backup, time.time() if now is None else now)
 
 
 def _refuse_existing(target: Path) -> None:
@@ -91,12 +98,12 @@ def _check_integrity(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _start_epoch(path: Path, backup: Path) -> None:
+def _start_epoch(path: Path, backup: Path, now: float) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         bring_forward(connection, recognise(connection, backup))
         epoch = int(dict(connection.execute(queries.PROPERTIES))["epoch"])
-        connection.execute(queries.SET_PROPERTY, ("epoch", epoch + 1))
+        connection.execute(queries.SET_PROPERTY, ("epoch", restored_epoch(epoch, now)))
     finally:
         connection.close()
 

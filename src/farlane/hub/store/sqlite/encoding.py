@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ from farlane.domain.failures import Failure
 from farlane.domain.jobs import BlobRef, JobSpec
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.records import OutputFile
+from farlane.domain.resources import GpuKind
 from farlane.errors import Corrupted, FarlaneError
 
 T = TypeVar("T")
@@ -24,6 +26,7 @@ class LeasedDetails(msgspec.Struct, array_like=True, frozen=True):
 
     indices: list[int]
     attempts: list[int]
+    gpu: GpuKind | None
 
 
 class EndedDetails(msgspec.Struct, array_like=True, frozen=True):
@@ -107,3 +110,24 @@ unpack_leased = Unpacker(LeasedDetails, "a batch of leases")
 unpack_ended = Unpacker(EndedDetails, "a batch of ended tasks")
 unpack_failed = Unpacker(FailedDetails, "a batch of failed attempts")
 unpack_requeued = Unpacker(RequeuedDetails, "a batch of requeued tasks")
+_SIZES = "the sizes of a batch of payloads"
+_unpack_sizes: Unpacker[int | list[int]] = Unpacker(int | list[int], _SIZES)  # type: ignore[arg-type]
+
+
+def pack_sizes(sizes: Sequence[int]) -> bytearray:
+    """Return the packed sizes of a batch: one number when all are alike, as those of most batches are."""
+    alike = bool(sizes) and sizes.count(sizes[0]) == len(sizes)
+    return pack(sizes[0] if alike else list(sizes))
+
+
+def unpack_sizes(blob: bytes, count: int) -> list[int]:
+    """Return the sizes of a batch of `count` payloads.
+
+    Raises:
+        Corrupted: they cannot be read, or are not as many.
+    """
+    found = _unpack_sizes(blob)
+    sizes = [found] * count if isinstance(found, int) else found
+    if len(sizes) != count:
+        raise Corrupted(f"{_SIZES} in the store has {len(sizes)} rows for {count} tasks: {RESTORE_ADVICE}")
+    return sizes

@@ -15,7 +15,7 @@ CREATE TABLE jobs (
 CREATE TABLE open_jobs (job INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE tasks_added (
     pos INTEGER PRIMARY KEY, job INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
-    at REAL NOT NULL, payloads BLOB NOT NULL) STRICT;
+    at REAL NOT NULL, sizes BLOB NOT NULL, payloads BLOB NOT NULL) STRICT;
 CREATE INDEX tasks_added_of_job ON tasks_added (job, first);
 CREATE TABLE jobs_sealed (pos INTEGER PRIMARY KEY, job INTEGER NOT NULL, total INTEGER NOT NULL) STRICT;
 CREATE INDEX jobs_sealed_of_job ON jobs_sealed (job);
@@ -30,8 +30,8 @@ CREATE TABLE tasks_ended (
     results BLOB NOT NULL) STRICT;
 CREATE INDEX tasks_ended_of_job ON tasks_ended (job, seq);
 CREATE TABLE attempts_failed (
-    pos INTEGER PRIMARY KEY, job INTEGER NOT NULL, node TEXT NOT NULL, at REAL NOT NULL, spent INTEGER NOT NULL,
-    lease_ms INTEGER NOT NULL, details BLOB NOT NULL) STRICT;
+    pos INTEGER PRIMARY KEY, job INTEGER NOT NULL, count INTEGER NOT NULL, node TEXT NOT NULL, at REAL NOT NULL,
+    spent INTEGER NOT NULL, lease_ms INTEGER NOT NULL, details BLOB NOT NULL) STRICT;
 CREATE INDEX attempts_failed_of_job ON attempts_failed (job);
 CREATE TABLE tasks_requeued (
     pos INTEGER PRIMARY KEY, job INTEGER NOT NULL, at REAL NOT NULL, details BLOB NOT NULL) STRICT;
@@ -42,9 +42,9 @@ CREATE TABLE jobs_ended (
 CREATE INDEX jobs_ended_of_job ON jobs_ended (job);
 CREATE TABLE summaries (
     job INTEGER PRIMARY KEY, pos INTEGER NOT NULL UNIQUE, publisher TEXT NOT NULL, state TEXT NOT NULL,
-    ended_at REAL NOT NULL, total INTEGER NOT NULL, done INTEGER NOT NULL, failed INTEGER NOT NULL,
-    stopped INTEGER NOT NULL, spent INTEGER NOT NULL, lease_ms INTEGER NOT NULL, reason TEXT NOT NULL,
-    kept INTEGER NOT NULL) STRICT;
+    first_lease_at REAL NOT NULL, ended_at REAL NOT NULL, total INTEGER NOT NULL, done INTEGER NOT NULL,
+    failed INTEGER NOT NULL, stopped INTEGER NOT NULL, spent INTEGER NOT NULL, lease_ms INTEGER NOT NULL,
+    retries INTEGER NOT NULL, reason TEXT NOT NULL, kept INTEGER NOT NULL) STRICT;
 CREATE INDEX summaries_of_publisher ON summaries (publisher, pos);
 CREATE INDEX summaries_kept ON summaries (ended_at) WHERE kept;
 CREATE TABLE nodes (node TEXT PRIMARY KEY, pos INTEGER NOT NULL, secret_sha256 BLOB NOT NULL, at REAL NOT NULL,
@@ -78,7 +78,9 @@ LAST_POS = "SELECT max(pos) FROM (SELECT max(pos) AS pos FROM jobs UNION ALL " +
 ADD_JOB = "INSERT INTO jobs (job, publisher, key, at, spec, pos) VALUES (?, ?, ?, ?, ?, ?)"
 OPEN_JOB = "INSERT OR IGNORE INTO open_jobs (job) VALUES (?)"
 CLOSE_JOB = "DELETE FROM open_jobs WHERE job = ?"
-ADD_TASKS_ADDED = "INSERT INTO tasks_added (job, first, count, at, payloads, pos) VALUES (?, ?, ?, ?, ?, ?)"
+ADD_TASKS_ADDED = (
+    "INSERT INTO tasks_added (job, first, count, at, sizes, payloads, pos) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 ADD_JOB_SEALED = "INSERT INTO jobs_sealed (job, total, pos) VALUES (?, ?, ?)"
 ADD_TASKS_LEASED = "INSERT INTO tasks_leased (job, node, copy, at, details, pos) VALUES (?, ?, ?, ?, ?, ?)"
 ADD_TASKS_ENDED = (
@@ -86,7 +88,8 @@ ADD_TASKS_ENDED = (
     " pos) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 ADD_ATTEMPTS_FAILED = (
-    "INSERT INTO attempts_failed (job, node, at, spent, lease_ms, details, pos) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO attempts_failed (job, count, node, at, spent, lease_ms, details, pos)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 ADD_TASKS_REQUEUED = "INSERT INTO tasks_requeued (job, at, details, pos) VALUES (?, ?, ?, ?)"
 ADD_JOB_ENDED = "INSERT INTO jobs_ended (job, state, at, reason, pos) VALUES (?, ?, ?, ?, ?)"
@@ -98,19 +101,23 @@ COUNT_ADDED = "SELECT coalesce(sum(count), 0) FROM tasks_added WHERE job = ?"
 COUNT_ENDED = """
 SELECT coalesce(sum(done), 0), coalesce(sum(failed), 0), coalesce(sum(stopped), 0), coalesce(sum(spent), 0),
     coalesce(sum(lease_ms), 0) FROM tasks_ended WHERE job = ?"""
-COUNT_FAILED = "SELECT coalesce(sum(spent), 0), coalesce(sum(lease_ms), 0) FROM attempts_failed WHERE job = ?"
+COUNT_FAILED = """
+SELECT coalesce(sum(spent), 0), coalesce(sum(lease_ms), 0), coalesce(sum(count), 0) FROM attempts_failed
+    WHERE job = ?"""
+FIRST_LEASE_AT = "SELECT coalesce(min(at), 0.0) FROM tasks_leased WHERE job = ?"
 WAS_REQUEUED = "SELECT EXISTS (SELECT 1 FROM tasks_requeued WHERE job = ?)"
 ENDINGS = """
 SELECT pos, details, 1 FROM tasks_ended WHERE job = :job
 UNION ALL SELECT pos, details, 0 FROM tasks_requeued WHERE job = :job ORDER BY 1"""
 SET_SUMMARY = """
 INSERT OR REPLACE INTO summaries
-    (job, pos, publisher, state, ended_at, total, done, failed, stopped, spent, lease_ms, reason, kept)
-SELECT job, ?, publisher, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1 FROM jobs WHERE job = ?"""
+    (job, pos, publisher, state, first_lease_at, ended_at, total, done, failed, stopped, spent, lease_ms, retries,
+    reason, kept)
+SELECT job, ?, publisher, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1 FROM jobs WHERE job = ?"""
 DROP_SUMMARY = "DELETE FROM summaries WHERE job = ?"
 _SUMMARY = """
-SELECT s.job, j.key, j.spec, s.state, j.at, s.ended_at, s.total, s.done, s.failed, s.stopped, s.spent, s.lease_ms,
-    s.reason FROM summaries AS s JOIN jobs AS j USING (job) """
+SELECT s.job, j.key, j.spec, s.state, j.at, s.first_lease_at, s.ended_at, s.total, s.done, s.failed, s.stopped,
+    s.spent, s.lease_ms, s.retries, s.reason FROM summaries AS s JOIN jobs AS j USING (job) """
 SUMMARY_OF_JOB = _SUMMARY + "WHERE s.job = ?"
 NEWEST_SUMMARIES = _SUMMARY + "ORDER BY s.pos DESC LIMIT ?"
 NEWEST_SUMMARIES_OF = _SUMMARY + "WHERE s.publisher = ? ORDER BY s.pos DESC LIMIT ?"
@@ -121,7 +128,7 @@ RUN_TIMES = "SELECT profile, mean_ms, count FROM run_times ORDER BY pos"
 # The columns of each kind, read without its large blob.
 HISTORY_COLUMNS = {
     "jobs": "pos, job, key, at, spec",
-    "tasks_added": "pos, job, first, count, at",
+    "tasks_added": "pos, job, first, count, at, sizes",
     "jobs_sealed": "pos, job, total",
     "tasks_leased": "pos, job, node, copy, at, details",
     "tasks_ended": "pos, job, seq, node, at, details",

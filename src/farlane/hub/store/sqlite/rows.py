@@ -20,6 +20,7 @@ from farlane.domain.records import (
     TasksEnded,
     TasksLeased,
     TasksRequeued,
+    payload_sizes,
 )
 from farlane.hub.store.port import JobSummary
 from farlane.hub.store.sqlite import encoding, queries
@@ -32,8 +33,9 @@ def _job_opened(record: JobOpened) -> Row:
 
 
 def _tasks_added(record: TasksAdded) -> Row:
+    count, sizes = len(record.payloads.inline), encoding.pack_sizes(payload_sizes(record))
     payloads = encoding.pack(encoding.PackedColumn(record.payloads.inline, record.payloads.blobs))
-    return record.job, record.first, len(record.payloads.inline), record.at, payloads
+    return record.job, record.first, count, record.at, sizes, payloads
 
 
 def _job_sealed(record: JobSealed) -> Row:
@@ -41,7 +43,7 @@ def _job_sealed(record: JobSealed) -> Row:
 
 
 def _tasks_leased(record: TasksLeased) -> Row:
-    details = encoding.pack(encoding.LeasedDetails(record.indices, record.attempts))
+    details = encoding.pack(encoding.LeasedDetails(record.indices, record.attempts, record.gpu))
     return record.job, record.node, record.copy, record.at, details
 
 
@@ -62,8 +64,8 @@ def _attempts_failed(record: AttemptsFailed) -> Row:
     details = encoding.FailedDetails(
         record.indices, record.attempts, record.failures, record.lease_ms, record.amounts
     )
-    spent, lease_ms = sum(record.amounts), sum(record.lease_ms)
-    return record.job, record.node, record.at, spent, lease_ms, encoding.pack(details)
+    count, spent, lease_ms = len(record.indices), sum(record.amounts), sum(record.lease_ms)
+    return record.job, count, record.node, record.at, spent, lease_ms, encoding.pack(details)
 
 
 def _tasks_requeued(record: TasksRequeued) -> Row:
@@ -103,8 +105,8 @@ def _read_job_opened(row: Row) -> JobOpened:
 
 
 def _read_tasks_added(row: Row) -> TasksAdded:
-    _, job, first, count, at = row
-    return TasksAdded(job, first, blank_column(count), at)
+    _, job, first, count, at, sizes = row
+    return TasksAdded(job, first, blank_column(count), at, encoding.unpack_sizes(sizes, count))
 
 
 def _read_job_sealed(row: Row) -> JobSealed:
@@ -114,7 +116,7 @@ def _read_job_sealed(row: Row) -> JobSealed:
 def _read_tasks_leased(row: Row) -> TasksLeased:
     _, job, node, copy, at, details = row
     found = encoding.unpack_leased(details)
-    return TasksLeased(job, node, found.indices, found.attempts, at, copy)
+    return TasksLeased(job, node, found.indices, found.attempts, at, copy, found.gpu)
 
 
 def _read_tasks_ended(row: Row) -> TasksEnded:

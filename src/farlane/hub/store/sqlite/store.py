@@ -75,7 +75,7 @@ class SqliteStore:
 
     @property
     def epoch(self) -> int:
-        """The store epoch: 1 for a new store, one more after each restore from a backup."""
+        """The store epoch: 1 for a new store, a higher one after each restore (see `restored_epoch`)."""
         return self._epoch
 
     @property

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from farlane.domain.ids import JobId
 from farlane.domain.jobs import TaskState
@@ -99,19 +100,20 @@ class SqliteWriter:
         job = record.job
         (total,) = self._fetch(queries.COUNT_ADDED, job)
         done, failed, stopped, spent, lease_ms = self._fetch(queries.COUNT_ENDED, job)
-        more_spent, more_lease_ms = self._fetch(queries.COUNT_FAILED, job)
+        more_spent, more_lease_ms, retries = self._fetch(queries.COUNT_FAILED, job)
+        (first_lease_at,) = self._fetch(queries.FIRST_LEASE_AT, job)
         if self._fetch(queries.WAS_REQUEUED, job)[0]:
             # Ends that were made void are summed above; what counts now needs each task's last end.
             done, failed, stopped = self._count_last_ends(job)
         self._connection.execute(queries.CLOSE_JOB, (job,))
         self._connection.execute(
             queries.SET_SUMMARY,
-            (pos, record.state.value, record.at, total, done, failed, stopped, spent + more_spent,
-             lease_ms + more_lease_ms, record.reason, job),
+            (pos, record.state.value, first_lease_at, record.at, total, done, failed, stopped,
+             spent + more_spent, lease_ms + more_lease_ms, retries, record.reason, job),
         )  # fmt: skip
 
-    def _fetch(self, statement: str, job: JobId) -> tuple[int, ...]:
-        found: tuple[int, ...] = self._connection.execute(statement, (job,)).fetchone()
+    def _fetch(self, statement: str, job: JobId) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = self._connection.execute(statement, (job,)).fetchone()
         return found
 
     def _count_last_ends(self, job: JobId) -> tuple[int, int, int]:

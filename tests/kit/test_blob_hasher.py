@@ -1,4 +1,4 @@
-"""The CID that a blob has on the wire is the one that IPFS and the content store give it."""
+"""A CID computed piece by piece is the one that IPFS gives and that whole bytes have."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farlane.models.cid import cid_of
-from farlane.wire.cids import BlobHasher
+from farlane.kit.cid import BlobHasher, cid_of
 
 
 @pytest.mark.parametrize(
@@ -25,14 +24,14 @@ def test_a_blob_has_the_cid_that_ipfs_gives(data: bytes, cid: str) -> None:
 
 
 @given(st.lists(st.binary(max_size=100), max_size=5))
-def test_wire_and_content_store_agree_however_the_bytes_are_cut(pieces: list[bytes]) -> None:
+def test_the_cid_is_the_same_however_the_bytes_are_cut(pieces: list[bytes]) -> None:
     hasher = BlobHasher()
     for piece in pieces:
         hasher.update(piece)
     assert hasher.cid() == cid_of(b"".join(pieces))
 
 
-def test_they_agree_beyond_the_size_of_an_ipfs_block_too() -> None:
+def test_it_is_the_same_beyond_the_size_of_an_ipfs_block() -> None:
     data = b"x" * (3 << 20)
     hasher = BlobHasher()
     hasher.update(data)

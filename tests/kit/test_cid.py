@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farlane.errors import Corrupted, InvalidInput
+from farlane.kit.cid import CID_LENGTH, cid_of, cid_of_digest, cid_of_file, parse, verify
 from farlane.kit.hashing import sha256
-from farlane.models.cid import CID_LENGTH, cid_of, cid_of_digest, cid_of_file, parse, verify
 
 # Known from IPFS itself: the raw block "hello world" and the empty raw block.
 GOLDEN = {

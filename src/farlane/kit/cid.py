@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,21 @@ _EXPECTED: Final = (
 def cid_of(data: bytes | bytearray | memoryview) -> str:
     """Return the CID of `data`."""
     return cid_of_digest(sha256(data))
+
+
+class BlobHasher:
+    """Takes a blob piece by piece and tells its CID, in constant memory."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes."""
+        self._hash.update(data)
+
+    def cid(self) -> str:
+        """Return the CID of all bytes taken so far."""
+        return cid_of_digest(self._hash.digest())
 
 
 def cid_of_file(path: Path) -> str:
