@@ -72,6 +72,18 @@ def test_jobs_in_every_stage_come_back(world: SmallWorld) -> None:
     assert [list(queue) for queue in world.state.waiting.values()] == [[1, 2], [3]]
 
 
+def test_leases_of_several_rounds_on_one_node_come_back(world: SmallWorld) -> None:
+    world.submit(a_job(), 6)
+    world.schedule()
+    world.end(N1.node, tasks(1, 1, 2))
+    world.now += 1
+    assert world.schedule() == 2
+    restart_changes_nothing(world)
+    assert {task: lease.at for task, lease in world.node(N1).leases.items()} == {
+        **dict.fromkeys(tasks(1, 0, 3), world.now - 1), **dict.fromkeys(tasks(1, 4, 5), world.now),
+    }  # fmt: skip
+
+
 def test_leases_in_force_get_a_full_lease_for_their_nodes_to_return(world: SmallWorld) -> None:
     world.submit(a_job(), 2)
     world.schedule()

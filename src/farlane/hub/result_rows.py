@@ -35,6 +35,9 @@ def pieces(record: TasksEnded, start: int, stop: int, *, with_results: bool = Tr
         stop: row behind the last.
         with_results: whether results travel along, so that their size counts.
     """
+    if _plainly_fits(record, start, stop):
+        yield rows(record, start, stop)
+        return
     first, size = start, 0
     for row in range(start, stop):
         weight = _weight(record, row, with_results)
@@ -44,6 +47,14 @@ def pieces(record: TasksEnded, start: int, stop: int, *, with_results: bool = Tr
         size += weight
     if first < stop:
         yield rows(record, first, stop)
+
+
+def _plainly_fits(record: TasksEnded, start: int, stop: int) -> bool:
+    """Tell at little cost whether a run of plain results is one message, as nearly all are."""
+    count = stop - start
+    if not 0 < count <= MESSAGE_ROWS or record.failures or record.outputs:
+        return False
+    return sum(map(len, record.results.inline[start:stop])) + count * _ROW_BYTES <= MESSAGE_BYTES
 
 
 def _weight(record: TasksEnded, row: int, with_results: bool) -> int:

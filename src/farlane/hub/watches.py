@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from farlane.domain.ids import JobId
 from farlane.domain.records import TasksEnded
+from farlane.hub.result_rows import pieces
 from farlane.hub.store.port import Store
 
 LIVE_ROWS = 65_536
@@ -16,18 +18,34 @@ READ_ROWS = 4_096
 RETRY_S = 0.005
 
 
+class Room(Protocol):
+    """What a watch knows of the outbox it sends into."""
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether its peer takes less than is put in."""
+
+    async def room(self) -> bool:
+        """Wait until there is room; False when nobody is left to send to."""
+
+
 class Watch:
     """One stream of one job's results.
 
-    Rows leave in order of their cursor, never more than the credit. While the watcher keeps up they are handed
-    over in memory; when it falls behind, or begins in the past, they are read from the store.
+    Rows leave in order of their cursor, never more than the credit, nor more than the outbox has room for. While
+    the watcher keeps up they are handed over in memory; when it falls behind, or begins in the past, they are read
+    from the store.
     """
 
-    def __init__(self, job: JobId, after: int, credit: int, send: Callable[[TasksEnded], None]) -> None:
+    def __init__(
+        self, job: JobId, after: int, credit: int, send: Callable[[TasksEnded], None], outbox: Room
+    ) -> None:
         self.job = job
         self.cursor = after
         self._credit = credit
         self._send = send
+        self._outbox = outbox
+        self._past: deque[TasksEnded] = deque()
         self._live: deque[TasksEnded] = deque()
         self._live_rows = 0
         self._behind = True
@@ -42,6 +60,7 @@ class Watch:
             and not self._live
             and self.cursor == record.seq
             and len(record.indices) <= self._credit
+            and not self._outbox.over_budget
         ):
             self._emit(record)
             return
@@ -72,7 +91,7 @@ class Watch:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._credit > 0 and await self._step(store, visible):
+            while self._credit > 0 and await self._outbox.room() and await self._step(store, visible):
                 pass
             if self._finished is not None and not self._behind and not self._live:
                 self._finished()
@@ -90,6 +109,9 @@ class Watch:
         return True
 
     async def _catch_up(self, store: Store, visible: Callable[[], int | None]) -> bool:
+        if self._past:
+            self._send_past()
+            return True
         target = visible()
         if target is not None and self.cursor >= target:
             # From here on records come in memory: `deliver` and this run on the same loop.
@@ -102,29 +124,23 @@ class Watch:
         elif not found:
             # Shown ahead of its fsync (relaxed durability): the store will have it in a moment.
             loop.call_later(RETRY_S, self._wake.set)
-        for record in found:
-            while self._credit > 0 and self.cursor < record.seq + len(record.indices):
-                self._emit(record)
-        return bool(found) and self._credit > 0
+        self._past.extend(found)
+        return bool(found)
+
+    def _send_past(self) -> None:
+        """Send what was read from the store, as far as credit and room go; the rest is kept for the next step."""
+        record = self._past[0]
+        self._emit(record)
+        if self.cursor >= record.seq + len(record.indices):
+            self._past.popleft()
 
     def _emit(self, record: TasksEnded) -> None:
-        """Send the rows of a record from the cursor on, as far as the credit goes."""
+        """Send the rows of a record from the cursor on, as far as credit and room go."""
         start = max(0, self.cursor - record.seq)
         stop = min(len(record.indices), start + self._credit)
-        part = record if (start, stop) == (0, len(record.indices)) else rows(record, start, stop)
-        if stop > start:
-            self._credit -= stop - start
-            self.cursor = record.seq + stop
-            self._send(part)
-
-
-def rows(record: TasksEnded, start: int, stop: int) -> TasksEnded:
-    """Return rows `start .. stop - 1` of a record as a record of its own."""
-    cut = slice(start, stop)
-    return TasksEnded(
-        record.job, record.seq + start, record.node, record.at, record.indices[cut], record.attempts[cut],
-        record.states[cut], record.results.cut(start, stop),
-        {row - start: value for row, value in record.failures.items() if start <= row < stop},
-        {row - start: value for row, value in record.outputs.items() if start <= row < stop},
-        record.lease_ms[cut], record.cpu_us[cut], record.peak_bytes[cut], record.amounts[cut],
-    )  # fmt: skip
+        for piece in pieces(record, start, stop):
+            self._credit -= len(piece.indices)
+            self.cursor = piece.seq + len(piece.indices)
+            self._send(piece)
+            if self._outbox.over_budget:
+                return

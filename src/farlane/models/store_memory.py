@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from farlane.errors import Conflict, Corrupted, NotFound
+from farlane.kit import cid as cids
 from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.files import open_regular
-from farlane.models import cid as cids
 from farlane.models.inventory import Inventory
 from farlane.models.store import Collected
 from farlane.models.writer import Writer

@@ -14,7 +14,6 @@ from farlane.domain.records import (
     JobSealed,
     NodeRegistered,
     Record,
-    RunTimeLearnt,
     TasksAdded,
     TasksEnded,
     TasksLeased,
@@ -87,7 +86,7 @@ def fold(state: HubState, record: Record) -> None:
         case NodeRegistered():
             state.nodes[record.spec.node] = Node(record.spec, record.secret_sha256, joined_at=record.at)
             state.table.put(record.spec)
-        case RunTimeLearnt():
+        case _:  # RunTimeLearnt: the type checker knows that no other kind is left
             state.run_times[record.profile] = RunTime(record.mean_ms, record.count)
 
 
