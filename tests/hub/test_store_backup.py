@@ -1,4 +1,4 @@
-"""Backups of a running SQLite store: private, consistent, never overwriting, restored one epoch on."""
+"""Backups of a running SQLite store: private, consistent, never overwriting, restored into a new epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from farlane.errors import Conflict, Corrupted, InvalidInput, NotFound
 from farlane.hub.store.sqlite import schema
 from farlane.hub.store.sqlite.backup import restore
 from farlane.hub.store.sqlite.store import SqliteStore
-from farlane.testing.histories import job_opened, tasks_added, tasks_leased
+from farlane.testing.histories import AT, job_opened, tasks_added, tasks_leased
 from farlane.testing.store_suite import append, commit
 
 BALLAST = 64 << 10
@@ -106,15 +106,15 @@ def test_restore_wants_a_backup(store: SqliteStore, path: Path) -> None:
     assert not target.exists()
 
 
-def test_each_restore_is_one_epoch_on(store: SqliteStore, path: Path) -> None:
+def test_each_restore_begins_a_later_epoch_of_the_same_network(store: SqliteStore, path: Path) -> None:
     backup, again = path.with_name("backup"), path.with_name("backup again")
     store.backup(str(backup))
-    restore(backup, path.with_name("second.sqlite"))
+    restore(backup, path.with_name("second.sqlite"), now=AT)
     second = SqliteStore(path.with_name("second.sqlite"), ballast_bytes=BALLAST)
     second.backup(str(again))
     second.close()
-    restore(again, path.with_name("third.sqlite"))
+    restore(again, path.with_name("third.sqlite"), now=AT)
     third = SqliteStore(path.with_name("third.sqlite"), ballast_bytes=BALLAST)
-    assert (store.epoch, second.epoch, third.epoch) == (1, 2, 3)
+    assert (store.epoch, second.epoch, third.epoch) == (1, AT, AT + 1)
     assert store.network == second.network == third.network
     third.close()

@@ -15,14 +15,14 @@ class TestMemoryStore(StoreSuite):
     def create(self, directory: Path) -> Store:
         return MemoryStore()
 
-    def restore(self, backup: Path, directory: Path) -> Store:
-        return MemoryStore.restore(backup)
+    def restore(self, backup: Path, directory: Path, now: float | None = None) -> Store:
+        return MemoryStore.restore(backup, now=now)
 
 
 class TestSqliteStore(StoreSuite):
     def create(self, directory: Path) -> Store:
         return SqliteStore(directory / "hub.sqlite", ballast_bytes=1 << 20)
 
-    def restore(self, backup: Path, directory: Path) -> Store:
-        restore(backup, directory / "hub.sqlite")
+    def restore(self, backup: Path, directory: Path, now: float | None = None) -> Store:
+        restore(backup, directory / "hub.sqlite", now=now)
         return SqliteStore(directory / "hub.sqlite", ballast_bytes=1 << 20)

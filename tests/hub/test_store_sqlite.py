@@ -21,6 +21,7 @@ from farlane.hub.store.sqlite import schema
 from farlane.hub.store.sqlite.connections import open_writer
 from farlane.hub.store.sqlite.store import SqliteStore
 from farlane.testing.histories import (
+    A100,
     AT,
     FULL_SPEC,
     attempts_failed,
@@ -51,9 +52,11 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store.close()
 
 
-def large_batch(job: int, first: int, count: int = 256, size_bytes: int = 1024) -> TasksAdded:
+def large_batch(
+    job: int, first: int, count: int = 256, size_bytes: int = 1024, spread: int = 1
+) -> TasksAdded:
     added = tasks_added(job, first, count)
-    added.payloads.inline[:] = [os.urandom(size_bytes) for _ in range(count)]
+    added.payloads.inline[:] = [os.urandom(size_bytes + row % spread) for row in range(count)]
     return added
 
 
@@ -180,10 +183,13 @@ def test_a_read_does_not_wait_for_a_commit(store: SqliteStore) -> None:
     assert store.last_job() == 2
 
 
-def test_replay_of_100_000_tasks_is_quick_and_reads_no_payload(store: SqliteStore, path: Path) -> None:
+@pytest.mark.parametrize("spread", [1, 50], ids=["sizes alike", "sizes different"])
+def test_replay_of_100_000_tasks_is_quick_and_reads_no_payload(
+    store: SqliteStore, path: Path, spread: int
+) -> None:
     commit(store, job_opened(1))
     for first in range(0, 100_000, 256):
-        future = append(store, [large_batch(1, first, 256, 64)])
+        future = append(store, [large_batch(1, first, 256, 64, spread)])
     future.result(60)
     store.close()
     damaged = bytearray(path.read_bytes())
@@ -194,6 +200,8 @@ def test_replay_of_100_000_tasks_is_quick_and_reads_no_payload(store: SqliteStor
     batches = [record for record in again.replay() if isinstance(record, TasksAdded)]
     took_s = time.perf_counter() - began
     assert sum(len(batch.payloads.inline) for batch in batches) == 391 * 256
+    sizes = [64 + row % spread for row in range(256)]
+    assert all(batch.sizes == sizes for batch in batches)
     assert took_s < 1.0
     with pytest.raises(Corrupted):
         again.payloads(JobId(1), 5000, 1)
@@ -214,12 +222,12 @@ def _damage_every_payload(data: bytearray) -> None:
 
 
 def v1_history() -> list[Record]:
-    """What tests/data/store-v1.sqlite.gz holds: made by the code of schema 1, never to be made again."""
+    """What tests/data/store-v1.sqlite.gz holds: made by the code of schema 1, not to be made again once released."""
     return [
         node_registered(), RunTimeLearnt("train", 1234.5, 17),
         *finished_job(1, 300),
         JobOpened(JobId(2), "retried", FULL_SPEC, AT), tasks_added(2, 0, 4, blobs=[2]), JobSealed(JobId(2), 4),
-        tasks_leased(2, [0, 1, 2, 3]), attempts_failed(2, [0]), tasks_ended(2, 0, [1, 2]),
+        tasks_leased(2, [0, 1, 2, 3], at=AT + 1, gpu=A100), attempts_failed(2, [0]), tasks_ended(2, 0, [1, 2]),
         tasks_ended(2, 2, [0, 3], TaskState.FAILED), job_ended(2, JobState.FAILED, AT + 7, "two tasks failed"),
         TasksRequeued(JobId(2), [0, 3], AT + 9),
     ]  # fmt: skip
@@ -240,6 +248,7 @@ def test_a_store_of_schema_1_still_opens(path: Path) -> None:
     summary = store.ended_job(JobId(2))
     assert summary is not None
     assert (summary.done, summary.failed) == (4, 0)
+    assert (summary.first_lease_at, summary.retries) == (AT + 1, 1)
     store.close()
     fresh.close()
 
@@ -318,4 +327,17 @@ def test_a_damaged_row_is_noticed_when_it_is_read(store: SqliteStore, path: Path
     with pytest.raises(Corrupted, match=r"checksum.*restore a backup"):
         again.payloads(JobId(1), 0, 2)
     assert again.payloads(JobId(2), 0, 1).inline == [b"payload 2.0"]
+    again.close()
+
+
+def test_sizes_that_are_not_one_for_each_task_are_noticed(store: SqliteStore, path: Path) -> None:
+    commit(store, job_opened(1), tasks_added(1, 0, 4, blobs=[2]))
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE tasks_added SET count = 3")
+    connection.commit()
+    connection.close()
+    again = SqliteStore(path, ballast_bytes=BALLAST)
+    with pytest.raises(Corrupted, match=r"4 rows for 3 tasks.*restore a backup"):
+        list(again.replay())
     again.close()

@@ -271,6 +271,18 @@ class TestFileLock:
         with pytest.raises(OSError, match="No locks"):
             FileLock(tmp_path / "lock").acquire()
 
+    def test_a_full_disk_leaves_it_free(self, tmp_path: Path) -> None:
+        lock, before = FileLock(tmp_path / "lock"), os.listdir("/proc/self/fd")
+        with file_size_limit(0), pytest.raises(OSError) as caught:  # noqa: PT011 - the number says it
+            lock.acquire()
+        assert caught.value.errno == errno.EFBIG
+        assert os.listdir("/proc/self/fd") == before
+        lock.release()  # nothing is held
+        with FileLock(tmp_path / "lock"):
+            assert (tmp_path / "lock").read_text() == str(os.getpid())
+        with lock:
+            assert (tmp_path / "lock").read_text() == str(os.getpid())
+
     def test_the_lock_ends_with_its_killed_holder(self, tmp_path: Path) -> None:
         code = """
             import sys, time

@@ -129,6 +129,7 @@ def pair(key: str, value: str = "") -> types_pb2.KeyValue:
         (change(deadline_at=float("nan")), "deadline_at .* is nan"),
         (change(deadline_at=float("inf")), "deadline_at .* is inf"),
         (change(max_price=1 << 63), "max_price in nano-credits is 9223372036854775808"),
+        (change(budget=1 << 63), "budget in nano-credits is 9223372036854775808"),
         (change(budget=(1 << 64) - 1), "budget in nano-credits"),
         (change(estimate_ms=(1 << 64) - 1), "estimate in milliseconds"),
         (change(resources=types_pb2.Resources(cpu_milli=4294967295, memory_bytes=1)), "cpu is 4294967295"),

@@ -76,7 +76,7 @@ def parse_cpu_milli(value: str | float) -> int:
     )
     try:
         cores = Decimal(text[:-1]) / 1000 if text.endswith("m") else Decimal(text)
-    except InvalidOperation as error:
+    except ArithmeticError as error:
         raise wrong from error
     if not cores.is_finite() or not 0 <= cores <= _MAX_CORES:
         raise wrong

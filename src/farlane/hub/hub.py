@@ -6,14 +6,18 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from farlane.domain.ids import JobId, job_text
+from farlane.domain.failures import Failure, FailureKind
+from farlane.domain.ids import JobId, job_text, task_id
 from farlane.domain.jobs import JobSpec
 from farlane.domain.records import Column
-from farlane.errors import NotFound, PermissionRefused
+from farlane.domain.jobs import TaskState
+from farlane.errors import FarlaneError, NotFound, PermissionRefused, Unavailable
 from farlane.hub.engine import Engine
 from farlane.hub.intake import check
 from farlane.hub.log_store import LogStore
 from farlane.hub.payloads import PayloadCache
+from farlane.hub.reactor.commands import GrantLeases
+from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.reactor.state import Job
 from farlane.hub.reactor.submission import check_same
@@ -52,11 +56,18 @@ class Hub:
         self.reactor = Reactor(store.epoch, settings.lease_s)
         self.payloads = PayloadCache(store, settings.payload_cache_bytes)
         self.logs = LogStore(settings.directory / "logs", settings.log_bytes_per_job)
-        self.sessions = Sessions(self.reactor.state, self.payloads, self._job_finished)
+        self.sessions = Sessions(
+            self.reactor.state, self.payloads, self._job_finished, self._payloads_lost
+        )
         self.engine = Engine(self.reactor, store, policy, clock, self.sessions.perform, on_failure)
         self.reactor.replay(store.replay(), store.last_job(), clock.now())
         self.sessions.visible.update({job.id: job.seq for job in self.reactor.state.jobs.values()})
         self.engine.run(lambda reactor, now: reactor.tick(now))
+
+    def close(self) -> None:
+        """End every stream; peers connect again, to this hub or the one that takes over."""
+        self.sessions.close_all()
+        self.logs.interrupt(Unavailable("the hub starts over; ask again in a moment"))
 
     def open_job(self, key: str, spec: JobSpec) -> tuple[JobId, int, bool]:
         """Admit a job or find the one its key has opened: (job, tasks so far, existed).
@@ -169,6 +180,18 @@ class Hub:
     def _unknown(job: JobId) -> NotFound:
         return NotFound(f"no job {job_text(job)} here; `farlane ps --all` lists every job", job=job)
 
+    def _payloads_lost(self, grant: GrantLeases, error: FarlaneError) -> None:
+        """Fail leases that never left because the store cannot read their payloads."""
+        log.error("payloads of %s cannot be read: %s", job_text(grant.job), error)
+        count = len(grant.indices)
+        failure = Failure(FailureKind.BLOB, f"the hub cannot read the task's payload: {error.message}")
+        batch = EndedBatch(
+            0, self.store.epoch, [task_id(grant.job, index) for index in grant.indices], grant.attempts,
+            bytes([TaskState.FAILED]) * count, Column([b""] * count), dict.fromkeys(range(count), failure), {},
+            [1] * count, [0] * count, [0] * count,
+        )  # fmt: skip
+        self.engine.run(lambda reactor, now: reactor.end_attempts(now, grant.node, batch))
+
     def _job_finished(self, job: JobId) -> None:
         """Tell watchers and forget; the store has it all by now."""
         for watch in list(self.sessions.watches.get(job, ())):
@@ -183,7 +206,10 @@ async def collect_garbage(hub: Callable[[], Hub], period_s: float = 600.0) -> No
     loop = asyncio.get_running_loop()
     while True:
         before = hub().engine.now() - hub().settings.keep_results_s
-        forgotten = await loop.run_in_executor(None, hub().store.forget, before)
-        if forgotten:
-            log.info("forgot the results of %d jobs that ended long ago", forgotten)
+        try:
+            forgotten = await loop.run_in_executor(None, hub().store.forget, before)
+            if forgotten:
+                log.info("forgot the results of %d jobs that ended long ago", forgotten)
+        except FarlaneError as error:
+            log.warning("results of jobs that ended long ago could not be forgotten: %s", error)
         await asyncio.sleep(period_s)

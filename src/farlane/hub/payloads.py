@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from farlane.domain.ids import JobId
 from farlane.domain.records import Column
+from farlane.errors import NotFound
 from farlane.hub.store.port import Store
 
 ROW_OVERHEAD_BYTES = 40
@@ -14,6 +15,11 @@ ROW_OVERHEAD_BYTES = 40
 MAX_READ = 1024
 """Payloads that one read of the store asks for: the store reads whole batches, so one by one would read each of
 them as often as it has tasks, and the hub's loop waits for it."""
+READ_AHEAD = 256
+"""Payloads read with one that is needed and not in memory: the tasks behind it are leased next, and kept for that."""
+
+
+_NOTHING = Column([])
 
 
 @dataclass(slots=True)
@@ -37,6 +43,7 @@ class PayloadCache:
         self._store = store
         self._budget = budget_bytes
         self._jobs: dict[JobId, _Chunks] = {}
+        self._ahead: dict[JobId, tuple[int, Column]] = {}
         self.held_bytes = 0
 
     def put(self, job: JobId, first: int, payloads: Column, *, keep: bool) -> None:
@@ -52,6 +59,7 @@ class PayloadCache:
 
     def drop(self, job: JobId) -> None:
         """Forget a job."""
+        self._ahead.pop(job, None)
         chunks = self._jobs.pop(job, None)
         if chunks is not None:
             self.held_bytes -= chunks.held_bytes
@@ -92,7 +100,21 @@ class PayloadCache:
                 return chunks.firsts[after - 1], chunks.columns[after - 1]
             # What is cached may not be durable yet: a read beyond it could find nothing.
             end = min([end, *chunks.firsts[after : after + 1]])
-        return index, self._store.payloads(job, index, _run_length(indices, start, end))
+        first, column = self._ahead.get(job, (0, _NOTHING))
+        if not first <= index < first + len(column.inline):
+            column = self._read(job, index, _run_length(indices, start, end), end)
+            first, _ = self._ahead[job] = index, column
+        return first, column
+
+    def _read(self, job: JobId, index: int, wanted: int, end: int) -> Column:
+        """Read `wanted` payloads from `index` on, and some behind them where the store has them."""
+        ahead = min(READ_AHEAD, end - index)
+        while ahead > wanted:
+            try:
+                return self._store.payloads(job, index, ahead)
+            except NotFound:  # the job is shorter, or its end is not durable yet
+                ahead //= 2
+        return self._store.payloads(job, index, wanted)
 
 
 def _run_length(indices: list[int], start: int, end: int) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from farlane.domain.ids import JobId, NodeId, task_id
 from farlane.domain.records import Column, TasksEnded
+from farlane.errors import FarlaneError
 from farlane.hub.payloads import PayloadCache
 from farlane.hub.reactor.commands import (
     AcceptEnded,
@@ -27,16 +28,30 @@ from farlane.wire.v1 import node_pb2
 MESSAGE_ROWS = 1024
 MESSAGE_BYTES = 1 << 20
 """Caps of one column batch on a stream; a message with its envelope stays far below the 4 MiB limit."""
+MOST_SERVED = 10_000
+"""Jobs a node's stream remembers to have worked for."""
 
 
 @dataclass(slots=True)
 class NodeSession:
-    """One node's open stream. introduced: jobs whose specification it has been sent."""
+    """One node's open stream.
+
+    introduced: jobs whose specification it has been sent; served: the last jobs it was given work of, ended ones
+    too, since what a task prints may come after its result.
+    """
 
     node: NodeId
     number: int
     outbox: Outbox[node_pb2.NodeCommand]
     introduced: set[JobId] = field(default_factory=set)
+    served: dict[JobId, None] = field(default_factory=dict)
+
+    def serve(self, job: JobId) -> None:
+        """Remember that it works for a job."""
+        self.served.pop(job, None)
+        self.served[job] = None
+        if len(self.served) > MOST_SERVED:
+            del self.served[next(iter(self.served))]
 
 
 class Sessions:
@@ -46,15 +61,21 @@ class Sessions:
         state: the reactor's state, for looking up, never changed here.
         payloads: where a lease's payload comes from.
         job_finished: called after a finished job's watchers were told.
+        payloads_lost: called with leases that cannot be sent because their payloads cannot be read.
     """
 
     def __init__(
-        self, state: HubState, payloads: PayloadCache, job_finished: Callable[[JobId], None]
+        self,
+        state: HubState,
+        payloads: PayloadCache,
+        job_finished: Callable[[JobId], None],
+        payloads_lost: Callable[[GrantLeases, FarlaneError], None],
     ) -> None:
         self.nodes: dict[NodeId, NodeSession] = {}
         self.watches: dict[JobId, set[Watch]] = {}
         self.clients: set[Callable[[], None]] = set()
-        self._state, self._payloads, self._job_finished = state, payloads, job_finished
+        self._state, self._payloads = state, payloads
+        self._job_finished, self._payloads_lost = job_finished, payloads_lost
         self.visible: dict[JobId, int] = {}
 
     def perform(self, output: Output) -> None:
@@ -108,8 +129,13 @@ class Sessions:
         indices = [output.indices[i] for i in current]
         if not indices:
             return
-        payloads = self._payloads.pick(output.job, indices)
+        session.serve(output.job)
         attempts = [output.attempts[i] for i in current]
+        try:
+            payloads = self._payloads.pick(output.job, indices)
+        except FarlaneError as error:
+            self._payloads_lost(replace(output, indices=indices, attempts=attempts), error)
+            return
         for start, stop in message_cuts(payloads):
             cut = [task_id(output.job, index) for index in indices[start:stop]]
             message = node_pb2.Leases(
@@ -142,6 +168,9 @@ class Sessions:
             session.outbox.put(command)
 
     def _finish(self, job: JobId) -> None:
+        known = self._state.jobs.get(job)
+        if known is not None and not known.state.final:
+            return  # it was retried while its end became durable
         self._payloads.drop(job)
         for session in self.nodes.values():
             session.introduced.discard(job)

@@ -13,6 +13,7 @@ from farlane.hub.result_rows import pieces
 from farlane.hub.store.port import Store
 
 LIVE_ROWS = 65_536
+LIVE_BYTES = 16 << 20
 """Ended tasks a watcher may have waiting in memory; beyond it they are read back from the store."""
 READ_ROWS = 4_096
 RETRY_S = 0.005
@@ -47,7 +48,7 @@ class Watch:
         self._outbox = outbox
         self._past: deque[TasksEnded] = deque()
         self._live: deque[TasksEnded] = deque()
-        self._live_rows = 0
+        self._live_rows = self._live_bytes = 0
         self._behind = True
         self._finished: Callable[[], None] | None = None
         self._wake = asyncio.Event()
@@ -63,14 +64,16 @@ class Watch:
             and not self._outbox.over_budget
         ):
             self._emit(record)
-            return
-        if self._live_rows + len(record.indices) > LIVE_ROWS:
-            self._behind = True
-            self._live.clear()
-            self._live_rows = 0
-        elif not self._behind:
+            if self.cursor == record.seq + len(record.indices):
+                return
+        if not self._behind:
             self._live.append(record)
             self._live_rows += len(record.indices)
+            self._live_bytes += _size(record)
+        if self._live_rows > LIVE_ROWS or self._live_bytes > LIVE_BYTES:
+            self._behind = True
+            self._live.clear()
+            self._live_rows = self._live_bytes = 0
         self._wake.set()
 
     def add_credit(self, more: int) -> None:
@@ -93,7 +96,11 @@ class Watch:
             self._wake.clear()
             while self._credit > 0 and await self._outbox.room() and await self._step(store, visible):
                 pass
-            if self._finished is not None and not self._behind and not self._live:
+            if self._finished is None:
+                continue
+            if self._behind and not self._past:
+                await self._catch_up(store, visible)  # without credit, too: there may be nothing left to send
+            if not self._behind and not self._live:
                 self._finished()
                 return
 
@@ -103,9 +110,12 @@ class Watch:
             return await self._catch_up(store, visible)
         if not self._live:
             return False
-        self._emit(self._live[0])
-        if self.cursor >= self._live[0].seq + len(self._live[0].indices):
-            self._live_rows -= len(self._live.popleft().indices)
+        record = self._live[0]
+        self._emit(record)
+        if self.cursor >= record.seq + len(record.indices):
+            self._live.popleft()
+            self._live_rows -= len(record.indices)
+            self._live_bytes -= _size(record)
         return True
 
     async def _catch_up(self, store: Store, visible: Callable[[], int | None]) -> bool:
@@ -144,3 +154,7 @@ class Watch:
             self._send(piece)
             if self._outbox.over_budget:
                 return
+
+
+def _size(record: TasksEnded) -> int:
+    return sum(map(len, record.results.inline))

@@ -34,6 +34,8 @@ from farlane.wire.versions import check_peer, this_version
 
 log = logging.getLogger(__name__)
 
+HEALTHY_S = 10.0
+"""A connection that lasted this long was a good one: pauses start over after it."""
 DOING = "talking to the hub"
 HELLO_TIMEOUT_S = 10.0
 BUSY_RETRY_S = 0.5
@@ -79,10 +81,13 @@ class Session:
         delays = self._backoff.delays(self._random)
         lost_at = loop.time()
         while self.failure is None:
-            before = self.connections
+            before, begun = self.connections, loop.time()
             error = await self._outcome(tasks)
             if self.connections > before:
-                delays, lost_at = self._backoff.delays(self._random), loop.time()
+                lost_at = loop.time()
+                # A hub that lets us in and drops us at once gets longer pauses like one that does not answer.
+                if lost_at - begun > HEALTHY_S:
+                    delays = self._backoff.delays(self._random)
                 log.warning("connection to the hub lost, connecting again: %s", error)
             self._last_error = error
             if isinstance(error, FATAL):

@@ -28,6 +28,7 @@ from farlane.domain.records import (
 from farlane.domain.resources import GIB, Capacity, GpuKind, GpuRequest, Resources
 
 NODE = NodeId("node-1")
+A100 = GpuKind("A100", 80 * GIB)
 AT = 1_750_000_000.0
 """When everything happens unless a builder is told otherwise, in unix seconds."""
 
@@ -58,9 +59,16 @@ def tasks_added(job: int, first: int, count: int, blobs: Iterable[int] = (), at:
     return TasksAdded(JobId(job), first, Column(inline, refs), at)
 
 
-def tasks_leased(job: int, indices: Sequence[int], attempt: int = 1, copy: int = 0) -> TasksLeased:
+def tasks_leased(
+    job: int,
+    indices: Sequence[int],
+    attempt: int = 1,
+    copy: int = 0,
+    at: float = AT,
+    gpu: GpuKind | None = None,
+) -> TasksLeased:
     """Lease tasks to `NODE`."""
-    return TasksLeased(JobId(job), NODE, list(indices), [attempt] * len(indices), AT, copy)
+    return TasksLeased(JobId(job), NODE, list(indices), [attempt] * len(indices), at, copy, gpu)
 
 
 def tasks_ended(
@@ -100,7 +108,7 @@ def job_ended(job: int, state: JobState = JobState.SUCCEEDED, at: float = AT, re
 def node_registered(node: str = NODE, name: str = "big", at: float = AT) -> NodeRegistered:
     """Register a node with two GPUs."""
     spec = NodeSpec(
-        NodeId(node), name, "lab", Capacity(8000, 64 * GIB, 500 * GIB, ((GpuKind("A100", 80 * GIB), 2),)),
+        NodeId(node), name, "lab", Capacity(8000, 64 * GIB, 500 * GIB, ((A100, 2),)),
         "3.11", "linux-x86_64", RateVector(11, 7, (("A100", 900), ("*", 100)), 5), (("zone", "north"),),
     )  # fmt: skip
     return NodeRegistered(spec, bytes(range(32)), at)
@@ -172,11 +180,11 @@ class HistoryWriter:
 
     def _lease(self, job: _Job, size: int) -> list[Record]:
         indices = job.in_state(TaskState.QUEUED)[:size]
-        return (
-            [tasks_leased(job.number, indices, attempt=size)]
-            if self._move(job, indices, TaskState.LEASED)
-            else []
-        )
+        if not self._move(job, indices, TaskState.LEASED):
+            return []
+        # Later leases are not later in time: clocks are set back.
+        gpu = A100 if size % 3 == 0 else None
+        return [tasks_leased(job.number, indices, attempt=size, at=AT - size, gpu=gpu)]
 
     def _end(self, job: _Job, size: int) -> list[Record]:
         state = (TaskState.DONE, TaskState.DONE, TaskState.FAILED, TaskState.STOPPED)[size % 4]

@@ -14,7 +14,7 @@ from farlane.hub.reactor.commands import Append, Command, GrantLeases, RevokeLea
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.reactor.state import HubState, Job, Node
-from farlane.hub.store.history import History
+from farlane.hub.store.history import History, blank
 from farlane.scheduler.policy import Policy, policy_named
 from farlane.testing.builders import payloads
 
@@ -164,7 +164,7 @@ class SmallWorld:
 
     def records_of(self, job: JobId) -> list[Record]:
         """Return the records of one job, as the store would replay it."""
-        return _history(self.journal).records_of(job)
+        return list(map(blank, _history(self.journal).records_of(job)))
 
     def restart(self) -> None:
         """Throw the reactor away and rebuild it as from the store: open jobs only; nodes are disconnected."""
@@ -179,7 +179,7 @@ class SmallWorld:
     def _rebuild(self, last_job: int) -> None:
         history = _history(self.journal)
         self.reactor = Reactor(self.epoch, self.lease_s)
-        self.reactor.replay(history.records(history.open_jobs()), JobId(last_job), self.now)
+        self.reactor.replay(map(blank, history.records(history.open_jobs())), JobId(last_job), self.now)
         self.take()
 
 

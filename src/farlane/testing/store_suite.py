@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from farlane.domain.ids import JobId
-from farlane.domain.jobs import JobState, TaskState
+from farlane.domain.jobs import BlobRef, JobState, TaskState
 from farlane.domain.records import (
     Column,
     JobOpened,
@@ -27,6 +28,7 @@ from farlane.domain.records import (
 from farlane.errors import Conflict, FarlaneError, NotFound
 from farlane.hub.store.port import Store
 from farlane.testing.histories import (
+    A100,
     AT,
     FULL_SPEC,
     attempts_failed,
@@ -70,8 +72,8 @@ class StoreSuite(ABC):
         """Make a new store in an empty directory."""
 
     @abstractmethod
-    def restore(self, backup: Path, directory: Path) -> Store:
-        """Make a store in an empty directory from another's backup."""
+    def restore(self, backup: Path, directory: Path, now: float | None = None) -> Store:
+        """Make a store in an empty directory from another's backup, at a time (None: by the machine's clock)."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
@@ -194,17 +196,37 @@ class StoreSuite(ABC):
         ended = tasks_ended(1, 0, [0, 2], TaskState.FAILED)
         written: list[Record] = [
             JobOpened(JobId(1), "key", FULL_SPEC, AT), tasks_added(1, 0, 3, blobs=[1]), job_opened(2),
-            tasks_leased(1, [0, 2], copy=1), tasks_added(2, 0, 2), ended, attempts_failed(2, [1]),
+            tasks_leased(1, [0, 2], copy=1, gpu=A100), tasks_added(2, 0, 2), ended, attempts_failed(2, [1]),
             tasks_added(1, 3, 1), JobSealed(JobId(1), 4),
         ]  # fmt: skip
         for record in written:
             commit(store, record)
         expected = list(written)
-        expected[1] = tasks_added(1, 0, 3).__class__(JobId(1), 0, Column([b"", b"", b""], {}), AT)
-        expected[4] = TasksAdded(JobId(2), 0, Column([b"", b""], {}), AT)
+        expected[1] = TasksAdded(JobId(1), 0, Column([b"", b"", b""], {}), AT, [11, 100_001, 11])
+        expected[4] = TasksAdded(JobId(2), 0, Column([b"", b""], {}), AT, [11, 11])
         expected[5] = replace(ended, results=Column([b"", b""], {}))
-        expected[7] = TasksAdded(JobId(1), 3, Column([b""], {}), AT)
+        expected[7] = TasksAdded(JobId(1), 3, Column([b""], {}), AT, [11])
         assert list(store.replay()) == expected
+
+    @pytest.mark.parametrize(
+        ("payloads", "given", "sizes"),
+        [
+            (Column([b""], {}), None, [0]),
+            (Column([b"abc"] * 300, {}), None, [3] * 300),
+            (Column([b"a" * row for row in range(300)], {}), None, list(range(300))),
+            (Column([b"", b"ab"], {0: BlobRef("bafk", 1 << 40)}), None, [1 << 40, 2]),
+            (Column([b"", b""], {0: BlobRef("bafk", 9), 1: BlobRef("bafk", 9)}), None, [9, 9]),
+            (Column([b"", b""], {}), [5, 70_000], [5, 70_000]),  # a record that was replayed itself
+        ],
+        ids=["empty", "alike", "different", "blob", "blobs alike", "given"],
+    )
+    def test_the_sizes_of_payloads_are_replayed(
+        self, store: Store, payloads: Column, given: list[int] | None, sizes: list[int]
+    ) -> None:
+        commit(store, job_opened(1), TasksAdded(JobId(1), 0, payloads, AT, given))
+        expected = TasksAdded(JobId(1), 0, Column([b""] * len(sizes), {}), AT, sizes)
+        assert list(store.replay()) == list(store.replay_job(JobId(1))) == [job_opened(1), expected]
+        assert store.payloads(JobId(1), 0, len(sizes)) == payloads
 
     def test_an_ended_job_is_replayed_only_by_name(self, store: Store) -> None:
         life = finished_job(1, 3)
@@ -280,15 +302,18 @@ class StoreSuite(ABC):
 
     def test_a_summary_counts_what_happened(self, store: Store) -> None:
         commit(store, JobOpened(JobId(1), "key", FULL_SPEC, AT), tasks_added(1, 0, 4), tasks_added(1, 4, 2))
+        commit(store, tasks_leased(1, [1, 2], at=AT + 3), tasks_leased(1, [0, 3, 4], at=AT + 2))
         commit(store, tasks_ended(1, 0, [0, 1, 2]), attempts_failed(1, [3, 4]))
+        commit(store, tasks_leased(1, [3, 4], at=AT + 4), attempts_failed(1, [4]))
         commit(store, tasks_ended(1, 3, [3], TaskState.FAILED), tasks_ended(1, 4, [4, 5], TaskState.STOPPED))
         assert store.ended_job(JobId(1)) is None
         commit(store, job_ended(1, JobState.STOPPED, AT + 5, "enough"))
         found = store.ended_job(JobId(1))
         assert found is not None
         assert (found.total, found.done, found.failed, found.stopped) == (6, 3, 1, 2)
-        assert found.spent == 6 * 1000 + sum(range(6)) + 2 * 3
-        assert found.lease_ms == 6 * 10 + sum(range(6)) + 2 * 5
+        assert found.spent == 6 * 1000 + sum(range(6)) + 3 * 3
+        assert found.lease_ms == 6 * 10 + sum(range(6)) + 3 * 5
+        assert (found.first_lease_at, found.retries) == (AT + 2, 3)
         assert (found.key, found.spec, found.state, found.reason) == (
             "key",
             FULL_SPEC,
@@ -296,6 +321,13 @@ class StoreSuite(ABC):
             "enough",
         )
         assert (found.opened_at, found.ended_at) == (AT, AT + 5)
+
+    def test_a_job_that_never_had_a_lease_says_so(self, store: Store) -> None:
+        commit(store, job_opened(1), tasks_added(1, 0, 2), job_ended(1, JobState.STOPPED))
+        commit(store, job_opened(2), tasks_leased(2, [0]), attempts_failed(2, [0]))
+        found = store.ended_job(JobId(1))
+        assert found is not None
+        assert (found.first_lease_at, found.retries) == (0.0, 0)
 
     def test_ended_jobs_come_newest_first(self, store: Store) -> None:
         for job, publisher in ((1, "ada"), (2, "bob"), (3, "ada"), (4, "ada")):
@@ -309,7 +341,8 @@ class StoreSuite(ABC):
 
     def test_a_requeue_opens_a_job_again(self, store: Store) -> None:
         first = tasks_ended(1, 0, [0, 1]), tasks_ended(1, 2, [2, 3], TaskState.FAILED)
-        commit(store, job_opened(1), tasks_added(1, 0, 4), JobSealed(JobId(1), 4), *first)
+        leased = tasks_leased(1, [0, 1, 2, 3], at=AT - 5), attempts_failed(1, [2])
+        commit(store, job_opened(1), tasks_added(1, 0, 4), JobSealed(JobId(1), 4), *leased, *first)
         commit(store, job_ended(1, JobState.FAILED))
         commit(store, TasksRequeued(JobId(1), [2, 3], AT))
         assert store.ended_job(JobId(1)) is None
@@ -317,13 +350,15 @@ class StoreSuite(ABC):
         assert list(store.replay()) == list(store.replay_job(JobId(1)))
         assert list(store.replay())[-1] == TasksRequeued(JobId(1), [2, 3], AT)
         again = tasks_ended(1, 4, [3]), tasks_ended(1, 5, [2], TaskState.FAILED)
-        commit(store, *again, job_ended(1, JobState.FAILED, AT + 9))
+        failed = tasks_leased(1, [2, 3]), attempts_failed(1, [3, 2])
+        commit(store, *failed, *again, job_ended(1, JobState.FAILED, AT + 9))
         assert store.results(JobId(1), 4, 100) == list(again)
         assert store.results(JobId(1), 0, 100) == [*first, *again]
         found = store.ended_job(JobId(1))
         assert found is not None
         assert (found.total, found.done, found.failed, found.stopped) == (4, 3, 1, 0)
-        assert found.spent == 4 * 1000 + 0 + 1 + 2 + 3 + 2 * 1000 + 3 + 2
+        assert found.spent == 4 * 1000 + 0 + 1 + 2 + 3 + 2 * 1000 + 3 + 2 + 3 * 3
+        assert (found.first_lease_at, found.retries) == (AT - 5, 3)
         assert list(store.replay()) == []
 
     # --- forgetting -----------------------------------------------------------------------------------------
@@ -355,15 +390,17 @@ class StoreSuite(ABC):
 
     # --- backups --------------------------------------------------------------------------------------------
 
-    def test_a_backup_restores_to_the_next_epoch(self, store: Store, tmp_path: Path) -> None:
+    def test_a_backup_restores_into_a_new_epoch(self, store: Store, tmp_path: Path) -> None:
         commit(store, node_registered(), RunTimeLearnt("p", 2.5, 4), *finished_job(1, 3), *finished_job(2, 2))
         commit(store, job_opened(3), tasks_added(3, 0, 5, blobs=[1]), tasks_leased(3, [0]))
         store.forget(AT + 1)
         store.backup(str(tmp_path / "backup"))
         commit(store, job_opened(4))
         (tmp_path / "restored").mkdir()
+        began = int(time.time())
         restored = self.restore(tmp_path / "backup", tmp_path / "restored")
-        assert (restored.network, restored.epoch) == (store.network, 2)
+        assert began <= restored.epoch <= time.time()
+        assert restored.network == store.network
         assert restored.last_job() == 3
         assert [*restored.replay(), job_opened(4)] == list(store.replay())
         assert restored.ended_jobs(None, 10) == store.ended_jobs(None, 10)
@@ -372,6 +409,28 @@ class StoreSuite(ABC):
         commit(restored, job_opened(4), tasks_ended(3, 0, [0]))
         assert restored.results(JobId(3), 0, 1) == [tasks_ended(3, 0, [0])]
         restored.close()
+
+    def test_restores_of_one_backup_never_share_an_epoch(self, store: Store, tmp_path: Path) -> None:
+        store.backup(str(tmp_path / "backup"))
+        epochs = [
+            self._epoch_restored(tmp_path / "backup", tmp_path / f"at {number}", now)
+            for number, now in enumerate((AT, AT + 1.9, AT + 3600))
+        ]
+        assert epochs == [AT, AT + 1, AT + 3600]
+
+    def test_an_epoch_goes_up_though_the_clock_is_behind(self, store: Store, tmp_path: Path) -> None:
+        store.backup(str(tmp_path / "first"))
+        (tmp_path / "restored").mkdir()
+        restored = self.restore(tmp_path / "first", tmp_path / "restored", AT)
+        restored.backup(str(tmp_path / "second"))
+        restored.close()
+        assert self._epoch_restored(tmp_path / "second", tmp_path / "later", AT - 10) == AT + 1
+
+    def _epoch_restored(self, backup: Path, directory: Path, now: float) -> int:
+        directory.mkdir()
+        restored = self.restore(backup, directory, now)
+        restored.close()
+        return restored.epoch
 
     def test_a_backup_overwrites_nothing(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "precious").write_bytes(b"precious")

@@ -15,8 +15,8 @@ from farlane.domain.records import Column, Record, TasksEnded
 class JobSummary:
     """One ended job as `ps` shows it, without loading its tasks. Times in unix seconds, money in nano-credits.
 
-    first_lease_at: the earliest lease, 0 when there was none; retries: attempts that ended without a result and were
-    followed by another; spent and lease_ms: over all attempts.
+    first_lease_at: the earliest lease, 0 when there was none; retries: attempts that ended without a result, their
+    tasks queued again; spent and lease_ms: over all attempts.
     """
 
     job: JobId

@@ -47,7 +47,9 @@ def collect_outputs(
     root = os.open(work, _DIRECTORY)
     try:
         for pattern in wanted:
-            for path in pattern.matches(root):
+            # All matches before anything moves: no directory changes while it is read.
+            matching = list(pattern.matches(root))
+            for path in matching:
                 if path not in collected:
                     if len(collected) >= max_files:
                         raise TooLarge(

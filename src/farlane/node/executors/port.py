@@ -64,7 +64,7 @@ class Execution:
     """One attempt to run one task.
 
     Attributes:
-        ticket: the caller's number for it, unique among those not finished.
+        ticket: the caller's number for it, used once in an executor's life (scratch files bear it).
         call: what to run.
         timeout_s: wall time from its own start, after which it is killed; 0 means no limit.
         memory_bytes: memory of its whole process tree, beyond which it is killed; 0 means no limit.

@@ -149,9 +149,8 @@ def main() -> None:
     die_with_parent(signal.SIGTERM, int(sys.argv[2]))
     adopt_orphans()
     name_process("farlane-zygote")
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C on the node's terminal: the node decides what ends when
+    # Ctrl-C on the node's terminal: the node decides what ends when.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.pop("PYTHONPATH", None)
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, every page the workers share
