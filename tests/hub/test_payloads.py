@@ -10,7 +10,7 @@ from farlane.domain.ids import JobId
 from farlane.domain.jobs import BlobRef
 from farlane.domain.records import Column, TasksAdded
 from farlane.errors import NotFound
-from farlane.hub.payloads import MAX_READ, PayloadCache
+from farlane.hub.payloads import MAX_READ, READ_AHEAD, PayloadCache
 from farlane.hub.store.memory import MemoryStore
 from farlane.testing.histories import AT, job_opened
 from farlane.testing.store_suite import commit
@@ -69,7 +69,7 @@ def test_a_read_has_its_bound(store: CountingStore) -> None:
     assert store.reads == [
         (10, MAX_READ),
         (10 + MAX_READ, MAX_READ),
-        (10 + 2 * MAX_READ, 2190 - 2 * MAX_READ),
+        (10 + 2 * MAX_READ, READ_AHEAD),
     ]
     assert picked == batch(10, 2190, {700: REF})
 
@@ -77,7 +77,8 @@ def test_a_read_has_its_bound(store: CountingStore) -> None:
 def test_what_is_not_a_run_is_read_as_several_in_the_order_asked_for(store: CountingStore) -> None:
     wanted = [5, 6, 7, 9, 3, 2, 700, 701, 701, 2999]
     picked = PayloadCache(store, 0).pick(JOB, wanted)
-    assert store.reads == [(5, 3), (9, 1), (3, 1), (2, 1), (700, 2), (2999, 1)]
+    assert store.reads[:4] == [(5, READ_AHEAD), (3, READ_AHEAD), (2, READ_AHEAD), (700, READ_AHEAD)]
+    assert {first for first, _ in store.reads[4:]} == {2999}
     assert picked == Column([payload(i) if i != 700 else b"" for i in wanted], {6: REF})
 
 
@@ -87,7 +88,7 @@ def test_what_is_cached_is_not_read(store: CountingStore) -> None:
     assert cache.pick(JOB, [499, *range(500, 750), 750, 751, 600]) == Column(
         [payload(i) if i != 700 else b"" for i in [499, *range(500, 750), 750, 751, 600]], {201: REF}
     )
-    assert store.reads == [(499, 1), (750, 2)]
+    assert store.reads == [(499, 1), (750, READ_AHEAD)]
 
 
 def test_a_read_ends_before_what_is_cached_and_perhaps_not_durable(store: CountingStore) -> None:
@@ -110,7 +111,19 @@ def test_a_batch_beyond_the_budget_is_kept_only_if_it_must_be(store: CountingSto
     cache.drop(JOB)
     assert cache.held_bytes == 0
     assert cache.pick(JOB, [1]) == Column([payload(1)])
-    assert store.reads == [(1, 1)]
+    assert store.reads == [(1, READ_AHEAD)]
+
+
+def test_what_was_read_ahead_is_not_read_again(store: CountingStore) -> None:
+    cache = PayloadCache(store, 0)
+    for first in range(0, READ_AHEAD, 16):
+        assert cache.pick(JOB, list(range(first, first + 16))) == batch(first, 16)
+    assert store.reads == [(0, READ_AHEAD)]
+
+
+def test_a_job_that_ends_before_the_read_ahead_is_read_to_its_end(store: CountingStore) -> None:
+    assert PayloadCache(store, 0).pick(JOB, [TOTAL - 3, TOTAL - 2]) == batch(TOTAL - 3, 2)
+    assert store.reads[-1] == (TOTAL - 3, 2)
 
 
 def test_a_task_without_a_payload_is_missed(store: CountingStore) -> None:

@@ -14,6 +14,7 @@ from farlane.hub.reactor.commands import Append
 from farlane.hub.reactor.viewing import UNLIMITED, within_budget
 from farlane.testing.builders import A100, T4, a_command, a_failure, a_gpu_node, a_job, a_node, gpus
 from farlane.testing.small_world import SmallWorld
+from farlane.testing.world_checks import check_jobs
 
 N1 = a_node("n1")
 TASK = task_id(JobId(1), 0)
@@ -179,16 +180,15 @@ class TestBudgets:
         assert job.failed == 3
 
     def test_what_the_budget_does_not_cover_stays_in_the_queue(self, world: SmallWorld) -> None:
-        """Two groups of one job are each within the budget, both together are not."""
-        job = world.submit(a_job(budget=2 * RESERVE, retries=5), 4)
-        world.schedule()
-        world.end(N1.node, [TASK], a_failure(FailureKind.BLOB))
-        world.end(N1.node, [task_id(job.id, 1)], a_failure(FailureKind.BLOB))
+        """Two groups of one job are each within the budget, both together pass it by one."""
+        job = world.submit(a_job(budget=4 * RESERVE - 1), 4)
+        assert world.schedule() == 3
+        world.end_all(a_failure(FailureKind.BLOB))
         view, _ = world.reactor.view(world.now)
-        assert [(group.count, group.affordable) for group in view.groups] == [(2, 2), (2, 2)]
-        assert world.schedule() == 2
-        assert (job.leased, job.ready) == (2, 2)
-        assert job.reserved <= 2 * RESERVE
+        assert [(group.count, group.affordable) for group in view.groups] == [(3, 3), (1, 3)]
+        assert world.schedule() == 3
+        assert (job.leased, job.ready, job.reserved) == (3, 1, 3 * RESERVE)
+        check_jobs(world.state)
 
     def test_a_node_is_priced_by_the_gpus_it_has(self) -> None:
         """What some other kind would cost there does not count against it."""

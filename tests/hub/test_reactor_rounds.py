@@ -238,6 +238,15 @@ class TestRunTimes:
             self.end_after(world, 10)
             assert sum(isinstance(r, RunTimeLearnt) for r in world.journal) == records, count
 
+    @pytest.mark.parametrize(("cpu_us", "mean_ms"), [(0, 0.05), (300, 0.3), (5000, 1.0)])
+    def test_below_a_millisecond_the_cpu_time_tells_more(
+        self, world: SmallWorld, cpu_us: int, mean_ms: float
+    ) -> None:
+        job = world.submit(a_job())
+        world.schedule()
+        world.report(N1.node, [task_id(job.id, 0)], [1], lease_ms=1, cpu_us=cpu_us)
+        assert world.state.run_times["f"].mean_ms == mean_ms
+
     def test_failures_and_jobs_without_a_profile_teach_nothing(self, world: SmallWorld) -> None:
         job = world.submit(a_job(), 2)
         world.submit(a_job(profile=""), key="2")

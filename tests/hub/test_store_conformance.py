@@ -8,10 +8,11 @@ from farlane.hub.store.memory import MemoryStore
 from farlane.hub.store.port import Store
 from farlane.hub.store.sqlite.backup import restore
 from farlane.hub.store.sqlite.store import SqliteStore
+from farlane.testing.store_archive_suite import StoreArchiveSuite
 from farlane.testing.store_suite import StoreSuite
 
 
-class TestMemoryStore(StoreSuite):
+class TestMemoryStore(StoreSuite, StoreArchiveSuite):
     def create(self, directory: Path) -> Store:
         return MemoryStore()
 
@@ -19,7 +20,7 @@ class TestMemoryStore(StoreSuite):
         return MemoryStore.restore(backup, now=now)
 
 
-class TestSqliteStore(StoreSuite):
+class TestSqliteStore(StoreSuite, StoreArchiveSuite):
     def create(self, directory: Path) -> Store:
         return SqliteStore(directory / "hub.sqlite", ballast_bytes=1 << 20)
 

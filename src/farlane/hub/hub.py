@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, job_text, task_id
-from farlane.domain.jobs import JobSpec
+from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.records import Column
-from farlane.domain.jobs import TaskState
 from farlane.errors import FarlaneError, NotFound, PermissionRefused, Unavailable
 from farlane.hub.engine import Engine
 from farlane.hub.intake import check
@@ -56,9 +55,7 @@ class Hub:
         self.reactor = Reactor(store.epoch, settings.lease_s)
         self.payloads = PayloadCache(store, settings.payload_cache_bytes)
         self.logs = LogStore(settings.directory / "logs", settings.log_bytes_per_job)
-        self.sessions = Sessions(
-            self.reactor.state, self.payloads, self._job_finished, self._payloads_lost
-        )
+        self.sessions = Sessions(self.reactor.state, self.payloads, self._job_finished, self._payloads_lost)
         self.engine = Engine(self.reactor, store, policy, clock, self.sessions.perform, on_failure)
         self.reactor.replay(store.replay(), store.last_job(), clock.now())
         self.sessions.visible.update({job.id: job.seq for job in self.reactor.state.jobs.values()})

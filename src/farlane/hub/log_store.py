@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +92,16 @@ class LogStore:
                 return
             yield from chunks
 
+    async def read_in_turns(self, job: JobId) -> AsyncGenerator[LogChunk, None]:
+        """Yield what `read` does, page by page in a thread, so that a large log holds nobody up."""
+        loop, offset = asyncio.get_running_loop(), 0
+        while True:
+            chunks, offset = await loop.run_in_executor(None, self.page, job, offset)
+            if not chunks:
+                return
+            for chunk in chunks:
+                yield chunk
+
     def page(self, job: JobId, offset: int) -> tuple[list[LogChunk], int]:
         """Return the next whole frames from a byte offset on, about `PAGE_BYTES` of them, and where they end."""
         try:
@@ -107,7 +117,7 @@ class LogStore:
         chunks, size = _frames(data)
         return chunks, offset + size
 
-    async def follow(self, job: JobId) -> AsyncIterator[LogChunk]:
+    async def follow(self, job: JobId) -> AsyncGenerator[LogChunk, None]:
         """Yield what is kept, then what is printed, until the job ends.
 
         Raises:

@@ -57,6 +57,7 @@ class HubService:
         self._policy, self._clock = policy, clock
         self._certificate, self._lookup = certificate, lookup
         self._failed = asyncio.Event()
+        self._health = health.aio.HealthServicer()
         self._hub: Hub | None = None
         self.port = 0
 
@@ -75,18 +76,28 @@ class HubService:
     async def running(self) -> AsyncIterator[None]:
         """Serve inside the block; `port` is set from its start."""
         self._hub = self._new_hub()
-        server = self._server()
-        await server.start()
-        log.info("hub listens on %s:%d", self._settings.host, self.port)
         try:
-            async with TaskSupervisor("hub") as tasks:
-                tasks.start(self._keep_alive(), "store watchdog")
-                tasks.start(self._tick(), "clock tick")
-                tasks.start(collect_garbage(lambda: self.hub), "result retention")
-                yield
+            server = self._server()
+            await self._tell_health(serving=True)
+            await server.start()
+            log.info("hub listens on %s:%d", self._settings.host, self.port)
+            try:
+                async with TaskSupervisor("hub") as tasks:
+                    tasks.start(self._keep_alive(), "store watchdog")
+                    tasks.start(self._tick(), "clock tick")
+                    tasks.start(collect_garbage(lambda: self.hub), "result retention")
+                    yield
+            finally:
+                await self._stop(server)
         finally:
-            await server.stop(STOP_GRACE_S)
             self._store.close()
+
+    async def _stop(self, server: grpc.aio.Server) -> None:
+        """Take no new calls, end the streams in good order, then cut off what is left."""
+        stopping = asyncio.ensure_future(server.stop(STOP_GRACE_S))
+        await asyncio.sleep(0)  # let it close its port first: peers that lose their stream come back at once
+        self.hub.close()
+        await stopping
 
     def _new_hub(self) -> Hub:
         return Hub(self._settings, self._store, self._blobs, self._policy, self._clock, self._on_failure)
@@ -96,9 +107,7 @@ class HubService:
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(lambda: self.hub), server)
         client_pb2_grpc.add_ClientServiceServicer_to_server(ClientService(lambda: self.hub), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(lambda: self._blobs), server)
-        checks = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-        asyncio.get_running_loop().create_task(checks.set("", health_pb2.HealthCheckResponse.SERVING))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         certificate, key = self._certificate
         address = f"{self._settings.host}:{self._settings.port}"
         try:
@@ -121,11 +130,16 @@ class HubService:
         while True:
             await self._failed.wait()
             self._failed.clear()
-            broken = self.hub
-            broken.sessions.close_all()
+            await self._tell_health(serving=False)
+            self.hub.close()
             await self._until_it_can_write()
             self._hub = self._new_hub()
+            await self._tell_health(serving=True)
             log.warning("the store can write again; the hub has started over from it")
+
+    async def _tell_health(self, *, serving: bool) -> None:
+        states = health_pb2.HealthCheckResponse
+        await self._health.set("", states.SERVING if serving else states.NOT_SERVING)
 
     async def _until_it_can_write(self) -> None:
         loop = asyncio.get_running_loop()

@@ -140,7 +140,7 @@ class SmallWorld:
 
     def report(
         self, node: NodeId, tasks: Sequence[TaskId], attempts: Sequence[int], failure: Failure | None = None,
-        *, lease_ms: int = 10, epoch: int | None = None, result: bytes = b"result",
+        *, lease_ms: int = 10, cpu_us: int = 1000, epoch: int | None = None, result: bytes = b"result",
         outputs: dict[int, tuple[OutputFile, ...]] | None = None,
     ) -> list[Command]:  # fmt: skip
         """Report any attempts, held or not; returns what the reactor asked for."""
@@ -151,7 +151,7 @@ class SmallWorld:
         batch = EndedBatch(
             self.batch, self.epoch if epoch is None else epoch, tasks, attempts, bytes([state]) * count,
             Column([result if failure is None else b""] * count), failures, outputs or {}, [lease_ms] * count,
-            [1000] * count, [4096] * count,
+            [cpu_us] * count, [4096] * count,
         )  # fmt: skip
         self.reactor.end_attempts(self.now, node, batch)
         return self.take()

@@ -11,11 +11,13 @@ import grpc
 from farlane.errors import FarlaneError, InvalidInput, TooLarge
 from farlane.models.store import ContentStore
 from farlane.wire.status import abort
+from farlane.wire.stream import STALL_S, received
 from farlane.wire.v1 import blob_pb2, blob_pb2_grpc, types_pb2
 
 CHUNK_BYTES = 256 * 1024
 MAX_BLOB_BYTES = 64 << 30
 MAX_ASKED = 10_000
+DOING = "taking a blob"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -31,7 +33,7 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
     ) -> types_pb2.BlobRef:
         """Take one blob; it is visible only when its bytes match its CID."""
         try:
-            return await self._put(request_iterator)
+            return await self._put(received(request_iterator, doing=DOING, silence_s=STALL_S))
         except FarlaneError as error:
             await abort(context, error)
             raise
@@ -84,7 +86,10 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
                 context, TooLarge(f"asked for {len(request.cids)} blobs at once; at most {MAX_ASKED}")
             )
         store = self._blobs()
-        present = await asyncio.get_running_loop().run_in_executor(
-            None, lambda: [store.has(cid) for cid in request.cids]
-        )
+        try:
+            present = await asyncio.get_running_loop().run_in_executor(
+                None, lambda: [store.has(cid) for cid in request.cids]
+            )
+        except FarlaneError as error:
+            await abort(context, error)
         return blob_pb2.HasReply(present=present)

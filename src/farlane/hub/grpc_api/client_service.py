@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,19 +16,25 @@ import grpc
 from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, TaskId, index_of, job_text
 from farlane.domain.jobs import JobState
-from farlane.errors import FarlaneError, InvalidInput
+from farlane.domain.records import Column, TasksEnded
+from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, PermissionRefused
 from farlane.hub.explaining import explain_job
 from farlane.hub.grpc_api.session import ClientSession
 from farlane.hub.hub import Hub
 from farlane.hub.intake import check, stamp
+from farlane.hub.log_store import LogChunk
 from farlane.hub.quoting import quote_job
+from farlane.hub.reactor.membership import find_node
 from farlane.hub.reactor.state import Job
+from farlane.hub.result_rows import MESSAGE_BYTES, pieces
 from farlane.hub.status import ended_status, node_status, open_status
 from farlane.kit.tasks import TaskSupervisor
+from farlane.wire import limits
 from farlane.wire.jobs import job_spec_from_wire
 from farlane.wire.results import failure_to_wire, tasks_ended_to_wire
 from farlane.wire.serving import current_identity
 from farlane.wire.status import abort
+from farlane.wire.stream import STALL_S
 from farlane.wire.v1 import client_pb2, client_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,6 +43,13 @@ Reply = TypeVar("Reply")
 Service = TypeVar("Service")
 Request = TypeVar("Request")
 MAX_LISTED = 1000
+MAX_LISTED_TASKS = 10_000
+MAX_REASON_CHARS = 500
+MAX_BACKUP_NAME_CHARS = 100
+PAGE_ROWS = 1000
+"""Results read from the store at once when only their failures are looked for."""
+
+log = logging.getLogger(__name__)
 
 
 def _answered(
@@ -62,15 +77,17 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
     @_answered
     async def Session(self, request: Any, context: Context) -> None:  # type: ignore[override]  # writes to the context
         """Run one publisher's stream."""
-        hub = self._hub()
-        hub.engine.check()
-        async with TaskSupervisor("client session") as tasks:
-            await ClientSession(hub, current_identity(), tasks).run(request, context)
+        hub = self._writable()
+        try:
+            async with TaskSupervisor("client session") as tasks:
+                await ClientSession(hub, current_identity(), tasks).run(request, context)
+        except ConnectionLost as error:
+            log.info("%s", error.message)  # nobody is left to be told
 
     @_answered
     async def Quote(self, request: client_pb2.QuoteRequest, context: Context) -> client_pb2.QuoteReply:
         """Price a job without submitting it."""
-        hub, who = self._hub(), current_identity()
+        hub, who = self._writable(), current_identity()
         spec = stamp(job_spec_from_wire(request.spec), who.organisation, who.publisher)
         check(spec, hub.engine.now())
         return quote_job(hub.reactor.state, spec, max(1, request.tasks), request.payload_bytes)
@@ -80,7 +97,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         self, request: client_pb2.ListJobsRequest, context: Context
     ) -> client_pb2.ListJobsReply:
         """List the caller's jobs, newest first."""
-        hub, who = self._hub(), current_identity()
+        hub, who = self._writable(), current_identity()
         limit = min(request.limit or 100, MAX_LISTED)
         mine = [job for job in hub.reactor.state.jobs.values() if job.spec.publisher == who.publisher]
         found = [open_status(job) for job in sorted(mine, key=lambda job: -job.id)[:limit]]
@@ -94,29 +111,25 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
     @_answered
     async def GetJob(self, request: client_pb2.GetJobRequest, context: Context) -> client_pb2.JobStatus:
         """Return one job's status."""
-        return self._status(JobId(request.job))
+        return self._status(self._writable(), JobId(request.job))
 
     @_answered
     async def ListTasks(
         self, request: client_pb2.ListTasksRequest, context: Context
     ) -> client_pb2.ListTasksReply:
         """List ended tasks without their results."""
-        hub = self._hub()
-        job = JobId(request.job)
+        hub, job = self._hub(), JobId(request.job)
         hub.find_job(job, current_identity().publisher)
-        limit = min(request.limit or 1000, 10 * MAX_LISTED)
+        limit = min(request.limit or 1000, MAX_LISTED_TASKS)
         found = await _in_thread(hub.store.results, job, request.after, limit)
-        replies = [tasks_ended_to_wire(record) for record in found]
-        for reply in replies:
-            reply.ClearField("results")
-        return client_pb2.ListTasksReply(ended=replies)
+        return _listed(found, request.after, limit)
 
     @_answered
     async def Explain(self, request: client_pb2.ExplainRequest, context: Context) -> client_pb2.ExplainReply:
         """Tell why a job waits, or how it ended."""
-        hub, job = self._hub(), JobId(request.job)
+        hub, job = self._writable(), JobId(request.job)
         found = hub.find_job(job, current_identity().publisher)
-        failures = await _in_thread(_first_failures, hub, job)
+        failures = await _in_thread(_first_failures, hub, job) if found.failed + found.stopped else []
         if isinstance(found, Job) and not found.state.final:
             reply = explain_job(hub.reactor, found, hub.engine.policy, hub.engine.now())
         else:
@@ -131,7 +144,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         self, request: client_pb2.ListNodesRequest, context: Context
     ) -> client_pb2.ListNodesReply:
         """List every node the hub has met."""
-        hub = self._hub()
+        hub = self._writable()
         state, now = hub.reactor.state, hub.engine.now()
         used = state.table.capacity - state.table.free
         rows = [
@@ -144,53 +157,61 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         self, request: client_pb2.DrainNodeRequest, context: Context
     ) -> client_pb2.DrainNodeReply:
         """Ask a node to finish or hand back its work and leave."""
-        hub = self._hub()
-        node = hub.engine.run(lambda reactor, now: reactor.drain_node(request.node, request.hand_back))
+        hub, who = self._hub(), current_identity()
+        found = find_node(hub.reactor.state, request.node).spec
+        if found.organisation != who.organisation:
+            raise PermissionRefused(
+                f"node {found.name} belongs to {found.organisation}; only its own organisation can drain it",
+                node=found.node,
+            )
+        node = hub.engine.run(lambda reactor, now: reactor.drain_node(found.node, request.hand_back))
         return client_pb2.DrainNodeReply(leases=len(node.leases))
 
     @_answered
     async def StopJob(self, request: client_pb2.StopJobRequest, context: Context) -> client_pb2.JobStatus:
         """Stop a job; returns once that is durable."""
-        hub, job = self._hub(), JobId(request.job)
-        hub.stop_job(job, current_identity().publisher, request.reason or "stopped by its publisher")
-        await _durable(hub)
-        return self._status(job)
+        hub, job = self._writable(), JobId(request.job)
+        reason = limits.text("the reason for stopping a job", request.reason, MAX_REASON_CHARS)
+        hub.stop_job(job, current_identity().publisher, reason or "stopped by its publisher")
+        await hub.engine.durable()
+        return self._status(hub, job)
 
     @_answered
     async def RetryJob(self, request: client_pb2.RetryJobRequest, context: Context) -> client_pb2.JobStatus:
         """Run an ended job's failed tasks again; returns once that is durable."""
-        hub, job = self._hub(), JobId(request.job)
+        hub, job = self._writable(), JobId(request.job)
         hub.retry_job(job, current_identity().publisher)
-        await _durable(hub)
-        return self._status(job)
+        await hub.engine.durable()
+        return self._status(hub, job)
 
     async def FollowLogs(  # type: ignore[override]  # it writes to the context instead of yielding
         self, request: client_pb2.FollowLogsRequest, context: Context
     ) -> None:
         """Stream what a job printed, and what it prints until it ends when `follow` is set."""
         try:
-            await self._follow(request, context)
+            async for chunk in self._log_of(request):
+                await _write(context, chunk)
+        except ConnectionLost as error:
+            log.info("%s", error.message)
         except FarlaneError as error:
             await abort(context, error)
 
-    async def _follow(self, request: client_pb2.FollowLogsRequest, context: Context) -> None:
+    async def _log_of(self, request: client_pb2.FollowLogsRequest) -> AsyncIterator[LogChunk]:
         hub, job = self._hub(), JobId(request.job)
         found = hub.find_job(job, current_identity().publisher)
         wanted = request.index if request.HasField("index") else None
         ended = not isinstance(found, Job) or found.state.final
-        if ended or not request.follow:
-            for chunk in await _in_thread(lambda: list(hub.logs.read(job))):
+        chunks = hub.logs.follow(job) if request.follow and not ended else hub.logs.read_in_turns(job)
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
                 if wanted in (None, index_of(chunk.task)):
-                    await context.write(_line(chunk))
-            return
-        async for chunk in hub.logs.follow(job):
-            if wanted in (None, index_of(chunk.task)):
-                await context.write(_line(chunk))
+                    yield chunk
 
     @_answered
     async def Backup(self, request: client_pb2.BackupRequest, context: Context) -> client_pb2.BackupReply:
         """Write a consistent copy of the store beside it."""
         hub = self._hub()
+        limits.text("the name of a backup", request.name, MAX_BACKUP_NAME_CHARS, required=True)
         if not request.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise InvalidInput(
                 f"{request.name!r} is not a backup name; use letters, digits, '-', '_' and '.'"
@@ -201,13 +222,48 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         await _in_thread(hub.store.backup, str(target))
         return client_pb2.BackupReply(path=str(Path(target).absolute()), size_bytes=target.stat().st_size)
 
-    def _status(self, job: JobId) -> client_pb2.JobStatus:
-        found = self._hub().find_job(job, current_identity().publisher)
+    def _writable(self) -> Hub:
+        """Return the hub in force; one whose store has failed knows things that nobody may learn.
+
+        Raises:
+            DiskFull: the store has no room; Unavailable: it cannot be written for another reason.
+        """
+        hub = self._hub()
+        hub.engine.check()
+        return hub
+
+    @staticmethod
+    def _status(hub: Hub, job: JobId) -> client_pb2.JobStatus:
+        found = hub.find_job(job, current_identity().publisher)
         return open_status(found) if isinstance(found, Job) else ended_status(found)
 
 
-def _line(chunk: Any) -> client_pb2.LogLine:
-    return client_pb2.LogLine(task=chunk.task, attempt=chunk.attempt, stream=chunk.stream, data=chunk.data)
+async def _write(context: Context, chunk: LogChunk) -> None:
+    line = client_pb2.LogLine(task=chunk.task, attempt=chunk.attempt, stream=chunk.stream, data=chunk.data)
+    try:
+        async with asyncio.timeout(STALL_S):
+            await context.write(line)
+    except TimeoutError as error:
+        raise ConnectionLost(f"sending a log: its reader has taken nothing for {STALL_S:g} s") from error
+
+
+def _listed(found: list[TasksEnded], after: int, limit: int) -> client_pb2.ListTasksReply:
+    """Return ended tasks behind a cursor without their results, as many as were asked for and fit one message."""
+    reply = client_pb2.ListTasksReply()
+    for record in found:
+        start = max(0, after - record.seq)
+        piece = next(pieces(record, start, min(len(record.indices), start + limit), with_results=False), None)
+        if piece is None:
+            continue
+        listed = tasks_ended_to_wire(replace(piece, results=Column([b""] * len(piece.indices))))
+        listed.ClearField("results")
+        if reply.ended and reply.ByteSize() + listed.ByteSize() > 2 * MESSAGE_BYTES:
+            return reply
+        reply.ended.append(listed)
+        limit -= len(piece.indices)
+        if limit <= 0 or len(piece.indices) < len(record.indices) - start:
+            return reply
+    return reply
 
 
 def _ended_reason(state: JobState, reason: str) -> str:
@@ -222,20 +278,16 @@ def _ended_reason(state: JobState, reason: str) -> str:
 def _first_failures(hub: Hub, job: JobId, most: int = 3) -> list[Failure]:
     """Return the first few failures of a job, each with its task in front of the message."""
     found: list[Failure] = []
-    for record in hub.store.results(job, 0, 100_000):
-        for row, failure in record.failures.items():
-            task = f"{job_text(job)}.{index_of(TaskId(record.indices[row]))}"
-            found.append(replace(failure, message=f"{task}: {failure.message}"))
-            if len(found) == most:
-                return found
+    after = 0
+    while page := hub.store.results(job, after, PAGE_ROWS):
+        for record in page:
+            for row, failure in record.failures.items():
+                task = f"{job_text(job)}.{index_of(TaskId(record.indices[row]))}"
+                found.append(replace(failure, message=f"{task}: {failure.message}"))
+                if len(found) == most:
+                    return found
+        after = page[-1].seq + len(page[-1].indices)
     return found
-
-
-async def _durable(hub: Hub) -> None:
-    """Wait until everything done so far is on disk."""
-    done = asyncio.Event()
-    hub.engine.after(done.set)
-    await done.wait()
 
 
 async def _in_thread(work: Callable[..., Reply], *args: Any) -> Reply:

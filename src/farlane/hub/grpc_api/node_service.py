@@ -8,20 +8,22 @@ from dataclasses import replace
 
 import grpc
 
-from farlane.domain.ids import TaskId
+from farlane.domain.ids import TaskId, job_of
 from farlane.domain.jobs import TaskState
-from farlane.errors import FarlaneError, InvalidInput
+from farlane.errors import ConnectionLost, FarlaneError, InvalidInput
 from farlane.hub.hub import Hub
 from farlane.hub.log_store import LogChunk
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.sessions import NodeSession
 from farlane.kit.tasks import TaskSupervisor
+from farlane.wire import limits
 from farlane.wire.columns import column_from_wire
 from farlane.wire.nodes import node_spec_from_wire
 from farlane.wire.outbox import Outbox
-from farlane.wire.results import failures_from_wire, outputs_from_wire
+from farlane.wire.results import below, clipped, failures_from_wire, outputs_from_wire
 from farlane.wire.serving import current_identity
 from farlane.wire.status import abort
+from farlane.wire.stream import pump, received
 from farlane.wire.tokens import secret_digest
 from farlane.wire.v1 import node_pb2, node_pb2_grpc
 from farlane.wire.versions import check_peer, this_version
@@ -29,6 +31,12 @@ from farlane.wire.versions import check_peer, this_version
 log = logging.getLogger(__name__)
 MAX_BATCH_ROWS = 4096
 MIN_SECRET_BYTES = 16
+MAX_LOG_BYTES = 1 << 20
+MAX_REASON_CHARS = 200
+HELLO_S = 15.0
+"""How long a node may take to say hello."""
+DOING = "serving a node"
+BATCH = "a batch of ended attempts"
 
 HubSource = Callable[[], Hub]
 Requests = AsyncIterator[node_pb2.NodeMessage]
@@ -47,6 +55,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         """Run one node's stream."""
         try:
             await self._serve(self._hub(), request_iterator, context)
+        except ConnectionLost as error:
+            log.info("%s", error.message)  # nobody is left to be told
         except FarlaneError as error:
             await abort(context, error)
 
@@ -56,14 +66,13 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         reader = _Reader(hub, session)
         try:
             async with TaskSupervisor("node stream") as tasks:
-                tasks.start(reader.run(requests), "node stream reader", optional=True)
-                while batch := await session.outbox.drain():
-                    for message in batch:
-                        await context.write(message)
+                tasks.start(reader.run(requests), "node stream reader")
+                await pump(session.outbox, context, iter, doing=DOING)
         finally:
             self._leave(hub, session, reader.farewell)
         if reader.error is not None:
             raise reader.error
+        hub.engine.check()
 
     def _join(self, hub: Hub, hello: node_pb2.NodeHello) -> NodeSession:
         check_peer(hello.version)
@@ -73,7 +82,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
                 f"the node's secret has {len(hello.secret)} bytes; expected at least {MIN_SECRET_BYTES}"
             )
         spec = replace(node_spec_from_wire(hello.spec), organisation=identity.organisation)
-        held = dict(zip(map(TaskId, hello.held.tasks), hello.held.attempts, strict=False))
+        held = _held(hello.held)
         digest = secret_digest(hello.secret.hex())
         previous = hub.sessions.nodes.get(spec.node)
         node = hub.engine.run(
@@ -82,6 +91,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         if previous is not None:
             previous.outbox.close()
         session = NodeSession(spec.node, node.session, Outbox())
+        for job in {job_of(task) for task in node.leases}:
+            session.serve(job)
         hub.sessions.nodes[spec.node] = session
         settings = hub.settings
         welcome = node_pb2.NodeWelcome(
@@ -101,11 +112,16 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
 
 
 async def _hello(requests: Requests) -> node_pb2.NodeHello:
-    async for message in requests:
+    async for message in received(requests, doing=DOING, silence_s=HELLO_S):
         if message.WhichOneof("kind") == "hello":
             return message.hello
         break
     raise InvalidInput("the first message of a node's stream must be its hello; upgrade the node")
+
+
+def _held(columns: node_pb2.AttemptColumns) -> dict[TaskId, int]:
+    limits.same_length("a node's hello", len(columns.tasks), attempts=len(columns.attempts))
+    return dict(zip(map(TaskId, columns.tasks), columns.attempts, strict=True))
 
 
 class _Reader:
@@ -118,7 +134,9 @@ class _Reader:
 
     async def run(self, requests: Requests) -> None:
         try:
-            async for message in requests:
+            async for message in received(requests, doing=DOING):
+                if self._hub.sessions.nodes.get(self._session.node) is not self._session:
+                    return  # the node has opened another stream, on which it says again what still matters
                 self._handle(message)
         except FarlaneError as error:
             self.error = error
@@ -132,8 +150,7 @@ class _Reader:
             batch = _ended_batch(message.ended)
             engine.run(lambda reactor, now: reactor.end_attempts(now, node, batch))
         elif kind == "log":
-            chunk = message.log
-            self._hub.logs.append(LogChunk(TaskId(chunk.task), chunk.attempt, chunk.stream, chunk.data))
+            self._keep_log(message.log)
         elif kind == "heartbeat":
             engine.run(lambda reactor, now: reactor.hear_node(now, node))
             reply = node_pb2.HeartbeatReply(sequence=message.heartbeat.sequence)
@@ -141,7 +158,19 @@ class _Reader:
         elif kind == "draining":
             engine.run(lambda reactor, now: reactor.mark_draining(node))
         elif kind == "farewell":
-            self.farewell = message.farewell.reason or "drained"
+            self.farewell = clipped(message.farewell.reason, MAX_REASON_CHARS) or "drained"
+
+    def _keep_log(self, chunk: node_pb2.LogChunk) -> None:
+        if len(chunk.data) > MAX_LOG_BYTES or chunk.stream not in ("stdout", "stderr"):
+            raise InvalidInput(
+                f"a piece of log of {len(chunk.data)} bytes from {chunk.stream[:20]!r}; expected at most "
+                f"{MAX_LOG_BYTES} bytes from stdout or stderr"
+            )
+        task = TaskId(chunk.task)
+        if job_of(task) in self._session.served:
+            self._hub.logs.append(LogChunk(task, chunk.attempt, chunk.stream, chunk.data))
+        else:
+            self._hub.logs.dropped_bytes += len(chunk.data)
 
 
 def _ended_batch(message: node_pb2.AttemptsEnded) -> EndedBatch:
@@ -149,11 +178,16 @@ def _ended_batch(message: node_pb2.AttemptsEnded) -> EndedBatch:
 
     Raises:
         InvalidInput: columns disagree in length or hold what cannot be.
+        TooLarge: too many rows, or a result beyond its cap.
     """
     count = len(message.tasks)
-    columns = (message.attempts, message.states, message.results.inline, message.lease_ms, message.cpu_us)
-    if count > MAX_BATCH_ROWS or any(len(column) != count for column in (*columns, message.peak_bytes)):
-        raise InvalidInput(f"a batch of ended attempts has {count} tasks and columns of other lengths")
+    if count > MAX_BATCH_ROWS:
+        raise limits.too_many_rows(BATCH, count, MAX_BATCH_ROWS)
+    limits.same_length(
+        BATCH, count, attempts=len(message.attempts), states=len(message.states),
+        results=len(message.results.inline), lease_ms=len(message.lease_ms), cpu_us=len(message.cpu_us),
+        peak_bytes=len(message.peak_bytes),
+    )  # fmt: skip
     failures = failures_from_wire(message.failure_rows, message.failures, count)
     outputs = outputs_from_wire(message.output_rows, message.outputs, count)
     done, failed = TaskState.DONE, TaskState.FAILED
@@ -166,5 +200,6 @@ def _ended_batch(message: node_pb2.AttemptsEnded) -> EndedBatch:
     return EndedBatch(
         message.batch, message.epoch, message.tasks, message.attempts, states,
         column_from_wire(message.results, MAX_BATCH_ROWS), failures, outputs,
-        message.lease_ms, message.cpu_us, message.peak_bytes,
+        below("lease_ms", list(message.lease_ms)), below("cpu_us", list(message.cpu_us)),
+        below("peak_bytes", list(message.peak_bytes)),
     )  # fmt: skip

@@ -17,28 +17,38 @@ from farlane.hub.reactor.state import Job
 from farlane.hub.status import ended_status, open_status
 from farlane.hub.watches import Watch
 from farlane.kit.tasks import TaskSupervisor
+from farlane.wire import limits
 from farlane.wire.columns import column_from_wire
 from farlane.wire.jobs import job_spec_from_wire
 from farlane.wire.outbox import Outbox
 from farlane.wire.results import tasks_ended_to_wire
 from farlane.wire.serving import Identity
 from farlane.wire.status import error_to_wire
+from farlane.wire.stream import pump, received
 from farlane.wire.v1 import client_pb2
 from farlane.wire.versions import check_peer, this_version
 
 MAX_ROWS = 4096
 MAX_CREDIT = 1 << 20
 MAX_WATCHES = 10_000
+MAX_KEY_CHARS = 200
+HELLO_S = 15.0
+"""How long a client may take to say hello."""
+DOING = "serving a client"
 
 Requests = AsyncIterator[client_pb2.ClientMessage]
 Context = grpc.aio.ServicerContext[client_pb2.ClientMessage, client_pb2.ClientReply]
 
 
 class ClientSession:
-    """One publisher's open stream."""
+    """One publisher's open stream.
+
+    Its client reads as it likes: while more waits for it than the outbox's budget, nothing more is read from it and
+    no results are sent; a client that takes nothing at all is given up.
+    """
 
     def __init__(self, hub: Hub, identity: Identity, tasks: TaskSupervisor) -> None:
-        self.outbox: Outbox[client_pb2.ClientReply] = Outbox()
+        self.outbox: Outbox[client_pb2.ClientReply] = Outbox(size_of=client_pb2.ClientReply.ByteSize)
         self._hub, self._identity, self._tasks = hub, identity, tasks
         self._error: FarlaneError | None = None
         self._watches: dict[JobId, tuple[Watch, asyncio.Task[None]]] = {}
@@ -48,13 +58,16 @@ class ClientSession:
         }  # fmt: skip
 
     async def run(self, requests: Requests, context: Context) -> None:
-        """Serve until either side ends the stream."""
-        self._tasks.start(self._read_until_end(requests), "client stream reader", optional=True)
+        """Serve until either side ends the stream.
+
+        Raises:
+            ConnectionLost: the client went away, or reads nothing.
+            FarlaneError: why the stream ends, to be told to the client.
+        """
+        self._tasks.start(self._read_until_end(requests), "client stream reader")
         self._hub.sessions.clients.add(self.outbox.close)
         try:
-            while batch := await self.outbox.drain():
-                for message in batch:
-                    await context.write(message)
+            await pump(self.outbox, context, iter, doing=DOING)
         finally:
             self._hub.sessions.clients.discard(self.outbox.close)
             for job in list(self._watches):
@@ -72,14 +85,23 @@ class ClientSession:
             self.outbox.close()
 
     async def _read(self, requests: Requests) -> None:
-        async for message in requests:
+        async for message in received(requests, doing=DOING, silence_s=HELLO_S):
+            if message.WhichOneof("kind") != "hello":
+                raise InvalidInput(
+                    "the first message of a client's stream must be its hello; upgrade the client"
+                )
+            self._hello(message)
+            break
+        async for message in received(requests, doing=DOING):
+            if not await self.outbox.room():
+                return
             kind = message.WhichOneof("kind")
             try:
                 if kind is None:
                     raise InvalidInput("an empty or unknown message; upgrade the client or the hub")
                 self._handlers[kind](message)
             except FarlaneError as error:
-                if kind == "hello" or self._hub.engine.failure is not None:
+                if self._hub.engine.failure is not None:
                     raise
                 self._reply(client_pb2.ClientReply(request=message.request, error=error_to_wire(error)))
 
@@ -93,12 +115,11 @@ class ClientSession:
         self._reply(client_pb2.ClientReply(request=message.request, welcome=welcome))
 
     def _open(self, message: client_pb2.ClientMessage) -> None:
-        if not message.open.key:
-            raise InvalidInput("a submit needs an idempotency key; send a random one")
+        key = limits.text("the idempotency key of a submit", message.open.key, MAX_KEY_CHARS, required=True)
         spec = stamp(
             job_spec_from_wire(message.open.spec), self._identity.organisation, self._identity.publisher
         )
-        job, total, existed = self._hub.open_job(message.open.key, spec)
+        job, total, existed = self._hub.open_job(key, spec)
         opened = client_pb2.JobOpenedReply(job=job, tasks=total, existed=existed)
         self._when_safe(client_pb2.ClientReply(request=message.request, opened=opened), spec)
 
@@ -127,23 +148,25 @@ class ClientSession:
                 f"one stream may watch at most {MAX_WATCHES} jobs; end some or open another client"
             )
         send = self._result_sender(message.request)
-        watch = Watch(job, asked.after, min(asked.credit, MAX_CREDIT), send)
+        watch = Watch(job, asked.after, min(asked.credit, MAX_CREDIT), send, self.outbox)
         if job in self._hub.sessions.visible:
             self._hub.sessions.watch(watch)
         else:
             watch.finish(lambda: None)
-        task = self._tasks.start(self._pump(watch, message.request), f"watch j{job}", optional=True)
+        task = self._tasks.start(self._stream_results(watch, message.request), f"watch j{job}")
         self._watches[job] = watch, task
 
-    async def _pump(self, watch: Watch, request: int) -> None:
+    async def _stream_results(self, watch: Watch, request: int) -> None:
         sessions = self._hub.sessions
         try:
             await watch.pump(self._hub.store, lambda: sessions.visible.get(watch.job))
+            found = self._hub.find_job(watch.job, self._identity.publisher)
+            status = open_status(found) if isinstance(found, Job) else ended_status(found)
+            self._reply(client_pb2.ClientReply(request=request, ended=status))
+        except FarlaneError as error:
+            self._reply(client_pb2.ClientReply(request=request, error=error_to_wire(error)))
         finally:
             sessions.unwatch(watch)
-        found = self._hub.find_job(watch.job, self._identity.publisher)
-        status = open_status(found) if isinstance(found, Job) else ended_status(found)
-        self._reply(client_pb2.ClientReply(request=request, ended=status))
         if watch.job in self._watches and self._watches[watch.job][0] is watch:
             del self._watches[watch.job]
 

@@ -46,7 +46,7 @@ def restored_epoch(epoch: int, now: float) -> int:
 
 
 class Store(Protocol):
-    """What a hub needs of its store; every implementation passes `farlane.testing.store_suite`.
+    """What a hub needs of its store; every implementation passes the suites in `farlane.testing`.
 
     `append` may be called from one thread (the hub's loop) and never blocks; `on_durable` is called from the
     storage thread once everything appended before and with it is on disk (group commit), in order of appending;
