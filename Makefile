@@ -37,6 +37,7 @@ check: $(VENV)/.installed-dev ## everything static: lint, format, types, floors,
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/generate_proto.py --check
+	$(BIN)/python scripts/generate_reference.py --check
 	$(BIN)/python -m pytest -q tests/house
 
 .PHONY: coverage
@@ -54,6 +55,10 @@ format: $(VENV)/.installed-dev ## put the code in shape
 .PHONY: proto
 proto: $(VENV)/.installed-dev ## regenerate src/farlane/wire/v1 from proto/
 	@$(BIN)/python scripts/generate_proto.py
+
+.PHONY: reference
+reference: $(VENV)/.installed-dev ## regenerate docs/reference from the code
+	@$(BIN)/python scripts/generate_reference.py
 
 .PHONY: bench
 bench: $(BENCH_VENV)/.installed ## measure farlane beside its peers in one run

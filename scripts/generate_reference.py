@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import reference_words as words
 
 import farlane
+import reference_words as words
 from farlane import errors
 from farlane.app.configuration import OTHER_VARIABLES
 from farlane.cli.main import COMMANDS, cli
@@ -42,6 +42,9 @@ RETURNED = (
     values.Explanation, values.NodeStatus, values.LogChunk,
 )  # fmt: skip
 """What the public names hand out."""
+
+
+STARS = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}
 
 
 class Undescribed(Exception):
@@ -103,7 +106,7 @@ def one_command(name: str, command: click.Command, parent: click.Context) -> str
             shown = parameter.human_readable_name.rstrip(".")
             if shown not in text:
                 raise Undescribed(f"argument {shown} of command {name} is not mentioned in its help")
-        elif isinstance(parameter, click.Option) and not parameter.hidden and parameter.name != "help":
+        elif isinstance(parameter, click.Option) and not parameter.hidden and "--help" not in parameter.opts:
             record = parameter.get_help_record(context)
             shown, meaning = record if record is not None else (parameter.opts[0], "")
             rows.append((f"`{shown}`", described(f"option {shown} of command {name}", meaning)))
@@ -159,7 +162,7 @@ def default(line: FieldDocumentation, shown: dict[str, object]) -> str:
     value = shown.get(line.name, line.default)
     if value is None or value == ():
         return "none"
-    if isinstance(value, int) and line.name.endswith("_bytes"):
+    if isinstance(value, int) and "bytes" in line.name.split("_"):
         return f"`{value}` ({bytes_text(value)})"
     if isinstance(value, tuple):
         return f"`{','.join(map(str, value))}`"
@@ -221,7 +224,7 @@ def key_table(keys: Sequence[str], known: dict[str, tuple[str, str, str]]) -> st
 
 def python_api() -> str:
     """Return the page of the public Python names."""
-    names = [name for name in farlane.__all__ if name != "errors" and not is_error(name)]
+    names = [name for name in vars(farlane)["__all__"] if name != "errors" and not is_error(name)]
     parts = [
         "`import farlane`; every name is loaded on first use. The errors have [a page of their own](errors.md), and "
         "each is at `farlane.errors.NAME` and `farlane.NAME`.",
@@ -271,12 +274,13 @@ def signature(name: str, thing: Any) -> str:
         keywords_only = keywords_only or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
         parts.append(one_parameter(parameter))
     returns = "" if inspect.isclass(thing) else returned(found.return_annotation)
-    return f"{name}({', '.join(parts)}){returns}"
+    waits = "async " if inspect.iscoroutinefunction(thing) else ""
+    return f"{waits}{name}({', '.join(parts)}){returns}"
 
 
 def one_parameter(parameter: inspect.Parameter) -> str:
     """Return one parameter with its type and default."""
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    stars = STARS.get(parameter.kind.name, "")
     text = stars + parameter.name
     if parameter.annotation is not parameter.empty:
         text += f": {parameter.annotation}"
@@ -333,7 +337,7 @@ def error_tree() -> str:
         "people, `error.facts` for programs.",
         table(("error", "when", "gRPC", "HTTP"), rows),
         "## Failures of a task",
-        "How an attempt can end without a result, who is to blame, whether its lease is paid, and whether it runs again: "
+        "How an attempt can end without a result, who is to blame, whether it is paid, and whether it runs again: "
         f"*free* (elsewhere, without using up a retry, at most {MAX_FREE_ATTEMPTS} times), *counted* (uses one of the "
         "job's retries) or *never*.",
         table(("kind", "what happened", "blame", "paid", "again"), failures),

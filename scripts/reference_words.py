@@ -74,7 +74,7 @@ VARIABLES: dict[str, str] = {
     "FARLANE_URL": "The hub that commands and programs talk to; needs FARLANE_TOKEN beside it.",
     "FARLANE_TOKEN": "The client token that goes with FARLANE_URL.",
     "FARLANE_JOIN_TOKEN": "The join token for `farlane join`, out of sight of other users of the machine.",
-    "FARLANE_JOB": "Reserved for tasks.",
+    "FARLANE_JOB": "Accepted and not read by anything in this version.",
     "FARLANE_TASK_INDEX": "Set inside a task: its index in the job, from 0.",
 }
 """Environment variable that is no setting -> meaning."""

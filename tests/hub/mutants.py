@@ -15,8 +15,12 @@ class Mutant(NamedTuple):
 
 
 COMPLETION, ENDING, LEASING = (f"hub/reactor/{name}.py" for name in ("completion", "ending", "leasing"))
-MEMBERSHIP, REPLAYING, SUBMISSION = (f"hub/reactor/{name}.py" for name in ("membership", "replaying", "submission"))
-REACTOR, TABLE, VIEWING, QUEUES = (f"hub/reactor/{name}.py" for name in ("reactor", "table", "viewing", "queues"))
+MEMBERSHIP, REPLAYING, SUBMISSION = (
+    f"hub/reactor/{name}.py" for name in ("membership", "replaying", "submission")
+)
+REACTOR, TABLE, VIEWING, QUEUES = (
+    f"hub/reactor/{name}.py" for name in ("reactor", "table", "viewing", "queues")
+)
 BILLING, PRICES = "domain/billing.py", "domain/prices.py"
 
 PROPERTY = (
@@ -27,7 +31,9 @@ PROPERTY = (
         "if lease is None or lease.attempt != attempt:",
         "if lease is None:",
     ),
-    Mutant("the epoch of an answer does not matter", COMPLETION, "if batch.epoch != state.epoch:", "if False:"),
+    Mutant(
+        "the epoch of an answer does not matter", COMPLETION, "if batch.epoch != state.epoch:", "if False:"
+    ),
     Mutant("leases never run out", LEASING, "node.lease_until < now:", "node.lease_until < 0:"),
     Mutant(
         "a node keeps leases it no longer holds",
@@ -47,10 +53,16 @@ PROPERTY = (
         "current = held if epoch == state.epoch and not repriced else {}",
         "current = held if epoch == state.epoch else {}",
     ),
-    Mutant("nothing is revoked from a node that comes back", MEMBERSHIP, "    if stale:\n", "    if False:\n"),
-    Mutant("an old stream's end disconnects the new one", MEMBERSHIP, "if node.session != session:", "if False:"),
+    Mutant(
+        "nothing is revoked from a node that comes back", MEMBERSHIP, "    if stale:\n", "    if False:\n"
+    ),
+    Mutant(
+        "an old stream's end disconnects the new one", MEMBERSHIP, "if node.session != session:", "if False:"
+    ),
     Mutant("a farewell hands nothing back", MEMBERSHIP, "    if farewell:\n", "    if False:\n"),
-    Mutant("a draining node gets work", MEMBERSHIP, "    node.draining = True\n", "    node.draining = False\n"),
+    Mutant(
+        "a draining node gets work", MEMBERSHIP, "    node.draining = True\n", "    node.draining = False\n"
+    ),
     Mutant("a suspended node gets work", VIEWING, " and node.suspended_until <= now", ""),
     Mutant("reserved money is not given back", ENDING, "job.reserved -= lease.reserve", "job.reserved -= 0"),
     Mutant(
@@ -80,7 +92,12 @@ PROPERTY = (
         "    job.returned.extendleft(reversed(indices[covered:]))\n",
         "",
     ),
-    Mutant("a job ends before it is sealed", SUBMISSION, "if job.sealed and not job.state.final", "if not job.state.final"),
+    Mutant(
+        "a job ends before it is sealed",
+        SUBMISSION,
+        "if job.sealed and not job.state.final",
+        "if not job.state.final",
+    ),
     Mutant("a stopped job stays in its queue", SUBMISSION, "    leave(state, job)\n", ""),
     Mutant("a batch may leave a gap", SUBMISSION, "if first > found.total:", "if False:"),
     Mutant(
@@ -89,8 +106,15 @@ PROPERTY = (
         "fresh = payloads.cut(skip, len(payloads.inline))",
         "fresh = payloads",
     ),
-    Mutant("a submit sent again makes a second job", SUBMISSION, "    if known is not None:\n", "    if False:\n"),
-    Mutant("a restart forgets tasks to run again", REPLAYING, "if job.states[index] == TaskState.QUEUED)", "if False)"),
+    Mutant(
+        "a submit sent again makes a second job", SUBMISSION, "    if known is not None:\n", "    if False:\n"
+    ),
+    Mutant(
+        "a restart forgets tasks to run again",
+        REPLAYING,
+        "if job.states[index] == TaskState.QUEUED)",
+        "if False)",
+    ),
     Mutant(
         "after a restart leases run out at once",
         REPLAYING,
@@ -103,8 +127,15 @@ PROPERTY = (
         "scratch = HubState(state.epoch, state.lease_s)",
         "scratch = HubState(state.epoch, state.lease_s, nodes=state.nodes, table=state.table)",
     ),
-    Mutant("a restart fails on a kind of GPU that left", REPLAYING, "state.table.know((record.gpu,))", "pass"),
-    Mutant("a restart changes the age of jobs", SUBMISSION, "if TaskState.QUEUED not in job.states:", "if not job.ready:"),
+    Mutant(
+        "a restart fails on a kind of GPU that left", REPLAYING, "state.table.know((record.gpu,))", "pass"
+    ),
+    Mutant(
+        "a restart changes the age of jobs",
+        SUBMISSION,
+        "if TaskState.QUEUED not in job.states:",
+        "if not job.ready:",
+    ),
     Mutant(
         "an unsafe answer to a repeated result",
         COMPLETION,

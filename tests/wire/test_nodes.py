@@ -79,7 +79,7 @@ def rates(**fields: object) -> Callable[[types_pb2.NodeSpec], None]:
         (capacity(gpus=[types_pb2.GpuCount(model="A", count=1)] * 65), "65 kinds of GPU"),
         (rates(core_second=(1 << 64) - 1), "rate of core-second in nano-credits is 18446744073709551615"),
         (rates(gib_second=1 << 63), "rate of GiB-second in nano-credits is 9223372036854775808"),
-        (rates(gib_moved=MAX_RATE + 1), "rate of GiB moved in nano-credits is 1000000000000000001"),
+        (rates(gib_moved=MAX_RATE + 1), "rate of GiB moved in nano-credits is 1000000000001"),
         (rates(gpu_second={"A100": (1 << 64) - 1}), "rate of A100"),
         (rates(gpu_second={"*": 1 << 63}), r"rate of \* in nano-credits is 9223372036854775808"),
         (rates(gpu_second={"": 1}), "GPU model of a rate is missing"),

@@ -22,7 +22,7 @@ PAGE = 1000
 @click.argument("target", type=click.Path(path_type=Path))
 @json_option
 def cp(source: str, target: Path, as_json: bool) -> None:
-    """Copy output files of a job: SOURCE is j12: (all), j12.3: (one task's) or j12.3:out/model.bin (one file).
+    """Copy output files of a job to TARGET. SOURCE is j12: (all), j12.3: (one task's) or j12.3:out/model.bin (one).
 
     Files of several tasks go into a directory per task.
     """

@@ -15,7 +15,7 @@ COMMANDS = {
     "down": ("network", "Stop the network of this machine; everything queued is kept."),
     "join": ("network", "Add this machine to a network as a node."),
     "backup": ("network", "Write a consistent copy of the hub's store."),
-    "restore": ("network", "Make a new network directory from a backup."),
+    "restore": ("network", "Put a backup in place of the hub's store."),
     "nodes": ("nodes", "List nodes: size, price, load, earnings."),
     "drain": ("nodes", "Let a node finish or hand back its work and leave."),
     "run": ("submit", "Run a command line on the network."),

@@ -128,7 +128,7 @@ def down(directory: str | None, as_json: bool) -> None:
 def join(
     url: str, token: str | None, name: str | None, directory: str | None, settings: tuple[str, ...]
 ) -> int:
-    """Add this machine to a network as a node. It only ever connects outwards. Ends with Ctrl-C or `farlane drain`.
+    """Add this machine to the network at URL as a node. It only connects outwards. Ends with Ctrl-C or `farlane drain`.
 
     A token on the command line can be read by other users of this machine: prefer FARLANE_JOIN_TOKEN.
     """
@@ -155,7 +155,7 @@ def join(
 @click.argument("name", required=False)
 @json_option
 def backup(name: str | None, as_json: bool) -> None:
-    """Write a consistent copy of the hub's store while it runs; prints where it is."""
+    """Write a consistent copy of the hub's store, called NAME, while it runs; prints where it is."""
     import time
 
     from farlane.cli.connecting import with_client
@@ -173,7 +173,7 @@ def backup(name: str | None, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @directory_option
 def restore(file: str, directory: str | None) -> None:
-    """Put a backup in place of a network's store. Leases from before it become void: a new store epoch begins."""
+    """Put the backup FILE in place of a network's store. Older leases become void: a new store epoch begins."""
     from farlane.app.backup import restore_network
 
     root = _directory(directory)

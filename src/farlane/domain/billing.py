@@ -8,6 +8,10 @@ from farlane.domain.jobs import MAX_RESULT_BYTES, JobSpec
 from farlane.domain.prices import RateVector, ceil_div
 from farlane.domain.resources import GIB, GpuKind
 
+MAX_ATTEMPT_NANO = 10**14
+"""No attempt is charged more than this (100,000 credits): a price beyond it is a slip of the pen, and sums of such
+amounts would leave the 64 bits in which they are stored."""
+
 
 def moved_bound(spec: JobSpec, payload_bytes: int) -> int:
     """Return the most bytes one attempt may move: what goes in plus what may come out."""
@@ -34,8 +38,9 @@ class Meter:
         return ceil_div(self.per_ms * lease_ms + self.per_byte * moved_bytes, 1_000_000 * GIB)
 
     def reserve_ceiling(self, payload_bytes: int) -> int:
-        """Return the most one attempt can cost: the whole time-out and everything it may move."""
-        return ceil_div(self.reserve_fixed + self.per_byte * payload_bytes, 1_000_000 * GIB)
+        """Return the most one attempt can cost: the whole time-out and everything it may move, but at most the cap."""
+        bound = ceil_div(self.reserve_fixed + self.per_byte * payload_bytes, 1_000_000 * GIB)
+        return min(bound, MAX_ATTEMPT_NANO)
 
 
 def meter(rates: RateVector, spec: JobSpec, gpu: GpuKind | None = None) -> Meter:

@@ -8,6 +8,7 @@ from farlane.domain.jobs import JobSpec
 from farlane.domain.units import credits_text
 from farlane.hub.reactor.state import HubState
 from farlane.hub.reactor.viewing import run_time_s
+from farlane.hub.status import clip
 from farlane.scheduler.quoting import Quote, quote
 from farlane.wire.v1 import client_pb2
 
@@ -18,13 +19,13 @@ def quote_job(state: HubState, spec: JobSpec, tasks: int, payload_bytes: int) ->
     found = quote(spec, tasks, nodes, payload_bytes, run_time_s(state, spec))
     problem, fix = _problem(found, spec)
     return client_pb2.QuoteReply(
-        upper_bound=found.at_most or 0,
-        attempt_upper_bound=found.attempt or 0,
-        expected=found.expected or 0,
+        upper_bound=clip(found.at_most),
+        attempt_upper_bound=clip(found.attempt),
+        expected=clip(found.expected),
         eligible_nodes=sum(offer.eligible for offer in found.offers),
         offers=[
             client_pb2.NodeOffer(
-                node=offer.node, name=offer.name, hourly=offer.hourly or 0, eligible=offer.eligible,
+                node=offer.node, name=offer.name, hourly=clip(offer.hourly), eligible=offer.eligible,
                 reason="" if offer.obstacle is None else offer.obstacle.message,
             )
             for offer in found.offers

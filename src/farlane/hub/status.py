@@ -8,6 +8,13 @@ from farlane.hub.store.port import JobSummary
 from farlane.wire.nodes import node_spec_to_wire
 from farlane.wire.v1 import client_pb2
 
+LARGEST = 2**63 - 1
+
+
+def clip(amount: int | None) -> int:
+    """Return an amount as a message can carry it; None is 0."""
+    return min(amount or 0, LARGEST)
+
 
 def open_status(job: Job, quoted: int = 0) -> client_pb2.JobStatus:
     """Return the status of a job the reactor knows."""
@@ -18,7 +25,7 @@ def open_status(job: Job, quoted: int = 0) -> client_pb2.JobStatus:
     return client_pb2.JobStatus(
         job=job.id, name=job.spec.name, state=state, total=job.total, queued=job.ready, running=running,
         done=job.done, failed=job.failed, stopped=job.stopped, sealed=job.sealed, priority=job.spec.priority,
-        opened_at=job.opened_at, ended_at=job.ended_at, spent=job.spent, reserved=job.reserved,
+        opened_at=job.opened_at, ended_at=job.ended_at, spent=clip(job.spent), reserved=clip(job.reserved),
         budget=job.spec.budget, lease_ms=job.lease_ms, retries=job.retried, reason=job.reason,
         publisher=job.spec.publisher, quoted=quoted, first_lease_at=job.first_lease_at,
     )  # fmt: skip
@@ -29,7 +36,7 @@ def ended_status(summary: JobSummary) -> client_pb2.JobStatus:
     return client_pb2.JobStatus(
         job=summary.job, name=summary.spec.name, state=summary.state, total=summary.total, done=summary.done,
         failed=summary.failed, stopped=summary.stopped, sealed=True, priority=summary.spec.priority,
-        opened_at=summary.opened_at, ended_at=summary.ended_at, spent=summary.spent, budget=summary.spec.budget,
+        opened_at=summary.opened_at, ended_at=summary.ended_at, spent=clip(summary.spent), budget=summary.spec.budget,
         lease_ms=summary.lease_ms, retries=summary.retries, reason=summary.reason,
         publisher=summary.spec.publisher, first_lease_at=summary.first_lease_at,
     )  # fmt: skip
@@ -52,5 +59,5 @@ def node_status(node: Node, used: list[int], now: float) -> client_pb2.NodeStatu
         spec=node_spec_to_wire(node.spec), state=node_state(node, now), used_cpu_milli=max(0, used[0]),
         used_memory_bytes=max(0, used[1]), used_disk_bytes=max(0, used[2]), used_gpus=sum(used[3:]),
         leases=len(node.leases), tasks_done=node.done, tasks_failed=node.failed, attempts_lost=node.lost,
-        earned=node.earned, busy_ms=node.busy_ms, last_seen=node.last_seen, joined_at=node.joined_at,
+        earned=clip(node.earned), busy_ms=node.busy_ms, last_seen=node.last_seen, joined_at=node.joined_at,
     )  # fmt: skip

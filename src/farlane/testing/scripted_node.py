@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
@@ -133,7 +133,8 @@ class ScriptedNode:
         async with asyncio.timeout(WAIT_S):
             while True:
                 getting = asyncio.ensure_future(self.commands.get())
-                await asyncio.wait([getting, self.ended], return_when=asyncio.FIRST_COMPLETED)
+                either: list[asyncio.Future[Any]] = [getting, self.ended]
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if not getting.done():
                     getting.cancel()
                     raise self.ended.result() or ConnectionLost(f"the stream ended before {kind!r} came")

@@ -11,8 +11,8 @@ from farlane.wire.jobs import MAX_LABEL_CHARS, MAX_LABELS, pairs_to_wire
 from farlane.wire.v1 import types_pb2
 
 MAX_GPU_KINDS = 64
-MAX_RATE = 10**18
-"""A thousand million credits a second: a product with any real reservation still fits 128 bits by far."""
+MAX_RATE = 10**12
+"""A thousand credits a second for one core, GiB or GPU: beyond it a price is a slip of the pen."""
 
 
 def node_spec_to_wire(spec: NodeSpec) -> types_pb2.NodeSpec:
