@@ -68,14 +68,15 @@ class Progress:
         return f"{done}/{self._total} tasks, {rate:.1f}/s{left}"
 
 
-def hits(question: str, vectors: Any, asked: Any, passages: Sequence[Passage]) -> None:
-    """Print the passages nearest to a question by cosine similarity (the vectors have length one)."""
+def hits(question: str, vectors: Any, asked: Any, passages: Sequence[Passage]) -> Passage:
+    """Print the passages nearest to a question by cosine similarity (the vectors have length one); returns the best."""
     scores = vectors @ asked
     print(f"\n? {question}")
     for number in np.argsort(-scores)[:TOP]:
         passage = passages[int(number)]
         text = passage.text if len(passage.text) <= SHOWN_CHARS else passage.text[: SHOWN_CHARS - 3] + "..."
         print(f"  {scores[number]:.2f}  chapter {passage.chapter}: {text}")
+    return passages[int(np.argmax(scores))]
 
 
 def books(client: Client, quotes: dict[str, int], took_s: float, victim: str) -> None:
