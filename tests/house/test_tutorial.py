@@ -1,7 +1,7 @@
 """docs/tutorial.md is typed for real: every block marked `<!-- run -->` runs, and every line it shows must come out.
 
-Markers before a block: `<!-- run -->` types its `$ ` lines into one shell; `until` repeats the block until its lines come;
-`exit=1` expects its last command to fail; `append="--port 0"` adds that to its first command. `<!-- file NAME -->` writes
+Markers before a block: `<!-- run -->` types its `$ ` lines into one shell; `until` repeats the block until its lines
+come; `exit=1` expects its last command to fail; `append="--port 0"` adds that to its first. `<!-- file NAME -->` writes
 the block. In a shown line `...` stands for anything, and any white space is as good as another.
 """
 
@@ -197,7 +197,7 @@ def test_a_shown_line_is_found_where_it_is(shown: str, came: str, found: bool) -
 
 
 def test_markers_are_read() -> None:
-    text = '<!-- run exit=1 append="--port 0" -->\n```console\n$ one\nout\n...\n$ two\n```\n\n```console\n$ three\n```\n'
+    text = '<!-- run exit=1 append="--port 0" -->\n```console\n$ one\nout\n...\n$ two\n```\n\n```\n$ three\n```\n'
     (block,) = blocks_of(text)
     assert [(step.command, step.lines) for step in block.steps()] == [("one --port 0", ["out"]), ("two", [])]
     assert block.options["exit"] == "1"

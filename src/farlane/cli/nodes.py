@@ -46,7 +46,7 @@ def _row(node: NodeStatus) -> tuple[str, ...]:
 
 @click.command()
 @click.argument("node")
-@click.option("--hand-back", is_flag=True, help="Return running work at once instead of finishing it.")
+@click.option("--hand-back", is_flag=True, help="Also return what has not started; what runs is finished.")
 @json_option
 def drain(node: str, hand_back: bool, as_json: bool) -> None:
     """Give NODE (name or id) no new work; it finishes or hands back what it holds and leaves."""

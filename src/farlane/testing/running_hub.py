@@ -13,6 +13,7 @@ from typing import Self
 import grpc
 
 from farlane.domain.jobs import JobSpec
+from farlane.domain.resources import Resources
 from farlane.hub.credentials import Credentials
 from farlane.hub.hub import Hub
 from farlane.hub.service import HubService
@@ -31,6 +32,7 @@ from farlane.wire.channel import open_channel
 from farlane.wire.tokens import Role, Token
 
 BALLAST_BYTES = 64 << 10
+SMALL = Resources(250, 1 << 20, 1 << 20)
 
 
 class RunningHub:
@@ -140,5 +142,4 @@ async def submit(
 
 def small_job(**changes: object) -> JobSpec:
     """Return a job of which sixteen tasks fit a node of four cores."""
-    job = a_job(**changes)
-    return job if "resources" in changes else replace(job, resources=replace(job.resources, cpu_milli=250))
+    return a_job(**({"resources": SMALL} | changes))

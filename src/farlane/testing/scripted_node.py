@@ -30,6 +30,7 @@ from farlane.wire.versions import this_version
 WAIT_S = 20.0
 SECRET = b"scripted-node-secret-0123456789"
 MAX_ROWS = 65_536
+BATCH_BYTES = 1 << 20
 Call = grpc.aio.StreamStreamCall[node_pb2.NodeMessage, node_pb2.NodeCommand]
 
 
@@ -89,6 +90,7 @@ class ScriptedNode:
         )
         self._batch = 0
         self._news = asyncio.Condition()
+        self._writing = asyncio.Lock()
         self._answer: Callable[[Leased], bytes] | None = None
 
     async def __aenter__(self) -> Self:
@@ -121,8 +123,9 @@ class ScriptedNode:
 
     async def say(self, message: node_pb2.NodeMessage) -> None:
         """Send any message; a stream that has ended says so in `ended`."""
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await self._call.write(message)
+        async with self._writing:  # gRPC takes one write at a time
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await self._call.write(message)
 
     async def command(self, kind: str) -> node_pb2.NodeCommand:
         """Wait for a command of one kind; others, but for leases, are passed over.
@@ -147,9 +150,12 @@ class ScriptedNode:
             await self._news.wait_for(lambda: len(self.leases) >= count)
             return [self.leases.popleft() for _ in range(count)]
 
-    def work(self, answer: Callable[[Leased], bytes]) -> None:
-        """From now on answer every lease at once with a result."""
+    async def work(self, answer: Callable[[Leased], bytes]) -> None:
+        """Answer the leases not taken yet, and from now on every lease as it comes."""
         self._answer = answer
+        waiting = [self.leases.popleft() for _ in range(len(self.leases))]
+        if waiting:
+            await self._answer_each(waiting, answer)
 
     async def end(
         self,
@@ -208,11 +214,25 @@ class ScriptedNode:
             for row, (task, attempt) in enumerate(zip(message.tasks, message.attempts, strict=True))
         ]
         if self._answer is not None:
-            await self.end_with([(lease, self._answer(lease)) for lease in leases])
+            await self._answer_each(leases, self._answer)
             return
         async with self._news:
             self.leases.extend(leases)
             self._news.notify_all()
+
+
+    async def _answer_each(self, leases: Sequence[Leased], answer: Callable[[Leased], bytes]) -> None:
+        """Report leases in batches that fit a message, as a node does."""
+        batch: list[tuple[Leased, bytes]] = []
+        size_bytes = 0
+        for lease in leases:
+            result = answer(lease)
+            if batch and size_bytes + len(result) > BATCH_BYTES:
+                await self.end_with(batch)
+                batch, size_bytes = [], 0
+            batch.append((lease, result))
+            size_bytes += len(result)
+        await self.end_with(batch)
 
 
 def ended_message(

@@ -106,12 +106,16 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
             ended = await _in_thread(hub.store.ended_jobs, who.publisher, limit)
             found += [ended_status(job) for job in ended if job.job not in known]
         found.sort(key=lambda status: -status.job)
+        await hub.engine.durable()
         return client_pb2.ListJobsReply(jobs=found[:limit])
 
     @_answered
     async def GetJob(self, request: client_pb2.GetJobRequest, context: Context) -> client_pb2.JobStatus:
         """Return one job's status."""
-        return self._status(self._writable(), JobId(request.job))
+        hub = self._writable()
+        status = self._status(hub, JobId(request.job))
+        await hub.engine.durable()  # what the hub knows may be ahead of what it could still prove after a crash
+        return status
 
     @_answered
     async def ListTasks(
@@ -136,6 +140,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
             reply = client_pb2.ExplainReply(
                 job=job, state=found.state, dominant=_ended_reason(found.state, found.reason)
             )
+        await hub.engine.durable()
         reply.failures.extend(failure_to_wire(failure) for failure in failures)
         return reply
 
