@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """One planted bug: in `file` below `src/farlane`, the text `old`, which occurs once, becomes `new`."""
+    """One planted bug: in `file` below `src/farlane`, the text `old`, which occurs once, becomes `new`.
+
+    tests: the files below `tests` of which one must find it; by default the stateful property, on its own.
+    """
 
     name: str
     file: str
     old: str
     new: str
+    tests: str = "hub/test_reactor_properties.py"
 
 
 COMPLETION, ENDING, LEASING = (f"hub/reactor/{name}.py" for name in ("completion", "ending", "leasing"))
@@ -22,9 +26,14 @@ REACTOR, TABLE, VIEWING, QUEUES = (
     f"hub/reactor/{name}.py" for name in ("reactor", "table", "viewing", "queues")
 )
 BILLING, PRICES = "domain/billing.py", "domain/prices.py"
+LEASES, MONEY, NODES, ROUNDS = (
+    f"hub/test_reactor_{name}.py" for name in ("leases", "money", "membership", "rounds")
+)
+ENDS, FAILURES, GPUS = (f"hub/test_reactor_{name}.py" for name in ("ending", "failures", "gpus"))
+REPLAYS, SUMS = "hub/test_reactor_replay.py", "domain/test_prices.py"
 
 PROPERTY = (
-    # These die by the stateful property alone; they are run with nothing else.
+    # What the stateful property must find.
     Mutant(
         "the fence does not compare attempts",
         COMPLETION,
@@ -103,8 +112,8 @@ PROPERTY = (
     Mutant(
         "what was sent again is added again",
         SUBMISSION,
-        "fresh = payloads.cut(skip, len(payloads.inline))",
-        "fresh = payloads",
+        "payloads.cut(skip, len(payloads.inline)), now)",
+        "payloads, now)",
     ),
     Mutant(
         "a submit sent again makes a second job", SUBMISSION, "    if known is not None:\n", "    if False:\n"
@@ -128,9 +137,6 @@ PROPERTY = (
         "scratch = HubState(state.epoch, state.lease_s, nodes=state.nodes, table=state.table)",
     ),
     Mutant(
-        "a restart fails on a kind of GPU that left", REPLAYING, "state.table.know((record.gpu,))", "pass"
-    ),
-    Mutant(
         "a restart changes the age of jobs",
         SUBMISSION,
         "if TaskState.QUEUED not in job.states:",
@@ -152,41 +158,137 @@ PROPERTY = (
 )
 
 EXAMPLE = (
-    # These need the examples of the unit tests: rare, or a matter of exact figures.
+    # What takes an example: rare, or a matter of exact figures.
+    Mutant(
+        "a restart fails on a kind of GPU that left",
+        REPLAYING,
+        "state.table.know((record.gpu,))",
+        "pass",
+        GPUS,
+    ),
     Mutant(
         "a task lost for good keeps its lease after a restart",
         LEASING,
         "out += end_leased(state, now, job, node, ended, failure, TaskState.FAILED)",
         "end_leased(state, now, job, node, ended, failure, TaskState.FAILED)",
+        LEASES,
     ),
     Mutant(
         "an amount may pass its reserve",
         COMPLETION,
         "min(lease.reserve, meters[lease.gpu].charge_ceiling(elapsed, moved))",
         "meters[lease.gpu].charge_ceiling(elapsed, moved)",
+        MONEY,
     ),
     Mutant(
         "a provider's fault is paid",
         COMPLETION,
         "if failure is not None and not failure.rule.paid:",
         "if failure is None and not failure:",
+        MONEY,
     ),
-    Mutant("the node alone says how long it took", ENDING, "else min(max(1, reported_ms), seen)", "else max(1, reported_ms)"),
-    Mutant("a lease may take no time", ENDING, "else min(max(1, reported_ms), seen)", "else min(reported_ms, seen)"),
-    Mutant("suspension does not grow", COMPLETION, "now + 2.0**node.strikes", "now + 2.0"),
-    Mutant("no success clears a suspension", COMPLETION, "if TaskState.DONE in record.states:", "if False:"),
-    Mutant("where a task failed is forgotten", COMPLETION, "frozenset()) | {record.node}", "frozenset())"),
-    Mutant("what comes back waits behind younger jobs", COMPLETION, "enqueue_again(state, job)\n\n\n", "pass\n\n\n"),
-    Mutant("the newest run time is all that counts", COMPLETION, "LEARNING_WEIGHT = 0.2", "LEARNING_WEIGHT = 1.0"),
-    Mutant("a deadline is never noticed", REACTOR, "job.spec.deadline_at <= now:", "job.spec.deadline_at <= 0:"),
-    Mutant("a budget is given up too early", REACTOR, "and job.ready and not job.running:", "and job.ready:"),
-    Mutant("a lease may use up more than is left", LEASING, "        if left < 0:\n", "        if left < -1:\n"),
-    Mutant("a node is priced by GPUs it does not have", VIEWING, "for kind in fitting_kinds(wanted, node)", "for kind in state.table.gpu_kinds or [None]"),
-    Mutant("only the first like job is looked at", VIEWING, "islice(queue.values(), WINDOW)", "islice(queue.values(), 1)"),
-    Mutant("retries go on with used-up allowances", ENDING, "        job.counted.pop(index, None)\n", ""),
-    Mutant("attempts may get old numbers", SUBMISSION, "MAX_FREE_ATTEMPTS > MAX_ATTEMPTS:", "MAX_FREE_ATTEMPTS > 10**6:"),
-    Mutant("a payload is moved for nothing", BILLING, "+ self.per_byte * payload_bytes,", ","),
-    Mutant("amounts are rounded down", PRICES, "return -(-numerator // denominator)", "return numerator // denominator"),
-)  # fmt: skip
+    Mutant(
+        "the node alone says how long it took",
+        ENDING,
+        "else min(max(1, reported_ms), seen)",
+        "else max(1, reported_ms)",
+        MONEY,
+    ),
+    Mutant(
+        "a lease may take no time",
+        ENDING,
+        "else min(max(1, reported_ms), seen)",
+        "else min(reported_ms, seen)",
+        MONEY,
+    ),
+    Mutant("suspension does not grow", COMPLETION, "now + 2.0**node.strikes", "now + 2.0", NODES),
+    Mutant(
+        "no success clears a suspension",
+        COMPLETION,
+        "if TaskState.DONE in record.states:",
+        "if False:",
+        NODES,
+    ),
+    Mutant(
+        "where a task failed is forgotten",
+        COMPLETION,
+        "frozenset()) | {record.node}",
+        "frozenset())",
+        FAILURES,
+    ),
+    Mutant(
+        "what comes back waits behind younger jobs",
+        COMPLETION,
+        "enqueue_again(state, job)\n\n\n",
+        "pass\n\n\n",
+        FAILURES,
+    ),
+    Mutant(
+        "the newest run time is all that counts",
+        COMPLETION,
+        "LEARNING_WEIGHT = 0.2",
+        "LEARNING_WEIGHT = 1.0",
+        ROUNDS,
+    ),
+    Mutant(
+        "a deadline is never noticed",
+        REACTOR,
+        "job.spec.deadline_at <= now:",
+        "job.spec.deadline_at <= 0:",
+        ENDS,
+    ),
+    Mutant(
+        "a budget is given up too early",
+        REACTOR,
+        "and job.ready and not job.running:",
+        "and job.ready:",
+        MONEY,
+    ),
+    Mutant(
+        "a lease may use up more than is left",
+        LEASING,
+        "        if left < 0:\n",
+        "        if left < -1:\n",
+        MONEY,
+    ),
+    Mutant(
+        "a node is priced by GPUs it does not have",
+        VIEWING,
+        "for kind in fitting_kinds(wanted, node)",
+        "for kind in state.table.gpu_kinds or [None]",
+        MONEY,
+    ),
+    Mutant(
+        "only the first like job is looked at",
+        VIEWING,
+        "islice(queue.values(), WINDOW)",
+        "islice(queue.values(), 1)",
+        ROUNDS,
+    ),
+    Mutant(
+        "retries go on with used-up allowances", ENDING, "        job.counted.pop(index, None)\n", "", ENDS
+    ),
+    Mutant(
+        "attempts may get old numbers",
+        SUBMISSION,
+        "MAX_FREE_ATTEMPTS > MAX_ATTEMPTS:",
+        "MAX_FREE_ATTEMPTS > 10**6:",
+        ENDS,
+    ),
+    Mutant(
+        "a payload is moved for nothing",
+        BILLING,
+        "self.reserve_fixed + self.per_byte * payload_bytes",
+        "self.reserve_fixed",
+        SUMS,
+    ),
+    Mutant(
+        "amounts are rounded down",
+        PRICES,
+        "return -(-numerator // denominator)",
+        "return numerator // denominator",
+        SUMS,
+    ),
+)
 
 MUTANTS = PROPERTY + EXAMPLE

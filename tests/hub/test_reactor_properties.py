@@ -36,8 +36,7 @@ NODES = [a_node("n1", cpu=1000), a_gpu_node("n2", (T4, 2), (A100, 1)), a_node("n
 SPARE = a_gpu_node("spare", (T4, 4), (A100, 4))
 KINDS = [FailureKind.EXCEPTION, FailureKind.BLOB, FailureKind.REFUSED, FailureKind.BAD_PAYLOAD]
 SHAPES = [Resources(500, GIB, GIB), Resources(3000, GIB, GIB), gpus(1), gpus(2, "T4"), gpus(1, vram_gib=40)]
-EXAMPLES = int(os.environ.get("FARLANE_EXAMPLES", "120"))
-PHASES = (Phase.generate,) if "FARLANE_NO_SHRINKING" in os.environ else tuple(Phase)
+EXAMPLES = int(os.environ.get("FARLANE_EXAMPLES", "200"))
 
 nodes = st.sampled_from(NODES)
 jobs_to_submit = st.builds(
@@ -74,6 +73,7 @@ class HubMachine(RuleBasedStateMachine):
         self.specs: dict[NodeId, NodeSpec] = {}
         self.heard: dict[NodeId, float] = {}
         self.silent: set[NodeId] = set()
+        self.draining: set[NodeId] = set()
         self.answered: list[Granted] = []
         self.backups: list[int] = []
         for node in crew:
@@ -211,6 +211,7 @@ class HubMachine(RuleBasedStateMachine):
         self.specs[spec.node] = spec
         self.heard[spec.node] = self.world.now
         self.silent.discard(spec.node)
+        self.draining.discard(spec.node)
         self.turn()
 
     @precondition(lambda self: self.connected)
@@ -256,8 +257,11 @@ class HubMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.connected)
     @rule(data=st.data())
     def drain(self, data: st.DataObject) -> None:
-        self.world.reactor.drain_node(data.draw(st.sampled_from(self.connected)), False)
+        node = data.draw(st.sampled_from(self.connected))
+        self.world.reactor.drain_node(node, False)
+        self.draining.add(node)
         self.world.take()
+        self.turn()
 
     @rule()
     def schedule(self) -> None:
@@ -268,15 +272,17 @@ class HubMachine(RuleBasedStateMachine):
         for lease in new:
             node = self.world.state.nodes[lease.node]
             assert node.connected
-            assert not node.draining
+            assert lease.node not in self.draining
             assert node.suspended_until <= self.world.now
 
     @precondition(lambda self: self.working)
     @rule()
     def a_blob_is_lost(self) -> None:
-        """The task runs again at once, on the same node where there is no other."""
+        """The task runs again at once, on the same node where there is no other; the old answer comes twice."""
         node = self.working[0]
-        self.finish(node, sorted(self.world.held[node])[:1], FailureKind.BLOB, 7)
+        task, attempt = min(self.world.held[node].items())
+        self.finish(node, [task], FailureKind.BLOB, 7)
+        self.repeat(Granted(node, task, attempt, self.world.epoch), self.world.epoch)
 
     @precondition(lambda self: self.working)
     @rule(data=st.data(), how=st.sampled_from([None, None, *KINDS]), lease_ms=st.sampled_from([0, 7, 10**9]))
@@ -311,14 +317,16 @@ class HubMachine(RuleBasedStateMachine):
         # Old leases of tasks that are out again on the same node come first: the fence alone tells them apart.
         again = [old for old in self.world.granted if old.task in leases and old.node == leases[old.task][0]]
         old = data.draw(st.sampled_from(again or self.answered or self.world.granted))
-        epoch = old.epoch + other_epoch
-        if leases.get(old.task) == (old.node, old.attempt) and epoch == self.world.epoch:
+        self.repeat(old, old.epoch + other_epoch, rows=2 if twice else 1)
+
+    def repeat(self, old: Granted, epoch: int, rows: int = 1) -> None:
+        """Answer for a lease that is not in force, if it is not: nothing changes."""
+        current = leases_of(self.world.state).get(old.task) == (old.node, old.attempt)
+        if current and epoch == self.world.epoch:
             return
         if old.node not in self.world.state.nodes:
             return  # A backup from before the node came does not know it: it has no stream to answer on.
-        before = fingerprint(self.world.state)
-        stale = self.world.state.stale_results
-        rows = 2 if twice else 1
+        before, stale = fingerprint(self.world.state), self.world.state.stale_results
         out = self.world.report(old.node, [old.task] * rows, [old.attempt] * rows, epoch=epoch)
         assert out == [AcceptEnded(old.node, self.world.batch, relaxed=False)]
         assert fingerprint(self.world.state) == before
@@ -424,4 +432,7 @@ class HubMachine(RuleBasedStateMachine):
 
 
 TestHub = HubMachine.TestCase
-TestHub.settings = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None, phases=PHASES)
+TestHub.settings = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)
+if "FARLANE_MUTANT" in os.environ:
+    # A planted bug is to be found, not to be explained.
+    TestHub.settings = settings(TestHub.settings, phases=[Phase.generate], database=None)

@@ -129,8 +129,7 @@ async def test_a_node_that_says_farewell_loses_its_tasks_at_once(hub: RunningHub
         await leaving.take()
         farewell = node_pb2.Farewell(reason="maintenance " * 100)
         await leaving.say(node_pb2.NodeMessage(farewell=farewell))
-        await leaving._call.done_writing()
-        assert await asyncio.wait_for(leaving.ended, 10) is None
+        assert await leaving.finish() is None
         await staying.beat()
         why = await job.why()
         assert why.state is not JobState.FAILED
@@ -345,22 +344,21 @@ STALE: dict[str, Callable[[Leased, Leased], Leased]] = {
 
 @pytest.mark.parametrize("what", STALE)
 async def test_results_for_what_the_node_was_not_given_change_nothing(hub: RunningHub, what: str) -> None:
-    async with hub.client() as ada, hub.client("lab/bob") as bob:
-        async with hub.node("bad") as bad:
-            mine = await submit(ada, [b"x"])
-            (lease,) = await bad.take()
-            await bad.say(node_pb2.NodeMessage(draining=node_pb2.Draining()))
-            await bad.beat()
-            async with hub.node("good") as good:
-                theirs = await submit(bob, [b"y"])
-                (other,) = await good.take()
-                forged = STALE[what](lease, other)
-                await bad.accepted(await bad.end([forged], b"forged"))
-                assert (await theirs.status()).done == (await mine.status()).done == 0
-                await good.accepted(await good.end([other], b"real"))
-                assert [result.data for result in await results_of(theirs)] == [b"real"]
-            await bad.accepted(await bad.end([lease], b"mine"))
-            assert [result.data for result in await results_of(mine)] == [b"mine"]
+    async with hub.client() as ada, hub.client("lab/bob") as bob, hub.node("bad") as bad:
+        mine = await submit(ada, [b"x"])
+        (lease,) = await bad.take()
+        await bad.say(node_pb2.NodeMessage(draining=node_pb2.Draining()))
+        await bad.beat()
+        async with hub.node("good") as good:
+            theirs = await submit(bob, [b"y"])
+            (other,) = await good.take()
+            forged = STALE[what](lease, other)
+            await bad.accepted(await bad.end([forged], b"forged"))
+            assert (await theirs.status()).done == (await mine.status()).done == 0
+            await good.accepted(await good.end([other], b"real"))
+            assert [result.data for result in await results_of(theirs)] == [b"real"]
+        await bad.accepted(await bad.end([lease], b"mine"))
+        assert [result.data for result in await results_of(mine)] == [b"mine"]
 
 
 async def test_a_report_may_mix_what_counts_with_what_does_not(hub: RunningHub) -> None:
@@ -407,7 +405,8 @@ def test_a_hub_outlives_random_messages(
     """Whatever a node says, other nodes' work goes on and nothing of theirs is touched."""
 
     async def play() -> None:
-        async with RunningHub(tmp_path_factory.mktemp("hub")) as hub, hub.client() as ada:
+        patient = HubSettings(lease_s=600.0)
+        async with RunningHub(tmp_path_factory.mktemp("hub"), settings=patient) as hub, hub.client() as ada:
             job = await submit(ada, [b"x"])
             async with hub.node("good") as good:
                 lease = await good.take()
@@ -415,8 +414,7 @@ def test_a_hub_outlives_random_messages(
                     async with hub.node("bad", cpu=100) as bad:
                         for message in said:
                             await bad.say(message)
-                        with_end = node_pb2.NodeMessage(farewell=node_pb2.Farewell())
-                        await bad.say(with_end)
+                        await bad.finish()
                 await good.accepted(await good.end(lease, b"done"))
                 assert [result.data for result in await results_of(job)] == [b"done"]
                 assert hub.hub.engine.failure is None

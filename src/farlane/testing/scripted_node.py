@@ -121,6 +121,13 @@ class ScriptedNode:
         await asyncio.wait([self._reader])
         await self._channel.close()
 
+    async def finish(self) -> FarlaneError | None:
+        """Say no more, and return why the hub then ends the stream; None: in good order."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.done_writing()
+        async with asyncio.timeout(WAIT_S):
+            return await self.ended
+
     async def say(self, message: node_pb2.NodeMessage) -> None:
         """Send any message; a stream that has ended says so in `ended`."""
         async with self._writing:  # gRPC takes one write at a time
