@@ -137,12 +137,6 @@ PROPERTY = (
         "scratch = HubState(state.epoch, state.lease_s, nodes=state.nodes, table=state.table)",
     ),
     Mutant(
-        "a restart changes the age of jobs",
-        SUBMISSION,
-        "if TaskState.QUEUED not in job.states:",
-        "if not job.ready:",
-    ),
-    Mutant(
         "an unsafe answer to a repeated result",
         COMPLETION,
         "relaxed = state.stale_results == stale",
@@ -159,6 +153,13 @@ PROPERTY = (
 
 EXAMPLE = (
     # What takes an example: rare, or a matter of exact figures.
+    Mutant(
+        "a restart changes the age of jobs",
+        SUBMISSION,
+        "if TaskState.QUEUED not in job.states:",
+        "if not job.ready:",
+        REPLAYS,
+    ),
     Mutant(
         "a restart fails on a kind of GPU that left",
         REPLAYING,
@@ -266,7 +267,11 @@ EXAMPLE = (
         ROUNDS,
     ),
     Mutant(
-        "retries go on with used-up allowances", ENDING, "        job.counted.pop(index, None)\n", "", ENDS
+        "retries go on with used-up allowances",
+        ENDING,
+        "        job.counted.pop(index, None)\n",
+        "",
+        FAILURES,
     ),
     Mutant(
         "attempts may get old numbers",

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -397,8 +397,8 @@ messages = st.one_of(
 )  # fmt: skip
 
 
-@given(rounds=st.lists(st.lists(messages, min_size=1, max_size=5), min_size=10, max_size=25))
-@examples(max_examples=8, deadline=None)
+@given(rounds=st.lists(st.lists(messages, min_size=1, max_size=5), min_size=4, max_size=8))
+@examples(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_hub_outlives_random_messages(
     rounds: list[list[node_pb2.NodeMessage]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

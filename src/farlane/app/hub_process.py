@@ -36,8 +36,9 @@ async def serve(layout: Layout, settings: HubSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     certificate = server_certificate(layout.tls, [settings.host, "localhost"])
     store = SqliteStore(layout.store)
+    blobs = DiskStore(layout.blobs, max_bytes=settings.blob_bytes, evict=False)
     service = HubService(
-        settings, store, DiskStore(layout.blobs), policy_named(settings.policy), SystemClock(),
+        settings, store, blobs, policy_named(settings.policy), SystemClock(),
         (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup,
     )  # fmt: skip
     if settings.metrics_port:

@@ -7,6 +7,7 @@ from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.reactor.state import Job
 from farlane.scheduler.eligibility import first_obstacle
 from farlane.scheduler.explain import Explanation, explain
+from farlane.scheduler.ordering import fifo_order
 from farlane.scheduler.policy import Policy
 from farlane.wire.v1 import client_pb2
 
@@ -36,7 +37,8 @@ def _explanation(reactor: Reactor, job: Job, policy: Policy, now: float) -> Expl
     if not keys:
         return None
     obstacles = [first_obstacle(job.spec, spec) for spec in reactor.state.table.specs]
-    return explain(view, keys[0], obstacles, policy.decide(view))
+    order = getattr(policy, "order", fifo_order)
+    return explain(view, keys[0], obstacles, policy.decide(view), order)
 
 
 def _without_waiting(job: Job) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -196,17 +195,3 @@ class Hub:
         self.logs.end(job)
         self.reactor.forget_job(job)
         self.sessions.visible.pop(job, None)
-
-
-async def collect_garbage(hub: Callable[[], Hub], period_s: float = 600.0) -> None:
-    """Forget results that are older than the settings say, for ever."""
-    loop = asyncio.get_running_loop()
-    while True:
-        before = hub().engine.now() - hub().settings.keep_results_s
-        try:
-            forgotten = await loop.run_in_executor(None, hub().store.forget, before)
-            if forgotten:
-                log.info("forgot the results of %d jobs that ended long ago", forgotten)
-        except FarlaneError as error:
-            log.warning("results of jobs that ended long ago could not be forgotten: %s", error)
-        await asyncio.sleep(period_s)

@@ -83,6 +83,13 @@ class LogStore:
                 follower.failure = error
                 follower.wake.set()
 
+    def forget(self, before: float) -> int:
+        """Delete the logs that nothing was added to since `before` (unix seconds); returns how many."""
+        old = [path for path in self._directory.glob("j*.log") if path.stat().st_mtime < before]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
     def read(self, job: JobId) -> Iterator[LogChunk]:
         """Yield what is kept of a job, oldest first; a torn last frame is left out."""
         offset = 0

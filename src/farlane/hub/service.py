@@ -14,7 +14,8 @@ from farlane.errors import InvalidSetting, Unavailable
 from farlane.hub.grpc_api.blob_service import BlobService
 from farlane.hub.grpc_api.client_service import ClientService
 from farlane.hub.grpc_api.node_service import NodeService
-from farlane.hub.hub import Hub, collect_garbage
+from farlane.hub.hub import Hub
+from farlane.hub.retention import forget_old
 from farlane.hub.settings import HubSettings
 from farlane.hub.store.port import Store
 from farlane.kit.clock import Clock
@@ -85,7 +86,7 @@ class HubService:
                 async with TaskSupervisor("hub") as tasks:
                     tasks.start(self._keep_alive(), "store watchdog")
                     tasks.start(self._tick(), "clock tick")
-                    tasks.start(collect_garbage(lambda: self.hub), "result retention")
+                    tasks.start(forget_old(lambda: self.hub), "result retention")
                     yield
             finally:
                 await self._stop(server)

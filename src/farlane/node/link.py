@@ -275,7 +275,8 @@ class HubLink:
             await asyncio.sleep(period_s)
             sequence += 1
             self._beats[sequence] = self._clock.monotonic()
-            heartbeat = node_pb2.Heartbeat(sequence=sequence, free_bytes=self._owner.free_bytes())
+            free = self._owner.free_bytes()
+            heartbeat = node_pb2.Heartbeat(sequence=sequence, free_bytes=free, rtt_s=self.rtt_s)
             stream.outbox.put(node_pb2.NodeMessage(heartbeat=heartbeat))
 
     def _note_reply(self, sequence: int) -> None:

@@ -12,6 +12,7 @@ from farlane.domain.ids import MAX_TASKS_PER_JOB
 from farlane.domain.jobs import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_MS, CommandWork, Durability, JobSpec
 from farlane.domain.resources import Resources
 from farlane.errors import FarlaneError, InvalidJob, NotFound, TooLarge
+from farlane.kit.hashing import sha256_hex
 from farlane.kit.suggestions import hint
 from farlane.sdk import options
 from farlane.sdk.local_files import LocalFile, input_files, relative_target, working_directory
@@ -171,12 +172,18 @@ class _Entries:
         return found.text
 
 
+def _profile(command: CommandWork) -> str:
+    """Return under what run times are learnt: what runs, whatever the job is called."""
+    return "command:" + sha256_hex("\n".join((command.setup, command.run)).encode())[:16]
+
+
 def _spec(entries: _Entries, now: float) -> JobSpec:
     name = entries.text("name", Path(entries.source).stem)[:_MAX_NAME_CHARS] or "job"
+    command = CommandWork(run=_script(entries), setup=entries.text("setup"), outputs=_outputs(entries))
     return JobSpec(
         name=name,
-        profile=name,
-        command=CommandWork(run=_script(entries), setup=entries.text("setup"), outputs=_outputs(entries)),
+        profile=_profile(command),
+        command=command,
         resources=_resources(entries),
         priority=entries.read("priority", options.read_priority, DEFAULT_PRIORITY),
         retries=entries.whole("retry", 0, options.MAX_RETRIES, 0),

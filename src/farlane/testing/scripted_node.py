@@ -227,7 +227,6 @@ class ScriptedNode:
             self.leases.extend(leases)
             self._news.notify_all()
 
-
     async def _answer_each(self, leases: Sequence[Leased], answer: Callable[[Leased], bytes]) -> None:
         """Report leases in batches that fit a message, as a node does."""
         batch: list[tuple[Leased, bytes]] = []

@@ -114,7 +114,9 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         """Return one job's status."""
         hub = self._writable()
         status = self._status(hub, JobId(request.job))
-        await hub.engine.durable()  # what the hub knows may be ahead of what it could still prove after a crash
+        await (
+            hub.engine.durable()
+        )  # what the hub knows may be ahead of what it could still prove after a crash
         return status
 
     @_answered

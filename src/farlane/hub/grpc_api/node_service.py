@@ -31,6 +31,8 @@ from farlane.wire.versions import check_peer, this_version
 log = logging.getLogger(__name__)
 MAX_BATCH_ROWS = 4096
 MIN_SECRET_BYTES = 16
+MAX_RTT_S = 10.0
+"""A node that claims more is not believed: queue-ahead grows with the round trip."""
 MAX_LOG_BYTES = 1 << 20
 MAX_REASON_CHARS = 200
 HELLO_S = 15.0
@@ -152,7 +154,9 @@ class _Reader:
         elif kind == "log":
             self._keep_log(message.log)
         elif kind == "heartbeat":
-            engine.run(lambda reactor, now: reactor.hear_node(now, node))
+            rtt_s = message.heartbeat.rtt_s
+            sane = rtt_s if 0.0 <= rtt_s <= MAX_RTT_S else None
+            engine.run(lambda reactor, now: reactor.hear_node(now, node, sane))
             reply = node_pb2.HeartbeatReply(sequence=message.heartbeat.sequence)
             self._session.outbox.put(node_pb2.NodeCommand(heartbeat=reply))
         elif kind == "draining":

@@ -129,23 +129,28 @@ Global___AttemptColumns: _TypeAlias = AttemptColumns  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
-    """Renews every lease the node holds. free_bytes is the data directory's free disk."""
+    """Renews every lease the node holds. free_bytes is the data directory's free disk; rtt_s is the round trip the
+    node measured with its last heartbeat, 0 before the first.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     FREE_BYTES_FIELD_NUMBER: _builtins.int
+    RTT_S_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     free_bytes: _builtins.int
+    rtt_s: _builtins.float
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         free_bytes: _builtins.int = ...,
+        rtt_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "rtt_s", b"rtt_s", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
