@@ -49,7 +49,7 @@ def parse(text: str, directory: Path = Path()) -> JobFile:
 def test_every_key_reaches_the_specification() -> None:
     found = parse(FULL)
     spec = found.spec
-    assert (spec.name, spec.profile, found.tasks) == ("sweep", "sweep", 12)
+    assert (spec.name, found.tasks) == ("sweep", 12)
     assert spec.resources == Resources(2000, 4 * 10**9, 20 * 10**9, GpuRequest(2, "A100", 80 * 10**9))
     assert spec.command is not None
     assert spec.command.run == "python train.py --seed $FARLANE_TASK_INDEX\n"
@@ -61,6 +61,12 @@ def test_every_key_reaches_the_specification() -> None:
         (("zone", "north"),),
         300_000,
     )
+
+
+def test_run_times_are_learnt_by_what_runs() -> None:
+    one, same, other = (parse(text).spec.profile for text in ("run: a", "name: x\nrun: a", "run: a\nsetup: b"))
+    assert one == same
+    assert one != other
 
 
 def test_variables_are_taken_as_they_are_written() -> None:

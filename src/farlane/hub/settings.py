@@ -25,7 +25,8 @@ class HubSettings:
     heartbeat_s: float = 2.0
     """How often nodes report; must be well below lease_s."""
     blob_bytes: int = 20 << 30
-    """Budget for payloads, functions and results kept out of band, in bytes."""
+    """Budget for payloads, functions and results kept out of band, in bytes; beyond it uploads are refused as on a
+    full disk."""
     payload_cache_bytes: int = 256 << 20
     """Queued payloads kept in memory, in bytes; beyond it they are read back from the store."""
     log_bytes_per_job: int = 64 << 20
