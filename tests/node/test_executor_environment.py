@@ -71,7 +71,7 @@ def test_nothing_required_is_an_empty_lock() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["", " ", "--index-url=x", " -e .", "./local", "a @ https://x/y.whl", "git+https://x", "a\nb", "C:\\x"],
+    ["", " ", "--find-links=x", " -e .", "./local", "a @ https://x/y.whl", "git+https://x", "a\nb", "C:\\x"],
 )
 def test_what_means_nothing_elsewhere_is_refused(line: str) -> None:
     with pytest.raises(InvalidJob, match="requires has"):
@@ -139,7 +139,7 @@ def test_other_bytes_under_the_same_name_are_refused(wheels: Path, tmp_path: Pat
     [
         "leaf==1.0",
         "leaf --hash=sha256:" + "0" * 64,
-        "--index-url=x",
+        "--find-links=x",
         "leaf==1 --hash=sha256:" + "0" * 64 + " -e .",
     ],
 )
