@@ -40,7 +40,7 @@ def run(directory: Path, tests: list[str], mutant: Any | None = None) -> subproc
     ]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)],
-        cwd=ROOT, env=os.environ | {"FARLANE_MUTANT": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=ROOT, env=os.environ | {"FARLANE_MUTANT": "1", "FARLANE_EXAMPLES": "600", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 

@@ -59,7 +59,9 @@ def tell(directory: Path, limit: int | None) -> None:
     """
     began = time.monotonic()
     passages = load_passages(limit)
-    print(f'"{TITLE}" by {AUTHOR}: {len(passages)} passages, {len(_batched(passages))} tasks of {BATCH}')
+    works = _volumes(passages)
+    tasks = sum(len(work.batches) for work in works)
+    print(f'"{TITLE}" by {AUTHOR}: {len(passages)} passages, {tasks} tasks of up to {BATCH}')
     running = up(directory, NODES, port=0, organisation="demo-lab")
     print(
         f"network up in {seconds_text(time.monotonic() - began)}: hub at {running.url}, nodes attic, garage, rack"
@@ -67,7 +69,6 @@ def tell(directory: Path, limit: int | None) -> None:
     endpoint = read_client_file(directory)
     with Client(endpoint.url, endpoint.token) as client:
         _await_nodes(client, len(NODES))
-        works = _volumes(passages)
         quotes = _quotes(client, works)
         started = time.monotonic()
         _run(client, works, directory)
