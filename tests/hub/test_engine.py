@@ -255,7 +255,7 @@ class TestStoreFailure:
         await self.fail(stage, DiskFull("no room", path="x"))
         assert stage.done == ["before"]
         assert len(stage.failures) == 1  # told once, though two appends failed
-        assert list(stage.store.replay())[0].key == "a"  # type: ignore[union-attr]
+        assert [record.key for record in stage.store.replay()] == ["a"]
 
     async def test_it_refuses_later_events_with_the_stores_error(self, stage: Stage) -> None:
         stage.open("a")
@@ -285,7 +285,7 @@ class TestStoreFailure:
         stage.note("b")
         stage.note("relaxed", relaxed=True)
         await turns()
-        assert stage.done in ([], ["relaxed"])
+        assert stage.done == []
         appended = len(stage.store.appends)
         stage.note("later", relaxed=True)
         await turns()

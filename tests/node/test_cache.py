@@ -82,7 +82,7 @@ async def test_a_cancelled_fetch_leaves_the_others_to_try_for_themselves(tmp_pat
     cache = new_cache(tmp_path, source)
     first = asyncio.create_task(cache.hold(ref(b"data")))
     async with asyncio.timeout(10):
-        while not source.fetched:  # noqa: ASYNC110
+        while not source.fetched:
             await asyncio.sleep(0.001)
     second = asyncio.create_task(cache.hold(ref(b"data")))
     await asyncio.sleep(0)

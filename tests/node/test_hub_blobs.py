@@ -82,7 +82,7 @@ async def test_a_connection_that_closes_under_a_transfer_is_replaced(
     hub.holding = asyncio.Event()
     fetching = asyncio.create_task(blobs.fetch(blob, tmp_path / "data"))
     async with asyncio.timeout(10):
-        while not hub.gets:  # noqa: ASYNC110
+        while not hub.gets:
             await asyncio.sleep(0.01)
     await connection.channels[0].close()
     hub.holding.set()
@@ -96,7 +96,7 @@ async def test_a_cancelled_transfer_is_cancelled(tmp_path: Path, hub: ScriptedHu
     hub.holding = asyncio.Event()
     fetching = asyncio.create_task(blobs.fetch(blob, tmp_path / "data"))
     async with asyncio.timeout(10):
-        while not hub.gets:  # noqa: ASYNC110
+        while not hub.gets:
             await asyncio.sleep(0.01)
     fetching.cancel()
     await asyncio.wait([fetching])

@@ -392,5 +392,5 @@ async def test_logs_are_sent_in_order_and_those_from_before_the_stream_too(
 
 async def until(condition: object) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # type: ignore[operator]  # noqa: ASYNC110
+        while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.01)

@@ -64,7 +64,9 @@ def test_every_key_reaches_the_specification() -> None:
 
 
 def test_run_times_are_learnt_by_what_runs() -> None:
-    one, same, other = (parse(text).spec.profile for text in ("run: a", "name: x\nrun: a", "run: a\nsetup: b"))
+    one, same, other = (
+        parse(text).spec.profile for text in ("run: a", "name: x\nrun: a", "run: a\nsetup: b")
+    )
     assert one == same
     assert one != other
 

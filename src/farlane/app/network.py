@@ -4,104 +4,109 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from farlane.app.addresses import certificate_names
+from farlane.app.configuration import Configuration
 from farlane.app.layout import Layout
+from farlane.app.network_file import (
+    CONFIG,
+    NetworkFile,
+    NodePlan,
+    check_name,
+    load,
+    load_if_there,
+    prefixed,
+    save,
+)
 from farlane.app.processes import Process, last_lines, start_detached, stop_all
-from farlane.errors import Corrupted, InvalidSetting, NotFound, Unavailable
+from farlane.errors import Conflict, Unavailable
 from farlane.hub.credentials import Credentials
 from farlane.kit.file_lock import FileLock
-from farlane.kit.files import atomic_write, private_directory, read_private
+from farlane.kit.files import private_directory
 from farlane.kit.keys import random_secret, server_certificate
+from farlane.scheduler.policy import policy_named
 from farlane.sdk.context import Endpoint, read_client_file, write_client_file
 from farlane.wire.tokens import Token
+
+__all__ = ["NetworkFile", "NodePlan", "Running", "add_node", "check_name", "down", "load", "up"]
 
 START_S = 60.0
 STOP_S = 20.0
 POLL_S = 0.03
-
-
-@dataclass(frozen=True, slots=True)
-class NodePlan:
-    """One node `up` should run: its name and settings (`node.field` without the prefix)."""
-
-    name: str
-    settings: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class NetworkFile:
-    """What `up` has started and with which options, as it stands in network.json."""
-
-    organisation: str
-    host: str
-    port: int
-    join_token: str = field(repr=False)
-    hub: Process | None = None
-    hub_settings: dict[str, str] = field(default_factory=dict)
-    nodes: dict[str, Process | None] = field(default_factory=dict)
-    plans: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        """The hub's URL on this machine."""
-        return f"https://{self.host}:{self.port}"
+DEFAULT_ORGANISATION = "local"
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What `up` found or started."""
+    """What `up` found or started.
+
+    waiting: settings that were asked for but come into force at the next start, for people.
+    """
 
     url: str
     join_token: str = field(repr=False)
     network: str
     directory: Path
+    client: Path
     hub_started: bool
     nodes: tuple[str, ...]
     nodes_started: tuple[str, ...]
+    waiting: tuple[str, ...]
 
 
 def up(
     directory: Path,
     plans: Sequence[NodePlan],
     *,
-    host: str = "127.0.0.1",
+    host: str | None = None,
     port: int | None = None,
-    organisation: str = "local",
-    hub_settings: dict[str, str] | None = None,
+    organisation: str | None = None,
+    hub_settings: Mapping[str, str] | None = None,
+    node_settings: Mapping[str, str] | None = None,
+    config: Path | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Running:
     """Start the hub and the nodes that are not running yet; everything queued continues.
 
+    What is given is remembered, and comes into force when the process it concerns starts next.
+
     Args:
         directory: the network's directory, made when missing.
         plans: nodes; where the network already has nodes and none are named, those are started again.
-        host: address the hub of a new network listens on.
+        host: address the hub listens on, 127.0.0.1 where none was ever given.
         port: its port, 0 for any; an old network keeps its own unless one is given.
         organisation: who owns a new network.
         hub_settings: `hub.field` without the prefix.
+        node_settings: of every node, `node.field` without the prefix.
+        config: configuration file of the hub and the nodes.
         tell: progress for people.
 
     Raises:
+        InvalidSetting: settings that cannot be; nothing was started.
+        Conflict: the network belongs to another organisation.
         Unavailable: a process did not start; the message shows the end of its log.
     """
-    layout = Layout(private_directory(directory))
+    layout = Layout(private_directory(directory).absolute())
+    places = {"host": host, "port": None if port is None else str(port)}
+    given = {**(hub_settings or {}), **{key: value for key, value in places.items() if value is not None}}
     with FileLock(layout.root / "up.lock"):
-        known = _load(layout) or _found(layout, host, port, organisation)
-        if port is not None and known.hub is not None and not known.hub.alive():
-            known.port = port
-        known.hub_settings |= hub_settings or {}
-        known.plans |= {plan.name: plan.settings for plan in plans}
-        network, hub_started = _start_hub(layout, known, tell)
-        started = tuple(name for name in known.plans if _start_node(layout, known, name))
-        _save(layout, known)
+        known = load_if_there(layout) or NetworkFile(organisation or DEFAULT_ORGANISATION, "", 0, "")
+        _check_organisation(known, organisation)
+        _remember(known, plans, given, node_settings or {}, config)
+        settings = known.configuration()
+        policy_named(settings.hub.policy)
+        network, hub_started = _start_hub(layout, known, settings, tell)
+        started = tuple(name for name in known.plans if _start_node(layout, known, name, settings))
+        save(layout, known)
+        waiting = known.waiting(settings)
     return Running(
-        known.url, known.join_token, network, layout.root, hub_started, tuple(known.plans), started
+        known.url, known.join_token, network, layout.root, layout.client, hub_started, tuple(known.plans), started,
+        tuple(waiting),
     )  # fmt: skip
 
 
@@ -126,60 +131,81 @@ def down(directory: Path) -> tuple[list[str], list[str]]:
 
 def add_node(directory: Path, plan: NodePlan) -> None:
     """Start one more node of a network that runs here."""
-    layout = Layout(directory)
+    layout = Layout(directory.absolute())
     with FileLock(layout.root / "up.lock"):
         known = load(layout)
-        known.plans[plan.name] = plan.settings
-        _start_node(layout, known, plan.name)
-        _save(layout, known)
+        _remember(known, [plan], {}, {}, None)
+        _start_node(layout, known, plan.name, known.configuration())
+        save(layout, known)
 
 
-def load(layout: Layout) -> NetworkFile:
-    """Read network.json.
-
-    Raises:
-        NotFound: there is none.
-    """
-    known = _load(layout)
-    if known is None:
-        raise NotFound(
-            f"no network in {layout.root}: run `farlane up` there first, or name another with --dir"
+def _check_organisation(known: NetworkFile, organisation: str | None) -> None:
+    if organisation not in (None, known.organisation):
+        raise Conflict(
+            f"this network belongs to {known.organisation!r}, which tokens and nodes refer to; it cannot become "
+            f"{organisation!r}'s. Make another network with --dir"
         )
-    return known
 
 
-def _found(layout: Layout, host: str, port: int | None, organisation: str) -> NetworkFile:
+def _remember(
+    known: NetworkFile,
+    plans: Sequence[NodePlan],
+    hub_settings: Mapping[str, str],
+    node_settings: Mapping[str, str],
+    config: Path | None,
+) -> None:
+    """Take new options into what is known."""
+    ignored = "port" if known.hub_alive and hub_settings.get("port") == "0" else None  # any port: it has one
+    known.hub_settings |= {key: value for key, value in hub_settings.items() if key != ignored}
+    known.node_settings |= node_settings
+    for plan in known.plans.values():
+        # The last word wins: what is now asked of all nodes goes before what was once asked of one.
+        for key in node_settings:
+            plan.pop(key, None)
+    known.plans |= {plan.name: dict(plan.settings) for plan in plans}
+    known.shares |= {plan.name: dict(plan.share) for plan in plans}
+    if config is not None:
+        known.config = str(config.absolute())
+
+
+def _found(layout: Layout, known: NetworkFile) -> None:
     """Make a new network: TLS key, secrets, client file."""
-    certificate = server_certificate(layout.tls, [host, "localhost"])
+    certificate = server_certificate(layout.tls, certificate_names(known.host))
     credentials = Credentials(layout.credentials)
-    publisher = f"{organisation}/{getpass.getuser()}"
+    publisher = f"{known.organisation}/{getpass.getuser()}"
     secrets = {"client": random_secret(), "node": random_secret()}
-    credentials.add(secrets["client"], "client", organisation, publisher)
-    credentials.add(secrets["node"], "node", organisation, "")
+    credentials.add(secrets["client"], "client", known.organisation, publisher)
+    credentials.add(secrets["node"], "node", known.organisation, "")
     pin = certificate.spki_sha256
-    client = Token("client", organisation, publisher, pin, secrets["client"])
-    join = Token("node", organisation, "", pin, secrets["node"])
-    known = NetworkFile(organisation, host, 7717 if port is None else port, join.text())
-    write_client_file(layout.root, Endpoint(known.url, client.text()))
-    return known
+    client = Token("client", known.organisation, publisher, pin, secrets["client"])
+    known.join_token = Token("node", known.organisation, "", pin, secrets["node"]).text()
+    write_client_file(layout.root, Endpoint(known.local_url, client.text()))
 
 
-def _start_hub(layout: Layout, known: NetworkFile, tell: Callable[[str], None]) -> tuple[str, bool]:
+def _start_hub(
+    layout: Layout, known: NetworkFile, settings: Configuration, tell: Callable[[str], None]
+) -> tuple[str, bool]:
     """Start the hub unless it runs; returns the network's id and whether it was started."""
-    started = False
-    if known.hub is None or not known.hub.alive():
+    hub, started = known.hub, False
+    if hub is None or not hub.alive():
         tell("starting the hub")
         layout.ready.unlink(missing_ok=True)
-        values = {"host": known.host, "port": str(known.port)} | known.hub_settings
-        arguments = ["--dir", str(layout.root), *_assignments("hub", values)]
-        known.hub = start_detached("farlane.app.hub_process", arguments, layout.log("hub"), {})
+        values = known.hub_values(settings)
+        known.host, known.port = values["host"], int(values["port"])
+        if not known.join_token:
+            _found(layout, known)
+        arguments = ["--dir", str(layout.root), *_options(known, "hub", values)]
+        hub = known.hub = start_detached("farlane.app.hub_process", arguments, layout.log("hub"), {})
         started = True
-    ready = _await_ready(layout, known.hub)
-    if ready["port"] != known.port:
-        known.port = ready["port"]
+    ready = _await_ready(layout, hub)
+    known.port = ready["port"]
+    if started:
+        if "port" in known.hub_settings:
+            known.hub_settings["port"] = str(known.port)
+        known.started["hub"] = known.with_config(known.hub_values(settings) | {"port": str(known.port)})
     client = read_client_file(layout.root)
-    if client.url != known.url:
-        write_client_file(layout.root, Endpoint(known.url, client.token))
+    if client.url != known.local_url:
+        write_client_file(layout.root, Endpoint(known.local_url, client.token))
     return ready["network"], started
 
 
@@ -198,47 +224,23 @@ def _await_ready(layout: Layout, hub: Process) -> dict[str, Any]:
     )
 
 
-def _start_node(layout: Layout, known: NetworkFile, name: str) -> bool:
-    process = known.nodes.get(name)
-    if process is not None and process.alive():
+def _start_node(layout: Layout, known: NetworkFile, name: str, settings: Configuration) -> bool:
+    if known.node_alive(name):
         return False
-    values = {"name": name, "directory": str(layout.node(name))} | known.plans[name]
-    arguments = ["--dir", str(layout.root), "--url", known.url, *_assignments("node", values)]
+    values = known.node_values(name, settings)
+    places = {"name": name, "directory": str(layout.node(name))}
+    arguments = [
+        "--dir", str(layout.root), "--url", known.local_url, *_options(known, "node", places | values),
+    ]  # fmt: skip
     environment = {"FARLANE_JOIN_TOKEN": known.join_token}
     known.nodes[name] = start_detached("farlane.app.node_process", arguments, layout.log(name), environment)
+    known.started[name] = known.with_config(values)
     return True
 
 
-def _assignments(group: str, values: dict[str, str]) -> list[str]:
-    return [part for key, value in values.items() for part in ("--set", f"{group}.{key}={value}")]
-
-
-def _load(layout: Layout) -> NetworkFile | None:
-    if not layout.network.exists():
-        return None
-    try:
-        raw = json.loads(read_private(layout.network))
-        raw["hub"] = Process(**raw["hub"]) if raw["hub"] else None
-        raw["nodes"] = {name: Process(**found) if found else None for name, found in raw["nodes"].items()}
-        return NetworkFile(**raw)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupted(
-            f"{layout.network} is not a network file ({error}); restore it from a backup, or move the directory away"
-        ) from error
-
-
-def _save(layout: Layout, known: NetworkFile) -> None:
-    atomic_write(layout.network, json.dumps(asdict(known), indent=1).encode(), mode=0o600)
-
-
-def check_name(name: str) -> str:
-    """Return a node's name, if it can be a directory's.
-
-    Raises:
-        InvalidSetting: it cannot.
-    """
-    if not name or len(name) > 63 or not all(letter.isalnum() or letter in "-_" for letter in name):
-        raise InvalidSetting(f"{name!r} cannot name a node; use 1 to 63 letters, digits, '-' and '_'")
-    if name == "hub" or os.sep in name:
-        raise InvalidSetting(f"{name!r} is taken; choose another name for the node")
-    return name
+def _options(known: NetworkFile, group: str, values: dict[str, str]) -> list[str]:
+    """Return the command line of a process: its configuration file and settings."""
+    config = [] if known.config is None else [CONFIG, known.config]
+    return config + [
+        part for key, value in prefixed(group, values).items() for part in ("--set", f"{key}={value}")
+    ]
