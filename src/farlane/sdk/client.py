@@ -58,7 +58,7 @@ class AsyncClient:
 
     Args:
         url: the hub, `https://host:port`; with `token` None the current network (see `farlane.sdk.context`).
-        token: the client token that `farlane up` printed.
+        token: the client token, as `farlane token` prints it on the hub's machine.
         trust: whether results of a node may be unpickled in this process.
         connect_timeout_s: how long opening may take.
         patience_s: how long to go on without a connection before everything in progress fails.

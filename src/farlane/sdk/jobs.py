@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from farlane.domain.ids import JobId, job_text
 from farlane.domain.records import TasksEnded
-from farlane.errors import DeadlineExceeded, FarlaneError, InvalidInput, Unavailable
+from farlane.errors import DeadlineExceeded, DiskFull, FarlaneError, InvalidInput, Unavailable
 from farlane.kit.backoff import Backoff
 from farlane.sdk.outcomes import TaskResult
 from farlane.sdk.result_feed import ResultFeed, fetched_bytes
@@ -158,7 +158,7 @@ class JobHandle:
                         delays = _LOG_TRIES.delays(self._client.random)
                         yield log_chunk_from_wire(line)
                 return
-            except Unavailable:
+            except (Unavailable, DiskFull):  # a hub without room starts over once it has some
                 if self._client.session.failure is not None:
                     raise
             await asyncio.sleep(next(delays))

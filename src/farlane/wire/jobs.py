@@ -49,7 +49,7 @@ def job_spec_to_wire(spec: JobSpec) -> types_pb2.JobSpec:
             deadline_at=spec.deadline_at,
             max_price=spec.max_price,
             budget=spec.budget,
-            relaxed_durability=spec.durability is Durability.RELAXED,
+            relaxed_durability=spec.durability == Durability.RELAXED,
             labels=pairs_to_wire(spec.labels),
             env=pairs_to_wire(spec.env),
             environment=_environment_to_wire(spec.environment),

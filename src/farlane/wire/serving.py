@@ -20,7 +20,10 @@ _ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "farlane.v1.ClientService": frozenset({"client"}),
     "farlane.v1.BlobService": frozenset({"client", "node"}),
 }
-_GET_A_TOKEN = "Ask the hub's operator for a token and pass it with --token"
+_GET_A_TOKEN = (
+    "Ask the hub's operator for one: `farlane token` on the hub's machine prints the client token, `farlane up` the "
+    "join token of nodes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,8 @@ def _check_role(service: str, identity: Identity) -> None:
     if identity.role not in allowed:
         wanted = " or ".join(sorted(allowed)) or "no"
         raise PermissionRefused(
-            f"a {identity.role} token cannot call {service or 'this'}; expected a {wanted} token. `farlane up` prints "
-            "one for joining nodes and one for clients",
+            f"a {identity.role} token cannot call {service or 'this'}; expected a {wanted} token. On the hub's machine "
+            "`farlane up` prints the one for nodes, `farlane token` the one for clients",
             role=identity.role,
             service=service,
         )
