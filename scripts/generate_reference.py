@@ -124,11 +124,14 @@ def settings() -> str:
     }
     return page(
         "Settings",
-        "Each value is the last that is given by: the default, a configuration file (`--config` of the hub's and the "
-        "node's own process; TOML or YAML, one table per group), the environment, a flag (`--set hub.port=0` there, "
-        "`--set cpu=4` of `farlane join`, the options of `farlane up`). An unknown name is an error, in the "
+        "Each value is the last that is given by: the default, a configuration file (`--config` of `farlane up` and "
+        "`farlane join`; TOML or YAML, one table per group), the environment, a flag (`--set hub.lease_s=20` of "
+        "`farlane up`, `--set cpu=4` of `farlane join`, their other options). An unknown name is an error, in the "
         "environment too: a misspelt FARLANE_ variable keeps the process from starting.",
-        "`farlane up` hands its environment to the hub and to the nodes it starts.",
+        "`farlane up` hands its environment to the hub and to the nodes it starts, and remembers its options and the "
+        "place of its configuration file for the next time. What it gives to all nodes (`--set node.FIELD=...`) goes "
+        "before what it gave to one earlier; places and names (`hub.directory`, `node.directory`, `node.name`) are "
+        "its own choice.",
         "## The hub: group `hub`", group("hub", HubSettings),
         "## A node: group `node`", group("node", NodeSettings),
         "## The process executor",

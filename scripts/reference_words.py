@@ -74,7 +74,8 @@ VARIABLES: dict[str, str] = {
     "FARLANE_URL": "The hub that commands and programs talk to; needs FARLANE_TOKEN beside it.",
     "FARLANE_TOKEN": "The client token that goes with FARLANE_URL.",
     "FARLANE_JOIN_TOKEN": "The join token for `farlane join`, out of sight of other users of the machine.",
-    "FARLANE_JOB": "Accepted and not read by anything in this version.",
+    "FARLANE_JOB": "Set inside a task: its job, such as `j12`.",
     "FARLANE_TASK_INDEX": "Set inside a task: its index in the job, from 0.",
+    "FARLANE_EXECUTOR": "Set inside a task: marks the processes of one node, so that none is left behind.",
 }
 """Environment variable that is no setting -> meaning."""

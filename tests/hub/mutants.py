@@ -30,7 +30,7 @@ LEASES, MONEY, NODES, ROUNDS = (
     f"hub/test_reactor_{name}.py" for name in ("leases", "money", "membership", "rounds")
 )
 ENDS, FAILURES, GPUS = (f"hub/test_reactor_{name}.py" for name in ("ending", "failures", "gpus"))
-REPLAYS, SUMS = "hub/test_reactor_replay.py", "domain/test_prices.py"
+REPLAYS = "hub/test_reactor_replay.py"
 
 PROPERTY = (
     # What the stateful property must find.
@@ -285,14 +285,14 @@ EXAMPLE = (
         BILLING,
         "self.reserve_fixed + self.per_byte * payload_bytes",
         "self.reserve_fixed",
-        SUMS,
+        MONEY,
     ),
     Mutant(
         "amounts are rounded down",
         PRICES,
         "return -(-numerator // denominator)",
         "return numerator // denominator",
-        SUMS,
+        MONEY,
     ),
 )
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from farlane.domain.ids import JobId
-from farlane.domain.jobs import JobState
-from farlane.errors import Conflict, DiskFull, NotFound
+from farlane.domain.failures import Blame, FailureKind
+from farlane.domain.ids import JobId, index_of
+from farlane.domain.jobs import Durability, JobState
+from farlane.domain.records import Column
+from farlane.errors import Corrupted, DiskFull
+from farlane.hub.settings import HubSettings
 from farlane.hub.store.memory import MemoryStore
-from farlane.hub.store.sqlite.backup import restore
 from farlane.hub.store.sqlite.store import SqliteStore
 from farlane.sdk.client import AsyncClient
+from farlane.testing.builders import a_failure
 from farlane.testing.running_hub import BALLAST_BYTES, RunningHub, small_job, submit
 from farlane.testing.scripted_client import ScriptedClient
 from farlane.testing.scripted_node import Leased
@@ -28,6 +31,13 @@ from farlane.wire.v1 import client_pb2
 MIB = 1 << 20
 WAIT_S = 20.0
 FULL = DiskFull("the test's disk is full; expected some room: free some")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Poll until a condition holds that has no event of its own."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.002)
 
 
 class ScriptedStore(MemoryStore):
@@ -59,9 +69,7 @@ class Scene:
 
     async def pending(self) -> None:
         """Wait until something waits for the disk."""
-        async with asyncio.timeout(WAIT_S):
-            while not self.store.pending:
-                await asyncio.sleep(0.002)
+        await until(lambda: self.store.pending > 0)
 
     def fail(self) -> None:
         """Let what waits, and all that comes, fail."""
@@ -73,9 +81,7 @@ class Scene:
         """Let the store work again and wait for the hub to start over."""
         broken = self.hub.hub
         self.store.stuck = False
-        async with asyncio.timeout(WAIT_S):
-            while self.hub.hub is broken:
-                await asyncio.sleep(0.01)
+        await until(lambda: self.hub.hub is not broken)
 
     def close(self) -> None:
         self._task.cancel()
@@ -132,7 +138,7 @@ async def test_a_relaxed_job_does_not_wait_for_the_disk(scene: Scene) -> None:
     async with hub.node() as node, ScriptedClient(hub.url, hub.token()) as client:
         scene.flowing = False
         await node.work(echo)
-        job = (await client.open(small_job(durability="relaxed"), "k")).job
+        job = (await client.open(small_job(durability=Durability.RELAXED), "k")).job
         await client.watch(job)
         await client.add(job, 0, [b"x"], seal=True)
         assert list((await client.results()).results.inline) == [b"x"]
@@ -241,6 +247,60 @@ async def log_of(client: AsyncClient, job: JobId) -> bytes:
     return b"".join([each.data async for each in client.job(job).logs()])
 
 
+async def test_a_job_retried_while_its_end_becomes_durable_goes_on(scene: Scene) -> None:
+    hub = scene.hub
+    async with hub.node() as node, hub.client() as ada:
+        job = await submit(ada, [b"x"])
+        reading = asyncio.create_task(outcomes(ada, job.job))
+        leases = await node.take()
+        scene.flowing = False
+        await node.end(leases, failure=a_failure())
+        await scene.pending()
+        retrying = asyncio.create_task(job.retry())
+        await node.beat()
+        await until(lambda: hub.hub.reactor.state.jobs[job.job].state is not JobState.FAILED)
+        scene.flowing = True
+        await retrying
+        again = await node.take()
+        await node.accepted(await node.end(again, b"done"))
+        assert (await job.wait(WAIT_S)).state is JobState.SUCCEEDED
+        assert await asyncio.wait_for(reading, WAIT_S) == [(1, b""), (2, b"done")]
+
+
+async def outcomes(client: AsyncClient, job: JobId) -> list[tuple[int, bytes]]:
+    return [(result.attempts, result.data) async for result in client.job(job).results()]
+
+
+class DamagedStore(MemoryStore):
+    """A store that cannot read the payloads of job 1."""
+
+    def payloads(self, job: JobId, first: int, count: int) -> Column:
+        if job == 1:
+            raise Corrupted("a row does not match its checksum: restore a backup")
+        return super().payloads(job, first, count)
+
+
+async def test_payloads_that_cannot_be_read_fail_their_tasks_and_nothing_else(tmp_path: Path) -> None:
+    settings = HubSettings(payload_cache_bytes=0)
+    async with contextlib.AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(
+            RunningHub(tmp_path, open_store=DamagedStore, settings=settings)
+        )
+        node = await stack.enter_async_context(hub.node())
+        ada = await stack.enter_async_context(hub.client())
+        await node.work(echo)
+        bad = await submit(ada, [b"x", b"y"])
+        results = [result async for result in bad.results()]
+        assert {result.failure and result.failure.kind for result in results} == {FailureKind.BLOB}
+        for result in results:
+            assert result.failure is not None
+            assert result.failure.rule.blame is Blame.NETWORK
+            assert "checksum" in result.failure.message
+        assert (await bad.status()).spent == 0
+        good = await submit(ada, [b"fine"])
+        assert await collect(ada, good.job) == [b"fine"]
+
+
 # --- a disk that is really full --------------------------------------------------------------------------------------
 
 
@@ -257,32 +317,32 @@ async def test_a_full_disk_stops_the_hub_and_room_brings_it_back(tmp_path: Path)
             old = await submit(ada, big)  # what an operator will let go of
             assert (await old.wait(WAIT_S)).done == 32
         kept: list[int] = []
-
-        async def fill() -> None:
-            for number in range(50):
-                async with ScriptedClient(hub.url, hub.token()) as client:
-                    job = (await client.open(small_job(), f"key {number}")).job
-                    for first in range(0, 32, 8):
-                        await client.add(job, first, big[first : first + 8])
-                kept.append(job)
-
         with pytest.raises(DiskFull, match="Free some space"):
-            await fill()
+            await fill(hub, big, kept)
         assert kept
         with pytest.raises(DiskFull):
             await ada.job(JobId(kept[0])).status()
         assert hub.store.forget(time.time() + 1) == 1
-        async with asyncio.timeout(WAIT_S):
-            while hub.hub.engine.failure is not None:
-                await asyncio.sleep(0.05)
+        await until(lambda: hub.hub.engine.failure is None)
         # Everything that was acknowledged is there, and work goes on.
         assert [(await ada.job(JobId(job)).status()).total for job in kept] == [32] * len(kept)
         async with ScriptedClient(hub.url, hub.token()) as client:
             await client.ask(client_pb2.ClientMessage(seal=client_pb2.SealJob(job=kept[0])))
         async with hub.node() as node:
-            await node.work(echo)
-            results = {r.index: r.data async for r in ada.job(JobId(kept[0])).results()}
-        assert [results[index] for index in range(32)] == big
+            leases = {index_of(lease.task): lease for lease in await node.take(32)}
+            assert [leases[index].payload for index in range(32)] == big
+            await node.accepted(await node.end(list(leases.values()), b"small"))
+            assert len(await collect(ada, JobId(kept[0]))) == 32
+
+
+async def fill(hub: RunningHub, payloads: list[bytes], kept: list[int]) -> None:
+    """Submit jobs until the hub refuses; `kept` are those that were acknowledged whole."""
+    for number in range(50):
+        async with ScriptedClient(hub.url, hub.token()) as client:
+            job = (await client.open(small_job(), f"key {number}")).job
+            for first in range(0, len(payloads), 8):
+                await client.add(job, first, payloads[first : first + 8])
+            kept.append(job)
 
 
 async def test_a_hub_whose_disk_is_full_at_its_start_reads_and_says_so(tmp_path: Path) -> None:
@@ -300,66 +360,12 @@ async def test_a_hub_whose_disk_is_full_at_its_start_reads_and_says_so(tmp_path:
         store._thread._refusal = FULL
         return store
 
-    async with RunningHub(tmp_path, open_store=open_store) as hub:
-        with pytest.raises(DiskFull):
-            async with hub.node("new"), hub.client() as ada:  # a node is a record, too
-                await submit(ada, [b"y"])
-
-
-# --- backups --------------------------------------------------------------------------------------------------------
-
-
-async def test_a_backup_made_under_load_is_a_whole_network_of_its_own(tmp_path: Path) -> None:
-    payloads = [b"%d" % index for index in range(3000)]
-    async with RunningHub(tmp_path / "hub") as hub, hub.client() as ada, hub.node() as node:
-        job = await submit(ada, payloads)
-        await node.work(echo)
-        reading = asyncio.create_task(collect(ada, job.job))
-        made = await ada.backup("while-running.db")
-        assert made.size_bytes == Path(made.path).stat().st_size > 0
-        with pytest.raises(Conflict, match="never overwrites"):
-            await ada.backup("while-running.db")
-        assert len(await reading) == 3000
-        late = await submit(ada, [b"after the backup"])
-        network, epoch = hub.store.network, hub.store.epoch
-    restored = tmp_path / "restored"
-    restored.mkdir()
-    restore(Path(made.path), restored / "store.db")
-    async with RunningHub(restored) as hub, hub.client() as ada:
-        assert (hub.store.network, hub.store.epoch) == (network, epoch + 1)
-        async with hub.node() as node:
-            await node.work(echo)
-            results = await collect(ada, job.job)
-        assert Counter(results) == Counter(payloads)
-        status = await ada.job(job.job).status()
-        assert (status.done, status.total) == (3000, 3000)
-        with pytest.raises(NotFound):
-            await ada.job(late.job).status()
+    async with RunningHub(tmp_path, open_store=open_store) as hub, hub.client() as ada:
+        assert await collect(ada, job.job) == [b"x"]
+        async with ScriptedClient(hub.url, hub.token()) as client:
+            with pytest.raises(DiskFull):
+                await client.open(small_job(), "k")
 
 
 async def collect(client: AsyncClient, job: JobId) -> list[bytes]:
     return [result.data async for result in client.job(job).results()]
-
-
-async def test_results_from_before_a_restore_are_refused(tmp_path: Path) -> None:
-    async with RunningHub(tmp_path / "hub") as hub, hub.client() as ada, hub.node() as node:
-        job = await submit(ada, [b"x", b"y"])
-        leases = await node.take(2)
-        made = await ada.backup("b.db")
-        # What happens now is undone by the restore, but the node remembers it.
-        await node.accepted(await node.end(leases[:1], b"before"))
-    restored = tmp_path / "restored"
-    restored.mkdir()
-    restore(Path(made.path), restored / "store.db")
-    async with RunningHub(restored) as hub, hub.client() as ada:
-        async with hub.node(held=leases) as node:
-            assert node.welcome.epoch == 2
-            revoked = (await node.command("revoke")).revoke
-            assert sorted(revoked.attempts.tasks) == sorted(lease.task for lease in leases)
-            await node.accepted(await node.end(leases, b"stale"))
-            assert (await ada.job(job.job).status()).done == 0
-            again = await node.take(2)
-            assert {lease.epoch for lease in again} == {2}
-            await node.accepted(await node.end(again, b"fresh"))
-        assert await collect(ada, job.job) == [b"fresh", b"fresh"]
-        assert hub.hub.reactor.state.stale_results == 2

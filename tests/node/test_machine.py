@@ -60,7 +60,7 @@ def test_a_lease_is_prepared_run_reported_and_forgotten() -> None:
     assert (bundle.site_path, bundle.gpus) == ("/site", ())
     assert execution.call == FunctionCall("bafkreifunction", "/cache/f", b"p4")
     assert (execution.timeout_s, execution.memory_bytes, execution.index) == (2.5, GIB, 4)
-    assert execution.env == (("A", "1"),)
+    assert execution.env == (("A", "1"), ("FARLANE_JOB", "j7"))
     assert node.machine.held() == (3, [task(4)], [1], [0])
     assert node.started(execution.ticket) == []
 

@@ -154,7 +154,7 @@ async def test_without_a_proper_token_nothing_is_answered_but_health(
             error = from_rpc_error(caught.value, "asking")
             assert type(error) is Unauthenticated
             assert said in error.message
-            assert "pass it with --token" in error.message
+            assert "`farlane token` on the hub's machine" in error.message
             checks = health_pb2_grpc.HealthStub(channel)
             reply = await checks.Check(health_pb2.HealthCheckRequest(), timeout=10, metadata=metadata)
             assert reply.status == health_pb2.HealthCheckResponse.SERVING

@@ -12,7 +12,7 @@ from typing import Any
 
 from farlane.app.configuration import Configuration, assignments, configuration
 from farlane.errors import FarlaneError
-from farlane.kit.logs import configure
+from farlane.kit.logs import LogFormat, configure
 
 
 def run_daemon(
@@ -20,6 +20,7 @@ def run_daemon(
     serve: Callable[[argparse.Namespace, Configuration], Coroutine[Any, Any, None]],
     arguments: list[str] | None,
     *extra: tuple[str, str],
+    style: LogFormat = "json",
 ) -> int:
     """Parse the command line, then run `serve` on uvloop; errors of the tree go to stderr in one line.
 
@@ -28,6 +29,7 @@ def run_daemon(
         serve: the process's work.
         arguments: instead of the process's own.
         extra: further required options, (flag, help).
+        style: of the logs on stderr.
     """
     parser = argparse.ArgumentParser(prog=f"farlane-{name}")
     parser.add_argument("--dir", type=Path, required=True, help="the network's directory")
@@ -36,7 +38,7 @@ def run_daemon(
     for flag, text in extra:
         parser.add_argument(flag, required=True, help=text)
     options = parser.parse_args(arguments)
-    configure(style="json")
+    configure(style=style)
     try:
         import uvloop
 

@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import replace
 
+from farlane.app.addresses import bracketed, certificate_names
 from farlane.app.configuration import Configuration
 from farlane.app.daemon import run_daemon, stop_signal
 from farlane.app.layout import Layout
@@ -29,12 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _serve(options: argparse.Namespace, given: Configuration) -> None:
     layout = Layout(options.dir)
-    await serve(layout, replace(given.hub, directory=layout.hub))
+    await serve(layout, replace(given.hub, directory=layout.hub, host=bracketed(given.hub.host)))
 
 
 async def serve(layout: Layout, settings: HubSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    certificate = server_certificate(layout.tls, [settings.host, "localhost"])
+    certificate = server_certificate(layout.tls, certificate_names(settings.host))
     store = SqliteStore(layout.store)
     blobs = DiskStore(layout.blobs, max_bytes=settings.blob_bytes, evict=False)
     service = HubService(

@@ -111,7 +111,8 @@ class NetworkFile:
             now = self.with_config(values)
             where = "hub." if name == "hub" else f"{name}: node."
             for key in sorted(now.keys() | before.keys()):
-                if now.get(key) != before.get(key):
+                any_port = (name, key, now.get(key)) == ("hub", "port", "0")  # the one it has will do
+                if now.get(key) != before.get(key) and not any_port:
                     label = f"{name}: --config " if key == CONFIG else f"{where}{key}="
                     found.append(f"{label}{now.get(key, 'default')}")
         return found

@@ -9,6 +9,7 @@ import sys
 from farlane.app.configuration import Configuration
 from farlane.app.daemon import run_daemon
 from farlane.errors import InvalidToken
+from farlane.kit.logs import LogFormat
 from farlane.node.agent import run_node
 from farlane.wire.tokens import parse_token
 
@@ -16,9 +17,9 @@ TOKEN_VARIABLE = "FARLANE_JOIN_TOKEN"
 """Where the join token comes in: never on a command line, which other users can read."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run a node."""
-    return run_daemon("node", _serve, arguments, ("--url", "the hub's URL, https://host:port"))
+def main(arguments: list[str] | None = None, style: LogFormat = "json") -> int:
+    """Run a node, with its log on stderr."""
+    return run_daemon("node", _serve, arguments, ("--url", "the hub's URL, https://host:port"), style=style)
 
 
 async def _serve(options: argparse.Namespace, given: Configuration) -> None:

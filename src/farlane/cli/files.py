@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from farlane.cli.connecting import with_client
-from farlane.cli.output import json_option, on_terminal, print_json, say
+from farlane.cli.output import counted, json_option, on_terminal, print_json, say
 from farlane.domain.ids import JobId, index_of, job_of, job_text, parse_job, parse_task
 from farlane.domain.records import OutputFile
 from farlane.domain.units import bytes_text
@@ -47,7 +47,7 @@ def cp(source: str, target: Path, as_json: bool) -> None:
     if as_json:
         print_json(copied)
     else:
-        click.echo(f"{len(copied)} files copied to {target}")
+        click.echo(f"{counted(len(copied), 'file')} copied to {target}")
 
 
 def _parse(source: str) -> tuple[JobId, int | None, str]:

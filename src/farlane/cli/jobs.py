@@ -1,19 +1,25 @@
-"""`farlane ps`, `logs`, `stop`, `retry` and `why`."""
+"""`farlane ps`, `wait`, `logs`, `stop`, `retry` and `why`."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
 
 import click
 
 from farlane.cli.connecting import with_client
-from farlane.cli.output import ago, json_option, money, print_json, print_table, say
-from farlane.cli.watching import print_logs
+from farlane.cli.output import ago, json_option, money, on_terminal, print_json, print_table, say
+from farlane.cli.watching import ended_line, print_json_logs, print_logs, show_progress
+from farlane.domain.ids import JobId, NodeId, job_text, parse_job, parse_task
 from farlane.domain.ids import index_of as task_index
 from farlane.domain.ids import job_of as task_job
-from farlane.domain.ids import job_text, parse_job, parse_task
-from farlane.domain.jobs import TaskState
+from farlane.domain.jobs import JobState, TaskState
 from farlane.domain.records import TasksEnded
-from farlane.domain.units import bytes_text, seconds_text
+from farlane.domain.units import bytes_text, parse_seconds, seconds_text
+from farlane.errors import DeadlineExceeded
 from farlane.sdk.client import AsyncClient
+from farlane.sdk.jobs import JobHandle
 from farlane.sdk.values import Explanation, JobStatus
 
 
@@ -29,17 +35,18 @@ def ps(job: str | None, everything: bool, limit: int, as_json: bool) -> None:
         return
     wanted = parse_job(job)
 
-    async def one(client: AsyncClient) -> tuple[JobStatus, list[TasksEnded]]:
-        return await client.job(wanted).status(), await client.tasks(wanted, limit=limit)
+    async def one(client: AsyncClient) -> tuple[JobStatus, list[dict[str, object]]]:
+        status, batches = await client.job(wanted).status(), await client.tasks(wanted, limit=limit)
+        names = {node.spec.node: node.spec.name for node in await client.nodes()} if batches else {}
+        return status, _task_rows(wanted, batches, names)[:limit]
 
-    status, batches = with_client(one)
+    status, rows = with_client(one)
     if as_json:
-        print_json({"status": status, "tasks": _task_rows(batches)})
+        print_json({"status": status, "tasks": rows})
         return
     _list_jobs([status], as_json=False)
-    rows = _task_rows(batches)[:limit]
     cells = [
-        (f"{job_text(status.job)}.{row['index']}", str(row["state"]), str(row["node"])[:16], str(row["attempts"]),
+        (str(row["task"]), str(row["state"]), str(row["node_name"] or row["node"] or "-"), str(row["attempts"]),
          seconds_text(int(str(row["lease_ms"])) / 1000), seconds_text(int(str(row["cpu_us"])) / 1e6),
          bytes_text(int(str(row["peak_bytes"]))), money(int(str(row["amount"]))), str(row["failure"] or ""))
         for row in rows
@@ -50,9 +57,10 @@ def ps(job: str | None, everything: bool, limit: int, as_json: bool) -> None:
         print_table(headings, cells, right=(3, 4, 5, 6, 7))
 
 
-def _task_rows(batches: list[TasksEnded]) -> list[dict[str, object]]:
+def _task_rows(job: JobId, batches: list[TasksEnded], names: dict[NodeId, str]) -> list[dict[str, object]]:
     return [
-        {"index": batch.indices[row], "state": TaskState(batch.states[row]).name.lower(), "node": batch.node,
+        {"task": f"{job_text(job)}.{batch.indices[row]}", "index": batch.indices[row],
+         "state": TaskState(batch.states[row]).name.lower(), "node": batch.node, "node_name": names.get(batch.node),
          "attempts": batch.attempts[row], "lease_ms": batch.lease_ms[row], "cpu_us": batch.cpu_us[row],
          "peak_bytes": batch.peak_bytes[row], "amount": batch.amounts[row],
          "failure": batch.failures[row].message.splitlines()[0][:80] if row in batch.failures else None}
@@ -78,21 +86,60 @@ def _list_jobs(jobs: list[JobStatus], as_json: bool) -> None:
         "RUNNING",
         "DONE",
         "FAILED",
+        "STOPPED",
         "CREDITS",
         "AGE",
     )
     rows = [
         (job_text(job.job), job.name[:32], job.state, str(job.priority), str(job.total), str(job.queued),
-         str(job.running), str(job.done), str(job.failed + job.stopped), money(job.spent), ago(job.opened_at))
+         str(job.running), str(job.done), str(job.failed), str(job.stopped), money(job.spent), ago(job.opened_at))
         for job in jobs
     ]  # fmt: skip
-    print_table(headings, rows, right=(3, 4, 5, 6, 7, 8, 9, 10))
+    print_table(headings, rows, right=range(3, len(headings)))
+
+
+@click.command()
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True)
+@click.option("--timeout", help="Give up after this long, such as 10m; the jobs go on.")
+@json_option
+def wait(jobs: tuple[str, ...], timeout: str | None, as_json: bool) -> int:
+    """Wait until every JOB has ended. Exit code 0 when all have succeeded, else 1."""
+    wanted = [parse_job(job) for job in jobs]
+    end = None if timeout is None else time.monotonic() + parse_seconds(timeout)
+
+    async def work(client: AsyncClient) -> list[JobStatus]:
+        return [await _ended(client.job(job), end, timeout, shown=not as_json) for job in wanted]
+
+    ended = with_client(work)
+    if as_json:
+        print_json(ended)
+    return 0 if all(status.state is JobState.SUCCEEDED for status in ended) else 1
+
+
+async def _ended(handle: JobHandle, end: float | None, timeout: str | None, *, shown: bool) -> JobStatus:
+    async with contextlib.AsyncExitStack() as stack:
+        if shown and on_terminal():
+            stack.callback(asyncio.create_task(show_progress(handle)).cancel)
+        try:
+            left_s = None if end is None else max(0.0, end - time.monotonic())
+            status = await handle.wait(left_s)
+        except DeadlineExceeded as error:
+            job = job_text(handle.job)
+            raise DeadlineExceeded(
+                f"{job} has not ended within {timeout}; it goes on. `farlane why {job}` says what it waits for, "
+                f"`farlane stop {job}` ends it",
+                **error.facts,
+            ) from error
+    if shown:
+        click.echo(ended_line(status))
+    return status
 
 
 @click.command()
 @click.argument("job")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
-def logs(job: str, follow: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each printed line, all on stdout.")
+def logs(job: str, follow: bool, as_json: bool) -> None:
     """Show what a JOB (j12) or one task of it (j12.7) has printed."""
     index = None
     if "." in job:
@@ -103,6 +150,9 @@ def logs(job: str, follow: bool) -> None:
 
     async def work(client: AsyncClient) -> None:
         handle = client.job(wanted)
+        if as_json:
+            await print_json_logs(handle, index, follow=follow)
+            return
         single = index is not None or (await handle.status()).total == 1
         await print_logs(handle, index, single=single, follow=follow)
 

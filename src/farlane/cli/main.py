@@ -13,7 +13,8 @@ from farlane.errors import FarlaneError
 COMMANDS = {
     "up": ("network", "Start a whole network on this machine."),
     "down": ("network", "Stop the network of this machine; everything queued is kept."),
-    "join": ("network", "Add this machine to a network as a node."),
+    "join": ("joining", "Add this machine to a network as a node."),
+    "token": ("network", "Print the token of this machine's network."),
     "backup": ("network", "Write a consistent copy of the hub's store."),
     "restore": ("network", "Put a backup in place of the hub's store."),
     "nodes": ("nodes", "List nodes: size, price, load, earnings."),
@@ -21,6 +22,7 @@ COMMANDS = {
     "run": ("submit", "Run a command line on the network."),
     "apply": ("submit", "Submit a job file."),
     "ps": ("jobs", "List jobs, or the tasks of one."),
+    "wait": ("jobs", "Wait until jobs have ended."),
     "logs": ("jobs", "Show what a job prints, live with -f."),
     "stop": ("jobs", "Stop a job."),
     "retry": ("jobs", "Run the failed tasks of an ended job again."),

@@ -1,18 +1,22 @@
-"""`farlane up`, `down`, `join`, `backup` and `restore`."""
+"""`farlane up`, `down`, `token`, `backup` and `restore`."""
 
 from __future__ import annotations
 
-import os
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from farlane.app.network import NodePlan
-from farlane.cli.output import json_option, print_json, say
+from farlane.cli.output import counted, json_option, plain, print_json, say
 from farlane.errors import InvalidSetting
 from farlane.sdk.context import data_directory
 
+if TYPE_CHECKING:
+    from farlane.app.network import NodePlan, Running
+
 NODE_KEYS = "name, cpu, memory, disk, core_hour, gib_hour, gpu_hour, gib_moved, labels"
+LOG_LINES = 8
 
 
 def _directory(given: str | None) -> Path:
@@ -21,6 +25,11 @@ def _directory(given: str | None) -> Path:
 
 directory_option = click.option(
     "--dir", "directory", help="The network's directory [default: FARLANE_DIR or ~/.farlane]."
+)
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Configuration file (TOML or YAML, one table per group).",
 )
 
 
@@ -32,48 +41,93 @@ directory_option = click.option(
 @click.option(
     "--node", "described", multiple=True, metavar="KEY=VALUE,...", help=f"One node in detail: {NODE_KEYS}."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=int, help="Port to listen on, 0 for any [default: 7717].")
-@click.option(
-    "--organisation", default="local", show_default=True, help="Who owns the network and its nodes."
-)
+@click.option("--host", help="Address to listen on, 0.0.0.0 for every one [default: 127.0.0.1].")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, 0 for any [default: 7717].")
+@click.option("--organisation", help="Who owns the network and its nodes [default: local].")
 @click.option("--policy", help="Placement policy: fifo, shortest-first, best-fit or spread.")
-@click.option("--metrics-port", type=int, help="Loopback port for the hub's Prometheus metrics.")
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="Loopback port for the hub's Prometheus metrics."
+)
+@config_option
+@click.option(
+    "--set", "settings", multiple=True, metavar="GROUP.FIELD=VALUE", help="A setting, such as hub.lease_s=20."
+)
 @json_option
-def up(
-    directory: str | None, nodes: int | None, described: tuple[str, ...], host: str, port: int | None,
-    organisation: str, policy: str | None, metrics_port: int | None, as_json: bool,
-) -> None:  # fmt: skip
+def up(directory: str | None, as_json: bool, **options: Any) -> int:
     """Start a whole network on this machine: a hub and nodes, each its own process.
 
-    What is already running is left alone; after a stop or a crash every queued job continues.
+    What is already running is left alone; after a stop or a crash every queued job continues. Options are remembered
+    and come into force when the process they concern starts next.
     """
+    from farlane.app.joining import await_joined
     from farlane.app.network import up as start
 
-    root = _directory(directory)
-    plans = _plans(root, nodes, described)
-    settings = {"policy": policy, "metrics_port": None if metrics_port is None else str(metrics_port)}
+    root, since = _directory(directory), time.time()
+    hub, nodes = _settings(options)
     running = start(
-        root, plans, host=host, port=port, organisation=organisation,
-        hub_settings={key: value for key, value in settings.items() if value is not None}, tell=say,
+        root, _plans(root, options["nodes"], options["described"]), organisation=options["organisation"],
+        hub_settings=hub, node_settings=nodes, config=options["config"], tell=say,
     )  # fmt: skip
+    late = await_joined(running.directory, running.nodes_started, since, say)
+    _complain(running.directory, late)
     if as_json:
-        print_json(running)
-        return
+        print_json({**plain(running), "not_joined": sorted(late)})
+    else:
+        _show(running, late)
+    return 1 if late else 0
+
+
+def _settings(options: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the settings of the hub and of every node that `--set` and options of their own give."""
+    from farlane.app.configuration import assignments, by_group
+
+    hub, nodes = by_group(assignments(options["settings"]))
+    for key in ("policy", "metrics_port", "host", "port"):
+        if options[key] is not None and key in hub:
+            raise InvalidSetting(
+                f"--{key.replace('_', '-')} and --set hub.{key} say the same; give one of them"
+            )
+        if options[key] is not None:
+            hub[key] = str(options[key])
+    return hub, nodes
+
+
+def _complain(root: Path, late: dict[str, str]) -> None:
+    from farlane.app.layout import Layout
+    from farlane.app.processes import last_lines
+
+    for name, what in late.items():
+        log = Layout(root).log(name)
+        say(f"{name} {what}; the end of {log} says:\n{last_lines(log, LOG_LINES)}")
+
+
+def _show(running: Running, late: dict[str, str]) -> None:
+    from farlane.app.addresses import is_loopback
+    from farlane.wire.channel import parse_url
+
     new = f", {len(running.nodes_started)} started now" if running.nodes_started else ""
-    click.echo(f"network {running.network} is up: {len(running.nodes)} nodes{new}")
+    lacking = f", {len(late)} not joined" if late else ""
+    click.echo(f"network {running.network} is up: {counted(len(running.nodes), 'node')}{new}{lacking}")
     click.echo(f"  url         {running.url}")
     click.echo(f"  join token  {running.join_token}")
+    click.echo(f"  client      {running.client}")
     click.echo(f"  data        {running.directory}")
+    if running.waiting:
+        say(f"not in force yet: {'; '.join(running.waiting)}")
+        say("to bring it into force: `farlane down`, then `farlane up`; queued jobs are kept")
+    where = "here; for other machines: farlane up --host 0.0.0.0"
     click.echo("next:")
     click.echo("  farlane nodes                              # who is there, at what price")
     click.echo("  farlane run -y -- echo hello               # run a command line, see its quote and its log")
-    click.echo(f"  farlane join {running.url} --token TOKEN   # on another machine")
+    click.echo(
+        f"  farlane join {running.url} --token TOKEN   # "
+        f"{where if is_loopback(parse_url(running.url)[0]) else 'on another machine'}"
+    )
 
 
 def _plans(root: Path, nodes: int | None, described: tuple[str, ...]) -> list[NodePlan]:
     from farlane.app.layout import Layout
-    from farlane.app.network import check_name
+    from farlane.app.network_file import NodePlan, check_name
 
     if described:
         plans = [_described(text) for text in described]
@@ -84,13 +138,15 @@ def _plans(root: Path, nodes: int | None, described: tuple[str, ...]) -> list[No
 
         count = 2 if nodes is None else nodes
         share = even_share(count) if count else {}
-        plans = [NodePlan(f"node-{number}", dict(share)) for number in range(1, count + 1)]
+        plans = [NodePlan(f"node-{number}", share=dict(share)) for number in range(1, count + 1)]
     for plan in plans:
         check_name(plan.name)
     return plans
 
 
 def _described(text: str) -> NodePlan:
+    from farlane.app.network_file import NodePlan
+
     try:
         values = dict(part.split("=", 1) for part in text.split(","))
         name = values.pop("name")
@@ -118,37 +174,29 @@ def down(directory: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("url")
-@click.option("--token", help="The join token `farlane up` printed [or FARLANE_JOIN_TOKEN].")
-@click.option("--name", help="The node's name [default: this machine's].")
-@click.option("--dir", "directory", help="The node's directory [default: ~/.farlane/joined/NAME].")
-@click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A node setting, such as cpu=4."
-)
-def join(
-    url: str, token: str | None, name: str | None, directory: str | None, settings: tuple[str, ...]
-) -> int:
-    """Add this machine to the network at URL as a node. It only connects outwards. Ends with Ctrl-C or `farlane drain`.
+@click.option("--join", is_flag=True, help="The token for nodes instead, for `farlane join`.")
+@directory_option
+@json_option
+def token(join: bool, directory: str | None, as_json: bool) -> None:
+    """Print the client token of this machine's network, for commands and programs on other machines.
 
-    A token on the command line can be read by other users of this machine: prefer FARLANE_JOIN_TOKEN.
+    There, set FARLANE_URL and FARLANE_TOKEN. Whoever holds it can submit work in your name: hand it on with care.
     """
-    import platform
+    from farlane.app.layout import Layout
+    from farlane.app.network_file import load, load_if_there
+    from farlane.sdk.context import read_client_file
 
-    from farlane.app.network import check_name
-    from farlane.app.node_process import TOKEN_VARIABLE, main
-    from farlane.wire.tokens import parse_token
-
-    text = token or os.environ.get(TOKEN_VARIABLE, "")
-    parse_token(text)
-    os.environ[TOKEN_VARIABLE] = text
-    name = check_name(name or platform.node().split(".")[0] or "node")
-    root = Path(directory).expanduser() if directory else data_directory() / "joined" / name
-    wanted = {"name": name, "directory": str(root)} | dict(
-        pair.split("=", 1) for pair in settings if "=" in pair
-    )
-    flags = [part for key, value in wanted.items() for part in ("--set", f"node.{key}={value}")]
-    say(f"node {name} joins {url}; stop it with Ctrl-C (it finishes what it runs)")
-    return main(["--dir", str(root), "--url", url, *flags])
+    layout = Layout(_directory(directory))
+    known = load(layout) if join else load_if_there(layout)
+    if known is not None and join:
+        role, url, text = "node", known.url, known.join_token
+    else:
+        endpoint = read_client_file(layout.root)
+        role, url, text = "client", known.url if known is not None else endpoint.url, endpoint.token
+    if as_json:
+        print_json({"role": role, "url": url, "token": text})
+    else:
+        click.echo(text)
 
 
 @click.command()
@@ -156,8 +204,6 @@ def join(
 @json_option
 def backup(name: str | None, as_json: bool) -> None:
     """Write a consistent copy of the hub's store, called NAME, while it runs; prints where it is."""
-    import time
-
     from farlane.cli.connecting import with_client
     from farlane.domain.units import bytes_text
 
@@ -172,12 +218,16 @@ def backup(name: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @directory_option
-def restore(file: str, directory: str | None) -> None:
+@json_option
+def restore(file: str, directory: str | None, as_json: bool) -> None:
     """Put the backup FILE in place of a network's store. Older leases become void: a new store epoch begins."""
     from farlane.app.backup import restore_network
 
     root = _directory(directory)
     kept = restore_network(Path(file), root)
+    if as_json:
+        print_json({"directory": root, "kept": kept})
+        return
     if kept is not None:
         click.echo(f"the store that was there is kept as {kept}")
     click.echo(f"restored into {root}; `farlane up` continues from there")

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from farlane.cli.connecting import with_client
-from farlane.cli.output import ago, json_option, money, print_json, print_table
+from farlane.cli.output import ago, counted, json_option, money, print_json, print_table, say
 from farlane.domain.ids import NodeId
 from farlane.domain.prices import hourly_ceiling
 from farlane.domain.resources import GIB, Resources
 from farlane.domain.units import bytes_text
 from farlane.sdk.values import NodeStatus
 
+GONE_S = 24 * 3600.0
+"""An offline node that was not seen for so long is not listed unless asked for."""
+
 
 @click.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Nodes that left long ago too.")
 @json_option
-def nodes(as_json: bool) -> None:
-    """List every node the hub has met. Prices are credits an hour for one core, one GiB and one GPU."""
-    found = with_client(lambda client: client.nodes())
+def nodes(everything: bool, as_json: bool) -> None:
+    """List nodes. Prices are credits an hour for one core and one GiB.
+
+    Offline nodes that were not seen for 24 hours, or not since the hub was started, are left out without --all.
+    """
+    known = with_client(lambda client: client.nodes())
+    found = [node for node in known if everything or not _long_gone(node, time.time())]
+    if len(found) < len(known):
+        gone = len(known) - len(found)
+        say(
+            f"{counted(gone, 'node')} offline for long {'is' if gone == 1 else 'are'} left out; --all shows all"
+        )
     if as_json:
         print_json(found)
         return
-    if not found:
+    if not known:
         click.echo("no node has joined yet; start one with `farlane join`, or `farlane up --nodes 2`")
         return
     headings = ("NODE", "STATE", "CPU", "MEMORY", "GPUS", "PYTHON", "CORE/H", "GIB/H", "LEASES", "DONE", "FAILED",
                 "LOST", "EARNED", "SEEN")  # fmt: skip
     print_table(headings, [_row(node) for node in found], right=(6, 7, 8, 9, 10, 11, 12, 13))
+
+
+def _long_gone(node: NodeStatus, now: float) -> bool:
+    # A hub that was started anew knows when a node joined first, but not when it was last there.
+    return node.state == "offline" and max(node.last_seen, node.joined_at) < now - GONE_S
 
 
 def _row(node: NodeStatus) -> tuple[str, ...]:
@@ -54,4 +74,7 @@ def drain(node: str, hand_back: bool, as_json: bool) -> None:
     if as_json:
         print_json({"node": node, "leases": leases})
     else:
-        click.echo(f"{node} takes no new work; it still holds {leases} tasks and leaves when they are done")
+        done = "it is done" if leases == 1 else "they are done"
+        click.echo(
+            f"{node} takes no new work; it still holds {counted(leases, 'task')} and leaves when {done}"
+        )

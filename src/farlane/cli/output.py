@@ -6,13 +6,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 import click
 
+from farlane.domain.ids import job_text, task_text
 from farlane.domain.units import CREDIT
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,10 +29,15 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(plain(value), indent=2))
 
 
+def print_json_line(value: object) -> None:
+    """Write one JSON object on one line to stdout, at once."""
+    click.echo(json.dumps(plain(value)))
+
+
 def plain(value: object) -> Any:
-    """Return a value as what JSON knows: bytes become text, money stays an integer of nano-credits."""
+    """Return a value as what JSON knows: bytes become text, jobs `j12`, money stays an integer of nano-credits."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _plain_field(field, getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -43,6 +49,18 @@ def plain(value: object) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     return value
+
+
+def _plain_field(field: Field[Any], value: Any) -> Any:
+    # At run time an id is only a number; the declared type tells what it counts.
+    if field.type == "JobId":
+        return job_text(value)
+    return task_text(value) if field.type == "TaskId" else plain(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: `1 node`, `3 nodes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

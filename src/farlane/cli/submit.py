@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from farlane.cli.output import json_option, on_terminal, print_json, say
+from farlane.cli.command_document import job_of_command
+from farlane.cli.output import counted, json_option, on_terminal, print_json, say
 from farlane.cli.watching import finish
 from farlane.domain.ids import job_text
 from farlane.domain.units import credits_text, seconds_text
 from farlane.errors import Unavailable
 from farlane.sdk.client import AsyncClient
-from farlane.sdk.job_file import JobFile, load_job_file, parse_job_file
+from farlane.sdk.job_file import JobFile, load_job_file
 from farlane.sdk.values import Quote
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask; submit at the quoted price.")
@@ -49,11 +49,7 @@ def run(
     command: tuple[str, ...], yes: bool, detach: bool, as_json: bool, key: str | None, **options: Any
 ) -> int:
     """Run COMMAND on the network. Put `--` in front of it: farlane run -- python -c "print('hi')"."""
-    document = _document(command, options)
-    import yaml
-
-    data = yaml.safe_dump(document).encode()
-    job = parse_job_file(data, "the command line", Path.cwd(), time.time())
+    job = job_of_command(command, options, time.time())
     return submit(job, yes=yes, detach=detach, as_json=as_json, key=key)
 
 
@@ -102,34 +98,12 @@ async def _agreed(client: AsyncClient, job: JobFile, *, yes: bool, as_json: bool
 
 def show_quote(quote: Quote, job: JobFile) -> None:
     """Print what it may cost and where it could run, to stderr."""
-    tasks = "1 task" if job.tasks == 1 else f"{job.tasks} tasks"
-    say(f"{job.spec.name}: {tasks}, at most {seconds_text(job.spec.timeout_ms / 1000)} each")
+    limit = seconds_text(job.spec.timeout_ms / 1000)
+    say(f"{job.spec.name}: {counted(job.tasks, 'task')}, at most {limit} each")
     if quote.problem:
         say(f"  no node can run this now: {quote.problem}")
         say(f"  to fix it: {quote.fix}")
         return
     expected = f", expected {credits_text(quote.expected)}" if quote.expected else ""
-    say(
-        f"  at most {credits_text(quote.upper_bound)} credits in all{expected}; {quote.eligible_nodes} nodes can run it"
-    )
-
-
-def _document(command: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the job file that says the same as the options."""
-    text = command[0] if len(command) == 1 else shlex.join(command)
-    sizes = {key: options.pop(key) for key in ("cpu", "memory", "disk", "gpu")}
-    env = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in options.pop("env"))
-    document: dict[str, Any] = {
-        "name": options.pop("name") or Path(shlex.split(text)[0]).name[:60] or "command"
-    }
-    document["run"] = text
-    resources = {key: value for key, value in sizes.items() if value is not None}
-    if resources:
-        document["resources"] = resources
-    if env:
-        document["env"] = env
-    for key in ("inputs", "outputs"):
-        values = list(options.pop(key))
-        if values:
-            document[key] = values
-    return document | {key: value for key, value in options.items() if value is not None}
+    nodes = counted(quote.eligible_nodes, "node")
+    say(f"  at most {credits_text(quote.upper_bound)} credits in all{expected}; {nodes} can run it")

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 
 import click
 
-from farlane.cli.output import on_terminal, plain, print_json, say
-from farlane.domain.ids import TaskId, index_of, job_text
+from farlane.cli.output import counted, on_terminal, plain, print_json, print_json_line, say
+from farlane.domain.ids import JobId, TaskId, index_of, job_text, task_text
 from farlane.domain.jobs import JobState
 from farlane.domain.units import bytes_text, credits_text, seconds_text
 from farlane.sdk.jobs import JobHandle
 from farlane.sdk.outcomes import TaskResult
-from farlane.sdk.values import JobStatus
+from farlane.sdk.values import JobStatus, LogChunk
 
 PROGRESS_EVERY_S = 0.25
 LOG_GRACE_S = 2.0
@@ -30,12 +30,12 @@ async def finish(handle: JobHandle, *, as_json: bool) -> int:
             logs = asyncio.create_task(print_logs(handle, None, single=single))
             stack.push_async_callback(_let_finish, logs)
             if on_terminal() and not single:
-                progress = asyncio.create_task(_progress(handle))
+                progress = asyncio.create_task(show_progress(handle))
                 stack.callback(progress.cancel)
         results = [result async for result in handle.results()]
     status = await handle.status()
     if as_json:
-        print_json({"status": plain(status), "tasks": [_task(result) for result in results]})
+        print_json({"status": plain(status), "tasks": [_task(status.job, result) for result in results]})
     else:
         _summary(status, results)
     return 0 if status.state is JobState.SUCCEEDED else 1
@@ -44,30 +44,42 @@ async def finish(handle: JobHandle, *, as_json: bool) -> int:
 async def print_logs(handle: JobHandle, index: int | None, *, single: bool, follow: bool = True) -> None:
     """Print a job's log: stdout to stdout, stderr to stderr, with the task in front where there are several."""
     async for chunk in _whole_lines(handle, index, follow=follow):
-        stream = sys.stderr.buffer if chunk[1] == "stderr" else sys.stdout.buffer
+        stream = sys.stderr.buffer if chunk.stream == "stderr" else sys.stdout.buffer
         if single:
-            stream.write(chunk[2])
+            stream.write(chunk.data)
         else:
-            prefix = f"[{index_of(chunk[0])}] ".encode()
-            stream.write(b"".join(prefix + line for line in chunk[2].splitlines(keepends=True)))
+            prefix = f"[{index_of(chunk.task)}] ".encode()
+            stream.write(b"".join(prefix + line for line in chunk.data.splitlines(keepends=True)))
         stream.flush()
 
 
-async def _whole_lines(
-    handle: JobHandle, index: int | None, *, follow: bool
-) -> AsyncIterator[tuple[TaskId, str, bytes]]:
-    """Yield (task, stream, bytes), cut behind line ends so that tasks do not mix within a line."""
-    open_ends: dict[tuple[TaskId, str], bytes] = {}
+async def print_json_logs(handle: JobHandle, index: int | None, *, follow: bool) -> None:
+    """Print a job's log to stdout, one JSON object for each line that was printed."""
+    async for chunk in _whole_lines(handle, index, follow=follow):
+        for line in chunk.data.decode(errors="replace").split("\n")[:-1]:
+            print_json_line(
+                {
+                    "task": task_text(chunk.task),
+                    "attempt": chunk.attempt,
+                    "stream": chunk.stream,
+                    "line": line.removesuffix("\r"),
+                }
+            )
+
+
+async def _whole_lines(handle: JobHandle, index: int | None, *, follow: bool) -> AsyncIterator[LogChunk]:
+    """Yield the log, cut behind line ends so that tasks do not mix within a line."""
+    open_ends: dict[tuple[TaskId, int, str], bytes] = {}
     async for chunk in handle.logs(index, follow=follow):
-        key = (chunk.task, chunk.stream)
+        key = (chunk.task, chunk.attempt, chunk.stream)
         data = open_ends.pop(key, b"") + chunk.data
         cut = data.rfind(b"\n") + 1
         if cut < len(data):
             open_ends[key] = data[cut:]
         if cut:
-            yield chunk.task, chunk.stream, data[:cut]
-    for (task, stream), rest in open_ends.items():
-        yield task, stream, rest + b"\n"
+            yield LogChunk(*key, data[:cut])
+    for key, rest in open_ends.items():
+        yield LogChunk(*key, rest + b"\n")
 
 
 async def _let_finish(logs: asyncio.Task[None]) -> None:
@@ -76,7 +88,8 @@ async def _let_finish(logs: asyncio.Task[None]) -> None:
         await asyncio.wait_for(logs, LOG_GRACE_S)
 
 
-async def _progress(handle: JobHandle) -> None:
+async def show_progress(handle: JobHandle) -> None:
+    """Keep one line on stderr up to date until the job has ended."""
     while True:
         status = await handle.status()
         line = f"\r{status.ended}/{status.total} done, {status.running} running, {status.failed} failed "
@@ -99,26 +112,35 @@ def _summary(status: JobStatus, results: list[TaskResult]) -> None:
                 say(failure.traceback.rstrip())
     if len(failed) > MOST_SHOWN:
         say(
-            f"... and {len(failed) - MOST_SHOWN} more failed tasks; `farlane ps {job_text(status.job)}` lists all"
+            f"... and {counted(len(failed) - MOST_SHOWN, 'more failed task')}; "
+            f"`farlane ps {job_text(status.job)}` lists all"
         )
     files = [file for result in results for file in result.outputs]
     if files:
         size = bytes_text(sum(file.blob.size_bytes for file in files))
         say(
-            f"{len(files)} output files ({size}); fetch them with `farlane cp {job_text(status.job)}: DIRECTORY`"
+            f"{counted(len(files), 'output file')} ({size}); "
+            f"fetch with `farlane cp {job_text(status.job)}: DIRECTORY`"
         )
-    took = seconds_text(max(0.0, status.ended_at - status.opened_at))
-    spent = credits_text(status.spent)
-    say(
-        f"{job_text(status.job)} {status.state}: {status.done} of {status.total} tasks, {took}, {spent} credits"
-    )
+    say(ended_line(status))
     if status.reason:
         say(f"reason: {status.reason}")
 
 
-def _task(result: TaskResult) -> dict[str, object]:
+def ended_line(status: JobStatus) -> str:
+    """Return how an ended job went, in one line."""
+    took = seconds_text(max(0.0, status.ended_at - status.opened_at))
+    tasks = counted(status.total, "task")
+    return (
+        f"{job_text(status.job)} {status.state}: {status.done} of {tasks}, {took}, "
+        f"{credits_text(status.spent)} credits"
+    )
+
+
+def _task(job: JobId, result: TaskResult) -> dict[str, object]:
     return {
-        "index": result.index, "state": result.state.name.lower(), "node": result.node, "attempts": result.attempts,
+        "task": f"{job_text(job)}.{result.index}", "index": result.index,
+        "state": result.state.name.lower(), "node": result.node, "attempts": result.attempts,
         "lease_ms": result.lease_ms, "cpu_us": result.cpu_us, "peak_bytes": result.peak_bytes,
         "amount": result.amount, "failure": plain(result.failure),
         "outputs": [{"path": file.path, "cid": file.blob.cid, "size_bytes": file.blob.size_bytes}

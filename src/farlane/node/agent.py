@@ -101,8 +101,8 @@ class NodeAgent:
 
     def drain(self) -> None:
         """Take nothing new, hand back what has not started, finish what runs, then leave; a second call stops."""
-        if self._draining or self._live is None or self._tasks is None:
-            self.stop()
+        if self._draining or self._live is None or self._tasks is None or not self._live.link.streams:
+            self.stop()  # a node that no hub has ever welcomed holds nothing and owes nobody a word
             return
         self._draining = True
         log.info("draining: running tasks have %.0f s to finish", self._settings.drain_timeout_s)

@@ -51,13 +51,18 @@ class SmallWorld:
         self.commands: list[Command] = []
         self.held: dict[NodeId, dict[TaskId, int]] = {}
         self.granted: list[Granted] = []
+        self.joined_in: dict[NodeId, int] = {}  # the epoch in which each node was granted what it holds
         self.batch = 0
-        self._joined_in: dict[NodeId, int] = {}
 
     @property
     def state(self) -> HubState:
         """The reactor's state."""
         return self.reactor.state
+
+    @property
+    def connected(self) -> list[NodeId]:
+        """The nodes whose stream is open, as the hub knows it."""
+        return [node_id for node_id, node in self.state.nodes.items() if node.connected]
 
     def node(self, spec: NodeSpec) -> Node:
         """Return what the hub knows of a node."""
@@ -99,9 +104,9 @@ class SmallWorld:
         if forgetful:
             self.held[spec.node] = {}
         held = dict(self.held.setdefault(spec.node, {}))
-        epoch = self._joined_in.get(spec.node, self.epoch)
+        epoch = self.joined_in.get(spec.node, self.epoch)
         self.reactor.join_node(self.now, spec, secret, epoch, held)
-        self._joined_in[spec.node] = self.epoch
+        self.joined_in[spec.node] = self.epoch
         return self.take()
 
     def leave(self, node: NodeId, farewell: str = "") -> None:
@@ -113,9 +118,8 @@ class SmallWorld:
 
     def beat(self) -> None:
         """Let every connected node send a heartbeat."""
-        for node_id, node in self.state.nodes.items():
-            if node.connected:
-                self.reactor.hear_node(self.now, node_id)
+        for node_id in self.connected:
+            self.reactor.hear_node(self.now, node_id)
 
     def schedule(self) -> int:
         """Run one round; returns how many leases were granted."""
@@ -134,8 +138,7 @@ class SmallWorld:
     def end_all(self, failure: Failure | None = None) -> None:
         """Let every connected node report everything it holds."""
         for node_id, tasks in self.held.items():
-            node = self.state.nodes.get(node_id)
-            if tasks and node is not None and node.connected:
+            if tasks and node_id in self.connected:
                 self.end(node_id, list(tasks), failure)
 
     def report(
@@ -161,6 +164,12 @@ class SmallWorld:
         self.now += seconds
         self.reactor.tick(self.now)
         return self.take()
+
+    def recall(self, job: JobId) -> Job:
+        """Return a job that is open or not forgotten yet, else one rebuilt from its records."""
+        found = self.state.jobs.get(job) or self.reactor.restore_job(self.records_of(job))
+        assert found is not None, f"no record of job {job}"
+        return found
 
     def records_of(self, job: JobId) -> list[Record]:
         """Return the records of one job, as the store would replay it."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from farlane.domain.failures import MAX_FREE_ATTEMPTS
 from farlane.domain.ids import NodeId, TaskId, index_of, job_of, task_id
-from farlane.domain.jobs import JobState, TaskState
+from farlane.domain.jobs import TaskState
 from farlane.domain.records import (
     AttemptsFailed,
     JobEnded,
@@ -196,4 +196,5 @@ def check_ended(world: SmallWorld) -> None:
     left = [(job.id, job.state, bytes(job.states)) for job in state.jobs.values() if not job.state.final]
     assert not left, f"jobs never ended: {left}"
     assert not state.waiting
-    assert all(job.state is not JobState.PENDING for job in state.jobs.values())
+    assert leases_of(state) == {}
+    assert (state.table.free == state.table.capacity).all()

@@ -17,7 +17,7 @@ from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, TaskId, index_of, job_text
 from farlane.domain.jobs import JobState
 from farlane.domain.records import Column, TasksEnded
-from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, PermissionRefused
+from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, PermissionRefused, Unavailable
 from farlane.hub.explaining import explain_job
 from farlane.hub.grpc_api.session import ClientSession
 from farlane.hub.hub import Hub
@@ -46,6 +46,8 @@ MAX_LISTED = 1000
 MAX_LISTED_TASKS = 10_000
 MAX_REASON_CHARS = 500
 MAX_BACKUP_NAME_CHARS = 100
+STOPPED = "stopped by its publisher"
+"""The reason of a job that was stopped without one."""
 PAGE_ROWS = 1000
 """Results read from the store at once when only their failures are looked for."""
 
@@ -114,9 +116,8 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         """Return one job's status."""
         hub = self._writable()
         status = self._status(hub, JobId(request.job))
-        await (
-            hub.engine.durable()
-        )  # what the hub knows may be ahead of what it could still prove after a crash
+        # What the hub knows may be ahead of what it could still prove after a crash.
+        await hub.engine.durable()
         return status
 
     @_answered
@@ -139,9 +140,8 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         if isinstance(found, Job) and not found.state.final:
             reply = explain_job(hub.reactor, found, hub.engine.policy, hub.engine.now())
         else:
-            reply = client_pb2.ExplainReply(
-                job=job, state=found.state, dominant=_ended_reason(found.state, found.reason)
-            )
+            dominant, fix = _ended_reason(found.state, found.reason)
+            reply = client_pb2.ExplainReply(job=job, state=found.state, dominant=dominant, fix=fix)
         await hub.engine.durable()
         reply.failures.extend(failure_to_wire(failure) for failure in failures)
         return reply
@@ -179,7 +179,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         """Stop a job; returns once that is durable."""
         hub, job = self._writable(), JobId(request.job)
         reason = limits.text("the reason for stopping a job", request.reason, MAX_REASON_CHARS)
-        hub.stop_job(job, current_identity().publisher, reason or "stopped by its publisher")
+        hub.stop_job(job, current_identity().publisher, reason or STOPPED)
         await hub.engine.durable()
         return self._status(hub, job)
 
@@ -205,6 +205,10 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
 
     async def _log_of(self, request: client_pb2.FollowLogsRequest) -> AsyncIterator[LogChunk]:
         hub, job = self._hub(), JobId(request.job)
+        try:
+            await hub.engine.durable()  # only then it is certain whether the job has ended
+        except FarlaneError as error:
+            raise Unavailable(f"the log cannot be followed for now: {error.message}") from error
         found = hub.find_job(job, current_identity().publisher)
         wanted = request.index if request.HasField("index") else None
         ended = not isinstance(found, Job) or found.state.final
@@ -273,13 +277,26 @@ def _listed(found: list[TasksEnded], after: int, limit: int) -> client_pb2.ListT
     return reply
 
 
-def _ended_reason(state: JobState, reason: str) -> str:
-    words = {
-        JobState.SUCCEEDED: "every task has succeeded",
-        JobState.FAILED: "tasks have failed; see the failures below, and `farlane retry` to run them again",
-        JobState.STOPPED: "the job was stopped",
-    }
-    return f"{words[state]}: {reason}" if reason else words[state]
+def _ended_reason(state: JobState, reason: str) -> tuple[str, str]:
+    """Return why a job has ended as it has, and what would bring the rest about."""
+    if state is JobState.SUCCEEDED:
+        return "every task has succeeded", ""
+    if state is JobState.STOPPED:
+        words = "it was stopped by its publisher" if reason == STOPPED else f"it was stopped: {reason}"
+        return words, "`farlane retry` runs its failed and stopped tasks"
+    # A failed job has a reason of its own only where the reactor ended it early: at its deadline or budget.
+    if "deadline" in reason:
+        return (
+            "its deadline passed before all tasks had ended; those that had not have failed",
+            "submit what is left as a new job with a later deadline; a retry would meet the same one",
+        )
+    if "budget" in reason:
+        return (
+            "what is left of its budget does not cover another attempt; the tasks that had not ended have failed",
+            "submit what is left as a new job with a larger budget, or with less CPU, memory or max_duration, so that "
+            "an attempt reserves less; a retry would meet the same budget",
+        )
+    return "tasks have failed; see the failures below", "`farlane retry` runs them again"
 
 
 def _first_failures(hub: Hub, job: JobId, most: int = 3) -> list[Failure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from farlane.domain.failures import Failure, FailureKind
-from farlane.domain.ids import index_of
+from farlane.domain.ids import index_of, job_of, job_text
 from farlane.domain.jobs import MAX_INLINE_BYTES, JobSpec
 from farlane.node.executors.port import (
     Bundle,
@@ -26,6 +26,8 @@ from farlane.node.machine.state import NodeState, end_done, end_failed, stop_usi
 
 STALL_S = 1.0
 """A bundle without a sign of life for so long gives back what it has not started: one slow task among quick ones."""
+JOB_VARIABLE = "FARLANE_JOB"
+"""Environment variable that tells a task which job it belongs to."""
 _MAX_NAMES_BYTES = 2 << 20
 """Paths of one attempt's output files: they travel in one message."""
 _MAX_MESSAGE = 4096
@@ -181,6 +183,7 @@ def _to_bundle(bundle: RunningBundle) -> Bundle:
     wanted = spec.resources
     command = _command_call(spec, files)
     function = spec.function.function.cid if spec.function is not None else ""
+    env = (*spec.env, (JOB_VARIABLE, job_text(job_of(bundle.attempts[0].task))))
     executions = tuple(
         [
             Execution(
@@ -189,7 +192,7 @@ def _to_bundle(bundle: RunningBundle) -> Bundle:
                 timeout_s,
                 wanted.memory_bytes,
                 wanted.disk_bytes,
-                spec.env,
+                env,
                 index_of(attempt.task),
             )
             for attempt in bundle.attempts
