@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from farlane.errors import FarlaneError
+from farlane.errors import FarlaneError, Unavailable
 from farlane.sdk.context import read_client_file
 from farlane.sdk.facade import Client
 from farlane.testing.builders import a_command
@@ -43,7 +43,8 @@ def fill(client: Client) -> tuple[list[str], str]:
     spec = a_command("true", labels=(("nowhere", "yes"),))
     try:
         for _ in range(100):
-            kept.append(client.submit(spec, (os.urandom(PAYLOAD_BYTES) for _ in range(100))).id)
+            job = client.submit(spec, (os.urandom(PAYLOAD_BYTES) for _ in range(100)))
+            kept.append(job.id)
     except FarlaneError as error:
         return kept, error.message
     pytest.fail("the disk never got full")
@@ -61,9 +62,9 @@ def test_a_full_disk_is_told_and_survived(
         kept, said = fill(impatient)
     assert kept
     assert "Free some space" in said
-    refusal = network.cli("ps", code=1).err
-    assert "full" in refusal
-    assert "what was acknowledged is safe" in refusal
+    with pytest.raises(Unavailable, match="full") as caught:
+        Client(endpoint.url, endpoint.token, connect_timeout_s=1.0)
+    assert "what was acknowledged is safe" in caught.value.message
     assert set(network.pids()) == {"hub", "node-1"}
     filler.unlink()
     eventually(lambda: answers(network), 30)
