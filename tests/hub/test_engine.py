@@ -13,7 +13,7 @@ import pytest
 from farlane.domain.ids import JobId, task_id
 from farlane.domain.jobs import Durability
 from farlane.domain.records import Record
-from farlane.errors import DiskFull, InvalidInput, Unavailable
+from farlane.errors import Conflict, DiskFull, InvalidInput, Unavailable
 from farlane.hub import engine as engine_module
 from farlane.hub.engine import MAX_WAIT_S, ROUND_SHARE, Engine
 from farlane.hub.reactor.commands import FinishJob, GrantLeases, Output
@@ -300,8 +300,45 @@ class TestStoreFailure:
         await stage.engine.tick_once()
         assert len(stage.store.appends) == 1
 
+    async def test_a_store_that_refuses_an_append_outright_counts_as_failed(self, stage: Stage) -> None:
+        stage.store.close()
+        stage.open("a")
+        stage.note("never")
+        await turns()
+        assert stage.done == []
+        assert len(stage.failures) == 1
+        with pytest.raises(Conflict):
+            stage.open("b")
+
 
 class TestRounds:
+    async def test_a_policy_that_fails_holds_up_nothing_else(
+        self, stage: Stage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Broken:
+            name = "broken"
+
+            def decide(self, view: View) -> Decision:
+                raise ZeroDivisionError
+
+        stage.engine.policy = Broken()
+        stage.join()
+        stage.open("a", 1)
+        stage.note("opened")
+        await turns()
+        stage.store.release()
+        await turns()
+        assert stage.done == ["opened"]
+        assert "policy broken failed" in caplog.text
+        stage.engine.policy = policy_named("fifo")
+        stage.clock.advance(1.0)
+        async with asyncio.timeout(10):
+            while not stage.grants():
+                stage.engine.run(lambda reactor, now: reactor.tick(now))
+                stage.store.release()
+                await asyncio.sleep(0.001)
+        assert len(stage.grants()) == 1
+
     async def test_events_of_one_turn_share_one_round(self, stage: Stage) -> None:
         stage.join()
         for key in "abc":

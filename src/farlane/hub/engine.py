@@ -140,7 +140,11 @@ class Engine:
         effects, self._effects = self._effects, []
         if records:
             self._appended += 1
-            self._store.append(records, self._durable_callback(self._appended))
+            try:
+                self._store.append(records, self._durable_callback(self._appended))
+            except FarlaneError as error:
+                self._fail(error)
+                return
         held = []
         for effect, relaxed in effects:
             if relaxed or self._appended == self._durable:
@@ -158,7 +162,11 @@ class Engine:
             if self._later is None:
                 self._later = self._loop.call_at(self._next_round, self._late_turn)
             return
-        self.reactor.schedule(self._clock.now(), self.policy)
+        try:
+            self.reactor.schedule(self._clock.now(), self.policy)
+        except Exception:
+            # A policy that fails must not hold up results and acknowledgements; nothing was granted.
+            log.exception("policy %s failed; its next round follows shortly", self.policy.name)
         self._collect(self.reactor.take_commands())
         self.rounds += 1
         took = self._loop.time() - started

@@ -194,4 +194,5 @@ class Hub:
             watch.finish(lambda: None)
         self.logs.end(job)
         self.reactor.forget_job(job)
-        self.sessions.visible.pop(job, None)
+        if job not in self.reactor.state.jobs:  # else somebody has retried it meanwhile
+            self.sessions.visible.pop(job, None)
