@@ -64,7 +64,7 @@ def test_a_result_is_recorded_delivered_and_then_acknowledged(world: SmallWorld)
     assert (record.cpu_us, record.peak_bytes) == ([1000], [4096])
     assert isinstance(job_ended, Append)
     assert finish == FinishJob(job.id)
-    assert accepted == AcceptEnded(N1.node, 1, relaxed=False)
+    assert accepted == AcceptEnded(N1.node, 1, 1, relaxed=False)
     assert job.state is JobState.SUCCEEDED
     assert world.node(N1).done == 1
 
@@ -75,7 +75,7 @@ def test_an_answer_given_twice_counts_once(world: SmallWorld) -> None:
     world.end(N1.node, [TASK])
     before = fingerprint(world.state)
     out = world.report(N1.node, [TASK], [1])
-    assert out == [AcceptEnded(N1.node, 2, relaxed=False)]
+    assert out == [AcceptEnded(N1.node, 1, 2, relaxed=False)]
     assert fingerprint(world.state) == before
     assert world.state.stale_results == 1
 
@@ -154,7 +154,7 @@ def test_only_results_of_relaxed_jobs_are_acknowledged_early(
     grants = {command.job: command.relaxed for command in world.commands if isinstance(command, GrantLeases)}
     assert grants == {1: True, 2: False}
     out = world.report(N1.node, [task_id(JobId(job), 0) for job in rows], [1] * len(rows))
-    assert out[-1] == AcceptEnded(N1.node, 1, relaxed)
+    assert out[-1] == AcceptEnded(N1.node, 1, 1, relaxed)
     delivered = {command.record.job: command.relaxed for command in out if isinstance(command, Deliver)}
     assert delivered == {job: job == 1 for job in rows if job != 9}
 

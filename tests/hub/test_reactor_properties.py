@@ -297,7 +297,11 @@ class HubMachine(RuleBasedStateMachine):
             return
         before, stale = fingerprint(self.world.state), self.world.state.stale_results
         out = self.world.report(old.node, [old.task] * rows, [old.attempt] * rows, epoch=epoch)
-        assert out == [AcceptEnded(old.node, self.world.batch, relaxed=False)]
+        assert out == [
+            AcceptEnded(
+                old.node, self.world.reactor.state.nodes[old.node].session, self.world.batch, relaxed=False
+            )
+        ]
         assert fingerprint(self.world.state) == before
         assert self.world.state.stale_results == stale + rows
 

@@ -86,8 +86,7 @@ class Sessions:
             case Deliver():
                 self._deliver(output.record)
             case AcceptEnded():
-                accepted = node_pb2.AttemptsAccepted(batch=output.batch)
-                self._send(output.node, node_pb2.NodeCommand(accepted=accepted))
+                self._accept(output)
             case RevokeLeases():
                 self._revoke(output)
             case RequestDrain():
@@ -151,6 +150,13 @@ class Sessions:
         self.visible[record.job] = record.seq + len(record.indices)
         for watch in self.watches.get(record.job, ()):
             watch.deliver(record)
+
+    def _accept(self, output: AcceptEnded) -> None:
+        session = self.nodes.get(output.node)
+        # A node that has come back meanwhile counts its batches anew: it sends this one again if it still has it.
+        if session is not None and session.number == output.session:
+            accepted = node_pb2.AttemptsAccepted(batch=output.batch)
+            session.outbox.put(node_pb2.NodeCommand(accepted=accepted))
 
     def _revoke(self, output: RevokeLeases) -> None:
         attempts = node_pb2.AttemptColumns(

@@ -38,9 +38,10 @@ class RevokeLeases:
 
 @dataclass(frozen=True, slots=True)
 class AcceptEnded:
-    """Tell a node that its result batch is safe."""
+    """Tell a node that its result batch is safe, on the very stream it came by: numbers start over with a node."""
 
     node: NodeId
+    session: int
     batch: int
     relaxed: bool
 

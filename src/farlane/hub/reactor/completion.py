@@ -55,7 +55,7 @@ def accept_batch(state: HubState, out: list[Command], now: float, node_id: NodeI
         job = state.jobs[job_id]
         relaxed = relaxed and job.relaxed
         _accept_job(state, out, now, node, job, batch, rows, leases)
-    out.append(AcceptEnded(node_id, batch.batch, relaxed))
+    out.append(AcceptEnded(node_id, node.session, batch.batch, relaxed))
 
 
 def _take_current(
