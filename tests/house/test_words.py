@@ -38,7 +38,7 @@ def test_no_file_mentions(rule: str, checkout_files: list[Path], root: Path) -> 
     [
         ("unfinished work", "# TODO: later"),
         ("unfinished work", "raise NotImplementedError"),
-        ("a path of one machine", "open('/work/main/x')"),
+        ("a path of one machine", "open('/home/ada/.pyenv/x')"),
         ("a package registry's host", "--index-url=https://example.org"),
         ("a package registry's host", "https://files.pythonhosted.org/x.whl"),
     ],

@@ -1,4 +1,4 @@
-"""The hardware probe on recorded inventories and control groups, and on this machine."""
+"""The hardware probe on hand-written inventories and control groups, and on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def recorded(name: str) -> Mapping[str, Any]:
 
 
 class RecordedNvml:
-    """Answers as a recorded machine did."""
+    """Answers with an inventory written by hand."""
 
     def __init__(self, name: str) -> None:
         self._name = name
