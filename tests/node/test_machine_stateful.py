@@ -198,6 +198,7 @@ class NodeHistory(RuleBasedStateMachine):
         if not restored:
             assert held >= self.pending  # nothing the hub counts on was forgotten
         self.handle(ev.HubJoined(self.now, self.epoch))
+        assert self.machine.epoch == self.epoch  # every batch of results carries it
 
     # -- the executor, the cache and the uploads
 
