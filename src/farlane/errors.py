@@ -5,20 +5,24 @@ FarlaneError
 │   ├── InvalidJob        a job, job file or function that cannot be accepted
 │   ├── InvalidSetting    a setting that is unknown or out of range
 │   ├── InvalidToken      a join or client token that is not one
+│   ├── InvalidSignature  a signature, voucher, receipt or key that proves nothing
 │   └── UnsupportedVersion  a peer that speaks another protocol version
 ├── NotFound              the named thing does not exist here
 ├── Conflict              the state of the thing forbids it
 │   ├── IdempotencyMismatch  one idempotency key, two different requests
-│   └── StaleFence        a result of a lease that was given to somebody else
+│   ├── StaleFence        a result of a lease that was given to somebody else
+│   └── Reverted          the chain refused a transaction: the contract's own error
 ├── Unauthenticated       no proof of who is calling, or a wrong one
 │   └── WrongHub          the hub's TLS key is not the one the token names
 ├── PermissionRefused     known caller, not allowed
 ├── Exhausted             a cap was reached
 │   ├── TooLarge          a message, payload or result beyond its cap
 │   ├── BudgetSpent       max_price or budget would be passed
+│   ├── InsufficientFunds  a balance, deposit or credit limit does not cover it
 │   └── DiskFull          the store or the blobs cannot be written
 ├── Unavailable           try again later
-│   └── ConnectionLost    the peer went away in mid-call
+│   ├── ConnectionLost    the peer went away in mid-call
+│   └── ChainUnavailable  the chain's RPC endpoint cannot be reached or is behind
 ├── DeadlineExceeded      the caller's deadline passed
 ├── Corrupted             bytes that do not match their hash or format
 ├── TaskError             a task ended without a result (see `failure`)
@@ -66,6 +70,10 @@ class InvalidToken(InvalidInput):
     """A join or client token that is not one."""
 
 
+class InvalidSignature(InvalidInput):
+    """A signature, voucher, receipt or key that proves nothing."""
+
+
 class UnsupportedVersion(InvalidInput):
     """A peer that speaks another protocol version."""
 
@@ -95,6 +103,12 @@ class IdempotencyMismatch(Conflict):
 
 class StaleFence(Conflict):
     """A result of a lease that was given to somebody else."""
+
+
+class Reverted(Conflict):
+    """The chain refused a transaction; fact `error` is the contract's own error, where it names one."""
+
+    grpc_code = "FAILED_PRECONDITION"
 
 
 class Unauthenticated(FarlaneError):
@@ -134,6 +148,12 @@ class BudgetSpent(Exhausted):
     http_status = 402
 
 
+class InsufficientFunds(Exhausted):
+    """A balance, a deposit or a credit limit does not cover what was asked for."""
+
+    http_status = 402
+
+
 class DiskFull(Exhausted):
     """The store or the blobs cannot be written."""
 
@@ -149,6 +169,10 @@ class Unavailable(FarlaneError):
 
 class ConnectionLost(Unavailable):
     """The peer went away in mid-call."""
+
+
+class ChainUnavailable(Unavailable):
+    """The chain's RPC endpoint cannot be reached, answers with nonsense or lags behind."""
 
 
 class DeadlineExceeded(FarlaneError):
