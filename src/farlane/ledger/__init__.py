@@ -1,0 +1,1 @@
+"""The ledger: receipts, vouchers and channels, the contracts they settle on, and the chains those live on."""
