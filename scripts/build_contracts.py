@@ -68,14 +68,18 @@ def compile_sources(text: str) -> dict[str, str]:
     code = SOLJSON.read_bytes()
     digest = hashlib.sha256(code).hexdigest()
     if digest != SOLJSON_SHA256:
-        raise SystemExit(f"{SOLJSON} has SHA-256 {digest}; expected {SOLJSON_SHA256}: run `npm ci` in contracts/")
+        raise SystemExit(
+            f"{SOLJSON} has SHA-256 {digest}; expected {SOLJSON_SHA256}: run `npm ci` in contracts/"
+        )
     engine = MiniRacer()
     engine.eval("var Module = {print: function () {}, printErr: function () {}};")
     engine.eval(code.decode())
     engine.eval("var compile = Module.cwrap('solidity_compile', 'string', ['string', 'number', 'number']);")
     output = json.loads(engine.call("compile", text, 0, 0))
     problems = [
-        error["formattedMessage"] for error in output.get("errors", ()) if error.get("errorCode") != TRANSIENT_STORAGE
+        error["formattedMessage"]
+        for error in output.get("errors", ())
+        if error.get("errorCode") != TRANSIENT_STORAGE
     ]
     if problems:
         raise SystemExit("\n".join(problems))
@@ -87,7 +91,9 @@ def artifact(name: str, output: dict[str, Any]) -> str:
     found = output["contracts"][f"src/{name}.sol"][name]
     deployed = found["evm"]["deployedBytecode"]
     spans = sorted(
-        [span["start"], span["length"]] for spans in deployed["immutableReferences"].values() for span in spans
+        [span["start"], span["length"]]
+        for spans in deployed["immutableReferences"].values()
+        for span in spans
     )
     return dumps(
         {
@@ -111,13 +117,17 @@ def check() -> int:
     if not SOLJSON.exists():
         return check_without_compiler(json.loads(kept))
     if compiler_input() != kept:
-        print(f"{INPUT} is not made from contracts/src: run `python scripts/build_contracts.py`", file=sys.stderr)
+        print(
+            f"{INPUT} is not made from contracts/src: run `python scripts/build_contracts.py`",
+            file=sys.stderr,
+        )
         return 1
-    stale = [
-        name for name, text in compile_sources(kept).items() if text != (ARTIFACTS / name).read_text()
-    ]
+    stale = [name for name, text in compile_sources(kept).items() if text != (ARTIFACTS / name).read_text()]
     for name in stale:
-        print(f"{name} is not what solc makes of the sources: run `python scripts/build_contracts.py`", file=sys.stderr)
+        print(
+            f"{name} is not what solc makes of the sources: run `python scripts/build_contracts.py`",
+            file=sys.stderr,
+        )
     return 1 if stale else 0
 
 
@@ -135,7 +145,9 @@ def check_without_compiler(kept: dict[str, Any]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true")
     if parser.parse_args().check:
         return check()

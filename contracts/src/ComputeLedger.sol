@@ -26,7 +26,13 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
     uint256 private immutable _chainId;
     bytes32 private immutable _separator;
 
-    mapping(address account => uint256 amount) public balanceOf;
+    /// @dev The number of settlements shares the slot of the balance that a settlement writes anyway.
+    struct Account {
+        uint128 balance;
+        uint128 settlements;
+    }
+
+    mapping(address account => Account) private _accounts;
     mapping(bytes32 channel => Channel) public channels;
     mapping(bytes32 job => Job) public jobs;
     uint256 public transactionCount;
@@ -109,6 +115,7 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
         if (state.deposit != 0 || state.closeAt != 0) revert ChannelExists(channel);
         _debit(msg.sender, amount);
         state.deposit = amount;
+        ++transactionCount;
         emit ChannelOpened(channel, msg.sender, provider, signer, salt, amount);
     }
 
@@ -130,11 +137,7 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
 
     /// @inheritdoc IComputeLedger
     function settle(Claim calldata claim) external nonReentrant {
-        uint96 paid = _settle(claim);
-        unchecked {
-            transactionCount += 1;
-            balanceOf[claim.provider] += paid;
-        }
+        _pay(claim.provider, _settle(claim), 1);
     }
 
     /// @inheritdoc IComputeLedger
@@ -143,18 +146,20 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
         if (count == 0) revert ZeroAmount();
         // Claims of one provider in a row share one write of its balance.
         address provider = claims[0].provider;
-        uint256 owed;
+        uint128 owed;
+        uint128 settled;
         for (uint256 i; i < count; ++i) {
             Claim calldata claim = claims[i];
             if (claim.provider != provider) {
-                balanceOf[provider] += owed;
+                _pay(provider, owed, settled);
                 provider = claim.provider;
                 owed = 0;
+                settled = 0;
             }
             owed += _settle(claim);
+            ++settled;
         }
-        balanceOf[provider] += owed;
-        transactionCount += count;
+        _pay(provider, owed, settled);
     }
 
     /// @inheritdoc IComputeLedger
@@ -205,6 +210,7 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
         _debit(terms.payer, terms.price);
         if (terms.providerBond != 0) _debit(terms.provider, terms.providerBond);
         jobs[job] = Job(JobState.Open, uint64(block.timestamp));
+        ++transactionCount;
         emit JobOpened(job, terms.payer, terms.provider, terms);
     }
 
@@ -291,6 +297,18 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
         _setPaused(false);
     }
 
+    // Reading.
+
+    /// @inheritdoc IComputeLedger
+    function balanceOf(address account) external view returns (uint256) {
+        return _accounts[account].balance;
+    }
+
+    /// @inheritdoc IComputeLedger
+    function settlementsOf(address account) external view returns (uint256) {
+        return _accounts[account].settlements;
+    }
+
     // Ids and the domain.
 
     /// @inheritdoc IComputeLedger
@@ -332,16 +350,23 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
     function _credit(address to, address from, uint256 amount, uint256 before) private {
         uint256 received = IERC20(token).balanceOf(address(this)) - before;
         if (received != amount) revert FeeOnTransfer(amount, received);
-        balanceOf[to] += amount;
+        if (amount > type(uint96).max) revert AmountTooLarge(amount);
+        _accounts[to].balance += uint128(amount);
         emit Deposited(to, from, amount);
     }
 
     function _debit(address account, uint256 amount) private {
-        uint256 balance = balanceOf[account];
+        uint128 balance = _accounts[account].balance;
         if (balance < amount) revert InsufficientBalance(balance, amount);
         unchecked {
-            balanceOf[account] = balance - amount;
+            _accounts[account].balance = balance - uint128(amount);
         }
+    }
+
+    /// @dev Credits a provider for a number of settlements, in one write.
+    function _pay(address provider, uint128 amount, uint128 settled) private {
+        Account memory known = _accounts[provider];
+        _accounts[provider] = Account(known.balance + amount, known.settlements + settled);
     }
 
     /// @dev Takes what is new in a voucher out of its channel; crediting it is the caller's part.
@@ -369,7 +394,7 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
     function _close(bytes32 channel, address payer, Channel memory state) private {
         uint96 refund = state.deposit - state.claimed;
         channels[channel].closeAt = CLOSED;
-        if (refund != 0) balanceOf[payer] += refund;
+        if (refund != 0) _accounts[payer].balance += refund;
         emit ChannelClosed(channel, refund);
     }
 
@@ -381,9 +406,8 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
 
     function _end(bytes32 job, Terms calldata terms, JobState state, uint96 toPayer, uint96 toProvider) private {
         jobs[job] = Job(state, uint64(block.timestamp));
-        transactionCount += 1;
-        if (toPayer != 0) balanceOf[terms.payer] += toPayer;
-        if (toProvider != 0) balanceOf[terms.provider] += toProvider;
+        if (toPayer != 0) _accounts[terms.payer].balance += toPayer;
+        _pay(terms.provider, toProvider, toProvider != 0 ? 1 : 0);
         emit JobEnded(job, state, toPayer, toProvider);
     }
 

@@ -119,8 +119,10 @@ interface IComputeLedger {
     function guardian() external view returns (address);
     function closeWindow() external view returns (uint64);
     function paused() external view returns (bool);
-    /// @notice How many trades are on record: vouchers settled and jobs ended.
+    /// @notice How many trades are on record: every channel and every job with bonds that was ever opened is one.
     function transactionCount() external view returns (uint256);
+    /// @notice How often an account was paid for work: vouchers settled for it, and jobs that ended in its favour.
+    function settlementsOf(address account) external view returns (uint256);
     function balanceOf(address account) external view returns (uint256);
     function channels(bytes32 channel) external view returns (uint96 deposit, uint96 claimed, uint64 closeAt);
     function jobs(bytes32 job) external view returns (JobState state, uint64 since);

@@ -86,7 +86,9 @@ class PrivateKey:
             InvalidInput: they are not a key.
         """
         if len(raw) != 32 or not 0 < int.from_bytes(raw, "big") < CURVE_ORDER:
-            raise InvalidInput("these bytes are not a secp256k1 key; expected 32, between 1 and the curve's order")
+            raise InvalidInput(
+                "these bytes are not a secp256k1 key; expected 32, between 1 and the curve's order"
+            )
         return cls(CurveKey(raw))
 
     def to_bytes(self) -> bytes:
@@ -119,7 +121,9 @@ def recover_bytes(digest: bytes, signature: bytes) -> bytes:
     if signature[64] not in (27, 28):
         raise InvalidSignature(f"the signature's last byte is {signature[64]}; expected 27 or 28")
     if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
-        raise InvalidSignature("the signature's s is in the upper half: it is the malleable twin of another one")
+        raise InvalidSignature(
+            "the signature's s is in the upper half: it is the malleable twin of another one"
+        )
     try:
         key = PublicKey.from_signature_and_message(
             signature[:64] + bytes((signature[64] - 27,)), digest, hasher=None

@@ -94,9 +94,15 @@ def unpack(raw: bytes) -> Leaf:
         raise InvalidInput(f"a leaf has {LEAF_BYTES} bytes; these are {len(raw)}")
     version, *values = _LAYOUT.unpack(raw)
     if version != VERSION:
-        raise InvalidInput(f"the leaf has version {version}; this farlane knows version {VERSION}: upgrade it")
+        raise InvalidInput(
+            f"the leaf has version {version}; this farlane knows version {VERSION}: upgrade it"
+        )
     leaf = Leaf(*values)
-    if leaf.outcome not in tuple(Outcome) or leaf.failure not in {0, *FAILURES} or leaf.blame not in {0, *BLAMES}:
+    if (
+        leaf.outcome not in tuple(Outcome)
+        or leaf.failure not in {0, *FAILURES}
+        or leaf.blame not in {0, *BLAMES}
+    ):
         raise InvalidInput(
             f"the leaf's outcome {leaf.outcome}, failure {leaf.failure} or blame {leaf.blame} has no meaning: upgrade"
         )
@@ -116,7 +122,9 @@ def spec_digest(spec: JobSpec) -> bytes:
 def output_digest(files: Iterable[tuple[str, bytes]]) -> bytes:
     """Return one digest for a command's output files: SHA-256 over `path NUL digest` of each, by path."""
     known = sorted(files)
-    return sha256(b"".join(path.encode() + b"\0" + digest for path, digest in known)).digest() if known else NONE
+    return (
+        sha256(b"".join(path.encode() + b"\0" + digest for path, digest in known)).digest() if known else NONE
+    )
 
 
 def gpu_digest(model: str) -> bytes:

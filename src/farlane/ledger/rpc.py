@@ -1,4 +1,4 @@
-"""A client of Ethereum JSON-RPC: deadlines, caps, batches, and every fault as one of our own errors."""
+"""JSON-RPC of an Ethereum chain: calls over any transport, with the chain's refusals as errors of the tree."""
 
 from __future__ import annotations
 
@@ -8,151 +8,201 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from farlane.errors import ChainUnavailable, FarlaneError
-from farlane.ledger.abi import Abi
-from farlane.ledger.rpc_errors import error_from_answer
+from farlane.ledger import abi
+from farlane.ledger.rpc_errors import RefusalReason, RpcRefused, refusal
 from farlane.ledger.rpc_http import HttpTransport
 
-DEFAULT_TIMEOUT_S = 20.0
-MAX_BATCH = 100
-"""Calls sent in one batch; public endpoints refuse more."""
+__all__ = ["HttpTransport", "RefusalReason", "RpcClient", "RpcRefused", "Transport", "hexed", "unhexed"]
 
-Call = tuple[str, Sequence[object]]
-"""A method and its parameters."""
+CALL_TIMEOUT_S = 20.0
+MAX_BATCH = 100
+"""Calls sent in one document; public endpoints refuse more."""
+
+Request = dict[str, Any]
 
 
 class Transport(Protocol):
-    """What carries a JSON-RPC document to a chain and its answer back."""
+    """Carries one JSON-RPC document, a request or a batch, to a chain and its answer back."""
 
-    name: str
-    """How the chain is called in messages: no credentials in it."""
+    @property
+    def place(self) -> str:
+        """How messages call the chain; no credentials in it."""
+        ...
 
-    async def send(self, document: object) -> object:
-        """Return the answer to a request or to a batch, both as decoded JSON.
+    async def post(self, document: Any) -> Any:
+        """Return the parsed answer.
 
         Raises:
-            ChainUnavailable: there is none, or it is not JSON.
+            ChainUnavailable: there is none.
         """
         ...
 
-    async def aclose(self) -> None:
-        """Give its connections back."""
+    async def close(self) -> None:
+        """Let go of connections."""
         ...
 
 
 class RpcClient:
-    """A chain, asked by JSON-RPC.
+    """Calls a chain. Parameters and results are as JSON has them, unless the method says otherwise.
 
     Args:
-        endpoint: an http(s) URL, or a transport that reaches a chain in another way.
-        timeout_s: how long one call or batch may take, unless the call says otherwise.
+        transport: how documents travel; a URL stands for `HttpTransport`.
+        timeout_s: how long a call or a batch may take, unless it says otherwise.
     """
 
-    def __init__(self, endpoint: str | Transport, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._transport = HttpTransport(endpoint) if isinstance(endpoint, str) else endpoint
+    def __init__(self, transport: Transport | str, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        self._transport = HttpTransport(transport) if isinstance(transport, str) else transport
         self._timeout_s = timeout_s
-        self._ids = itertools.count(1)
-        self._errors: list[Mapping[str, Any]] = []
+        self._numbers = itertools.count(1)
 
     @property
-    def name(self) -> str:
-        """The endpoint as messages may name it: neither user, password, path nor query of its URL."""
-        return self._transport.name
+    def place(self) -> str:
+        """How messages call the chain: neither user, password, path nor query of its URL."""
+        return self._transport.place
 
-    def add_errors(self, abi: Abi) -> None:
-        """Learn the custom errors of a contract, so that `Reverted` names them."""
-        self._errors += [entry for entry in abi if entry["type"] == "error" and entry not in self._errors]
-
-    async def call(
-        self, method: str, params: Sequence[object] = (), *, timeout_s: float | None = None
-    ) -> Any:
-        """Return the `result` of one call.
-
-        Raises:
-            ChainUnavailable: no answer in time, or none that is one (connection, HTTP 5xx, bad JSON, foreign id).
-            Reverted: a contract refused; facts `error` (name), `args`, `data`.
-            InsufficientFunds: the sender cannot pay.
-            Conflict: the chain refused the transaction; fact `reason` is a RefusalReason.
-            InvalidInput: the chain does not know the method or cannot read the parameters.
-        """
-        request = self._request(method, params)
-        answer = await self._send(request, timeout_s)
-        outcome = self._outcome(answer, request)
-        if isinstance(outcome, FarlaneError):
-            raise outcome
-        return outcome
-
-    async def batch(
-        self, calls: Sequence[Call], *, timeout_s: float | None = None, return_errors: bool = False
-    ) -> list[Any]:
-        """Return the results of many calls, in their order, with few round trips.
-
-        Args:
-            calls: what to ask.
-            timeout_s: for each round trip of at most `MAX_BATCH` calls.
-            return_errors: put a call's error in its place instead of raising the first one.
-
-        Raises:
-            ChainUnavailable: as `call`; a round trip that failed fails the batch.
-            FarlaneError: the first call's error, unless `return_errors`.
-        """
-        outcomes: list[Any] = []
-        for start in range(0, len(calls), MAX_BATCH):
-            requests = [self._request(method, params) for method, params in calls[start : start + MAX_BATCH]]
-            outcomes += self._outcomes(await self._send(requests, timeout_s), requests)
-        failed = next((outcome for outcome in outcomes if isinstance(outcome, FarlaneError)), None)
-        if failed is not None and not return_errors:
-            raise failed
-        return outcomes
-
-    async def aclose(self) -> None:
-        """Close the connections; the client can still be used and opens new ones."""
-        await self._transport.aclose()
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        await self.close()
 
-    def _request(self, method: str, params: Sequence[object]) -> dict[str, Any]:
-        return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
+    async def call(self, method: str, *parameters: Any, timeout_s: float | None = None) -> Any:
+        """Return the result of one call, as JSON has it.
 
-    async def _send(self, document: object, timeout_s: float | None) -> object:
+        Raises:
+            ChainUnavailable: no answer in time, or one that makes no sense (HTTP 5xx, no JSON, a foreign id).
+            Reverted: the EVM reverted; fact `error` names the contract's error.
+            InsufficientFunds: the sender cannot pay for gas and value.
+            RpcRefused: anything else the endpoint refuses.
+        """
+        request = self._request(method, parameters)
+        outcome = self._outcome(await self._post(request, timeout_s), request)
+        if isinstance(outcome, FarlaneError):
+            raise outcome
+        return outcome
+
+    async def batch(
+        self,
+        calls: Sequence[tuple[str, Sequence[Any]]],
+        *,
+        timeout_s: float | None = None,
+        return_errors: bool = False,
+    ) -> list[Any]:
+        """Return the results of many calls in their order, with one round trip per `MAX_BATCH` of them.
+
+        Args:
+            calls: methods and their parameters.
+            timeout_s: for each round trip.
+            return_errors: put a refused call's error in its place instead of raising the first.
+
+        Raises:
+            FarlaneError: as `call`.
+        """
+        outcomes: list[Any] = []
+        for start in range(0, len(calls), MAX_BATCH):
+            requests = [self._request(method, given) for method, given in calls[start : start + MAX_BATCH]]
+            outcomes += self._outcomes(await self._post(requests, timeout_s), requests)
+        failed = next((outcome for outcome in outcomes if isinstance(outcome, FarlaneError)), None)
+        if failed is not None and not return_errors:
+            raise failed
+        return outcomes
+
+    async def quantity(self, method: str, *parameters: Any, timeout_s: float | None = None) -> int:
+        """Return a result that is a number.
+
+        Raises:
+            FarlaneError: as `call`.
+        """
+        return self._number(method, await self.call(method, *parameters, timeout_s=timeout_s))
+
+    async def read(
+        self, contract: str, address: str, name: str, arguments: Sequence[Any] = (), block: str = "latest"
+    ) -> Any:
+        """Call a view function of one of our contracts.
+
+        Raises:
+            InvalidInput: the answer is none of that function; is it the right address?
+            FarlaneError: as `call`.
+        """
+        data = abi.encode_call(contract, name, arguments)
+        raw = await self.call("eth_call", {"to": address, "data": hexed(data)}, block)
+        try:
+            return abi.decode_result(contract, name, unhexed(raw))
+        except (TypeError, ValueError) as error:
+            raise self._nonsense("eth_call is not answered with bytes") from error
+
+    async def wait_for(
+        self, method: str, *parameters: Any, timeout_s: float = 30.0, poll_s: float = 0.05
+    ) -> Any:
+        """Ask until there is a result that is not null.
+
+        Raises:
+            ChainUnavailable: not in time.
+            FarlaneError: as `call`.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + timeout_s
+        while (found := await self.call(method, *parameters)) is None:
+            if loop.time() >= give_up:
+                raise ChainUnavailable(f"{self.place} has no result of {method} after {timeout_s:g} s")
+            await asyncio.sleep(poll_s)
+        return found
+
+    def _request(self, method: str, parameters: Sequence[Any]) -> Request:
+        return {"jsonrpc": "2.0", "id": next(self._numbers), "method": method, "params": list(parameters)}
+
+    async def _post(self, document: Any, timeout_s: float | None) -> Any:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                return await self._transport.send(document)
+                return await self._transport.post(document)
         except TimeoutError as error:
             raise ChainUnavailable(
-                f"the chain at {self.name} did not answer within {limit_s:g} s; is it up, and reachable from here?",
-                endpoint=self.name,
+                f"the chain's endpoint at {self.place} does not answer within {limit_s:g} s"
             ) from error
 
-    def _outcomes(self, answer: object, requests: list[dict[str, Any]]) -> list[Any]:
-        if isinstance(answer, Mapping) and "error" in answer:  # the batch was refused as a whole
-            raise error_from_answer(answer["error"], "a batch", self.name, self._errors)
+    def _outcomes(self, answer: Any, requests: list[Request]) -> list[Any]:
+        if isinstance(answer, Mapping) and answer.get("error") is not None:  # of the batch as a whole
+            raise refusal("a batch", answer["error"], self.place)
         if not isinstance(answer, list):
-            raise self._nonsense("a batch was not answered with an array")
+            raise self._nonsense("a batch is not answered with a list")
         by_id = {each.get("id"): each for each in answer if isinstance(each, Mapping)}
         return [self._outcome(by_id.get(request["id"]), request) for request in requests]
 
-    def _outcome(self, answer: object, request: Mapping[str, Any]) -> Any:
-        """Return the result, or the error that the chain answered with."""
+    def _outcome(self, answer: Any, request: Request) -> Any:
+        """Return the result, or as an error what the endpoint answered instead."""
         method = request["method"]
         if not isinstance(answer, Mapping):
             raise self._nonsense(f"{method} has no answer of its own")
         error = answer.get("error")
-        # A server that could not read the request answers with a null id.
-        if answer.get("id") != request["id"] and not (error is not None and answer.get("id") is None):
-            raise self._nonsense(f"{method} was answered with the id of another call")
+        # An endpoint that could not read the request answers with the id null.
+        if answer.get("id") != request["id"] and (error is None or answer.get("id") is not None):
+            raise self._nonsense(f"{method} is answered with the id of another call")
         if error is not None:
-            return error_from_answer(error, method, self.name, self._errors)
+            return refusal(method, error, self.place)
         if "result" not in answer:
-            raise self._nonsense(f"{method} was answered with neither a result nor an error")
+            raise self._nonsense(f"{method} is answered with neither a result nor an error")
         return answer["result"]
 
+    def _number(self, method: str, result: Any) -> int:
+        try:
+            return int(result, 16)
+        except (TypeError, ValueError) as error:
+            raise self._nonsense(f"{method} is not answered with a number") from error
+
     def _nonsense(self, what: str) -> ChainUnavailable:
-        return ChainUnavailable(
-            f"the chain at {self.name} answers with nonsense: {what}; is this the URL of a JSON-RPC endpoint?",
-            endpoint=self.name,
-        )
+        return ChainUnavailable(f"{self.place} makes no sense: {what}; is it a chain's endpoint?")
+
+
+def hexed(value: bytes | int) -> str:
+    """Return bytes or a number as JSON-RPC writes it."""
+    return hex(value) if isinstance(value, int) else "0x" + value.hex()
+
+
+def unhexed(text: str) -> bytes:
+    """Return the bytes of a 0x text."""
+    return bytes.fromhex(text[2:])

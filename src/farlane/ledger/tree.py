@@ -136,7 +136,9 @@ class Frontier:
 
     def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
         if size < 0 or len(peaks) != size.bit_count() or any(len(peak) != HASH_BYTES for peak in peaks):
-            raise InvalidInput(f"a frontier of {size} leaves has {max(size, 0).bit_count()} hashes of 32 bytes")
+            raise InvalidInput(
+                f"a frontier of {size} leaves has {max(size, 0).bit_count()} hashes of 32 bytes"
+            )
         self.size = size
         self._peaks = list(peaks)
 

@@ -97,7 +97,9 @@ def network_salt(network: str) -> bytes:
     except ValueError:
         raw = b""
     if not 0 < len(raw) <= 32:
-        raise InvalidInput(f"{network!r} is not a network's id; expected up to 64 hex digits", network=network)
+        raise InvalidInput(
+            f"{network!r} is not a network's id; expected up to 64 hex digits", network=network
+        )
     return raw.rjust(32, b"\0")
 
 

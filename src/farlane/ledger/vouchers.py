@@ -27,7 +27,9 @@ class Channel:
     @cached_property
     def id(self) -> bytes:
         """keccak256(abi.encode(payer, provider, signer, salt)), 32 bytes."""
-        words = [address_bytes(account).rjust(32, b"\0") for account in (self.payer, self.provider, self.signer)]
+        words = [
+            address_bytes(account).rjust(32, b"\0") for account in (self.payer, self.provider, self.signer)
+        ]
         return keccak256(b"".join(words) + self.salt)
 
 
@@ -90,9 +92,7 @@ def nano_floor(units: int, units_per_credit: int) -> int:
 
 def voucher_digest(domain: Domain, voucher: Voucher) -> bytes:
     """Return what the signer signs."""
-    return digest(
-        domain, "Voucher", (voucher.channel, voucher.cumulative, voucher.tasks, voucher.root)
-    )
+    return digest(domain, "Voucher", (voucher.channel, voucher.cumulative, voucher.tasks, voucher.root))
 
 
 def head_digest(domain: Domain, head: TreeHead) -> bytes:

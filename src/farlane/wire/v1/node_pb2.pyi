@@ -4,7 +4,6 @@ isort:skip_file
 A node's one long-lived stream to its hub. The node opens it (outbound only) and both sides speak in columns."""
 
 from collections import abc as _abc
-from farlane.wire.v1 import ledger_pb2 as _ledger_pb2
 from farlane.wire.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -30,8 +29,6 @@ class NodeMessage(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     FAREWELL_FIELD_NUMBER: _builtins.int
-    HEAD_FIELD_NUMBER: _builtins.int
-    REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___NodeHello: ...
     @_builtins.property
@@ -44,10 +41,6 @@ class NodeMessage(_message.Message):
     def draining(self) -> Global___Draining: ...
     @_builtins.property
     def farewell(self) -> Global___Farewell: ...
-    @_builtins.property
-    def head(self) -> _ledger_pb2.HeadSigned: ...
-    @_builtins.property
-    def refused(self) -> _ledger_pb2.LeavesRefused: ...
     def __init__(
         self,
         *,
@@ -57,14 +50,12 @@ class NodeMessage(_message.Message):
         log: Global___LogChunk | None = ...,
         draining: Global___Draining | None = ...,
         farewell: Global___Farewell | None = ...,
-        head: _ledger_pb2.HeadSigned | None = ...,
-        refused: _ledger_pb2.LeavesRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log", "refused", b"refused"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "ended", b"ended", "farewell", b"farewell", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "ended", b"ended", "farewell", b"farewell", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "ended", "log", "draining", "farewell", "head", "refused"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "ended", "log", "draining", "farewell"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -82,8 +73,6 @@ class NodeHello(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
-    ACCOUNT_FIELD_NUMBER: _builtins.int
-    CHANNELS_FIELD_NUMBER: _builtins.int
     secret: _builtins.bytes
     @_builtins.property
     def version(self) -> _types_pb2.Version: ...
@@ -91,12 +80,6 @@ class NodeHello(_message.Message):
     def spec(self) -> _types_pb2.NodeSpec: ...
     @_builtins.property
     def held(self) -> Global___AttemptColumns: ...
-    @_builtins.property
-    def account(self) -> _ledger_pb2.NodeAccount: ...
-    @_builtins.property
-    def channels(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.ChannelPosition]:
-        """What the node's books hold of each channel, so that both sides go on where they stopped."""
-
     def __init__(
         self,
         *,
@@ -104,12 +87,10 @@ class NodeHello(_message.Message):
         spec: _types_pb2.NodeSpec | None = ...,
         secret: _builtins.bytes = ...,
         held: Global___AttemptColumns | None = ...,
-        account: _ledger_pb2.NodeAccount | None = ...,
-        channels: _abc.Iterable[_ledger_pb2.ChannelPosition] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "held", b"held", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "channels", b"channels", "held", b"held", "secret", b"secret", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "secret", b"secret", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -321,9 +302,6 @@ class NodeCommand(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
-    CHANNEL_FIELD_NUMBER: _builtins.int
-    LEAVES_ADDED_FIELD_NUMBER: _builtins.int
-    VOUCHER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___NodeWelcome: ...
     @_builtins.property
@@ -338,12 +316,6 @@ class NodeCommand(_message.Message):
     def refusal(self) -> _types_pb2.Error: ...
     @_builtins.property
     def heartbeat(self) -> Global___HeartbeatReply: ...
-    @_builtins.property
-    def channel(self) -> _ledger_pb2.ChannelOpened: ...
-    @_builtins.property
-    def leaves_added(self) -> _ledger_pb2.LeavesAdded: ...
-    @_builtins.property
-    def voucher(self) -> _ledger_pb2.VoucherIssued: ...
     def __init__(
         self,
         *,
@@ -354,15 +326,12 @@ class NodeCommand(_message.Message):
         drain: Global___DrainRequest | None = ...,
         refusal: _types_pb2.Error | None = ...,
         heartbeat: Global___HeartbeatReply | None = ...,
-        channel: _ledger_pb2.ChannelOpened | None = ...,
-        leaves_added: _ledger_pb2.LeavesAdded | None = ...,
-        voucher: _ledger_pb2.VoucherIssued | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "channel", b"channel", "drain", b"drain", "heartbeat", b"heartbeat", "kind", b"kind", "leases", b"leases", "leaves_added", b"leaves_added", "refusal", b"refusal", "revoke", b"revoke", "voucher", b"voucher", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "drain", b"drain", "heartbeat", b"heartbeat", "kind", b"kind", "leases", b"leases", "refusal", b"refusal", "revoke", b"revoke", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "channel", b"channel", "drain", b"drain", "heartbeat", b"heartbeat", "kind", b"kind", "leases", b"leases", "leaves_added", b"leaves_added", "refusal", b"refusal", "revoke", b"revoke", "voucher", b"voucher", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "drain", b"drain", "heartbeat", b"heartbeat", "kind", b"kind", "leases", b"leases", "refusal", b"refusal", "revoke", b"revoke", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "leases", "revoke", "accepted", "drain", "refusal", "heartbeat", "channel", "leaves_added", "voucher"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "leases", "revoke", "accepted", "drain", "refusal", "heartbeat"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -377,17 +346,12 @@ class NodeWelcome(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     HEARTBEAT_S_FIELD_NUMBER: _builtins.int
     LEASE_S_FIELD_NUMBER: _builtins.int
-    LEDGER_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     epoch: _builtins.int
     heartbeat_s: _builtins.float
     lease_s: _builtins.float
     @_builtins.property
     def version(self) -> _types_pb2.Version: ...
-    @_builtins.property
-    def ledger(self) -> _ledger_pb2.LedgerTerms:
-        """Where the network keeps its books; absent where it keeps none."""
-
     def __init__(
         self,
         *,
@@ -396,11 +360,10 @@ class NodeWelcome(_message.Message):
         epoch: _builtins.int = ...,
         heartbeat_s: _builtins.float = ...,
         lease_s: _builtins.float = ...,
-        ledger: _ledger_pb2.LedgerTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ledger", b"ledger", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_s", b"heartbeat_s", "lease_s", b"lease_s", "ledger", b"ledger", "network", b"network", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_s", b"heartbeat_s", "lease_s", b"lease_s", "network", b"network", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

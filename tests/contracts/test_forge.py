@@ -1,0 +1,78 @@
+"""The contracts' own tests, run by forge: unit, fuzz, invariants, and a rotating share of the planted bugs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts/contracts.py"
+SHARES = 8
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(autouse=True)
+def toolchain() -> None:
+    if os.environ.get("CI") != "true" and not (ROOT / "contracts/node_modules").is_dir():
+        pytest.skip("forge is missing; to get it run `npm ci` in contracts/ (needs Node.js 20)")
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def test_unit_fuzz_and_invariant_tests_pass() -> None:
+    assert "every action of the invariant run succeeded at least" in run("test")
+
+
+def test_a_share_of_the_planted_bugs_is_found() -> None:
+    # Another share every day, so that a week of runs has planted nearly all of them.
+    output = run("mutants", "--share", f"{int(time.time() // 86400) % SHARES}/{SHARES}")
+    assert "planted bugs were found" in output
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_all_planted_bugs_are_found() -> None:
+    run("mutants")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_many_more_runs_pass() -> None:
+    run("soak")
+
+
+def test_every_planted_bug_fits_the_source() -> None:
+    for file in (ROOT / "contracts/mutants").glob("*.json"):
+        source = (ROOT / f"contracts/src/{file.stem}.sol").read_text()
+        for mutant in json.loads(file.read_text()):
+            assert source.count(mutant["old"]) == 1, mutant["name"]
+            assert mutant["old"] != mutant["new"], mutant["name"]
+
+
+def test_artifacts_are_what_the_compiler_makes() -> None:
+    script = ROOT / "scripts/build_contracts.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_forge_makes_the_same_bytes() -> None:
+    """Two ways to one bytecode: forge with node's solc, and the compiler without node that made the artifacts."""
+    run("test")
+    for file in (ROOT / "src/farlane/ledger/artifacts").glob("*[a-z].json"):
+        artifact = json.loads(file.read_text())
+        if "contractName" not in artifact:
+            continue
+        name = artifact["contractName"]
+        built = json.loads((ROOT / f"contracts/out/{name}.sol/{name}.json").read_text())
+        assert artifact["bytecode"] == built["bytecode"]["object"], name
