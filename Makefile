@@ -9,7 +9,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
+CONTRACTS_VENV := .venv-contracts
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+
+# In CI the contracts' tools are a must; on a user's machine their tests are skipped with a word where they are missing.
+ifeq ($(CI),true)
+CONTRACT_TOOLS := contracts/node_modules/.installed
+endif
 
 .PHONY: help
 help: ## show this list
@@ -23,7 +29,7 @@ demo: setup ## a whole network on this machine does real AI work (about two minu
 	@$(BIN)/python -m farlane.demo
 
 .PHONY: test
-test: $(VENV)/.installed-dev ## run the tests; ARGS="-k name" goes to pytest
+test: $(VENV)/.installed-dev $(CONTRACT_TOOLS) ## run the tests; ARGS="-k name" goes to pytest
 	@$(BIN)/python -m pytest -rs $(ARGS)
 
 .PHONY: test-real
@@ -31,13 +37,14 @@ test-real: $(VENV)/.installed-dev ## only the groups that need real tools of the
 	@$(BIN)/python -m pytest -rs -m real $(ARGS)
 
 .PHONY: check
-check: $(VENV)/.installed-dev ## everything static: lint, format, types, floors, docs, generated code
+check: $(VENV)/.installed-dev $(CONTRACT_TOOLS) ## everything static: lint, format, types, floors, docs, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/generate_proto.py --check
 	$(BIN)/python scripts/generate_reference.py --check
+	$(BIN)/python scripts/build_contracts.py --check
 	$(BIN)/python -m pytest -q tests/house
 
 .PHONY: coverage
@@ -56,6 +63,15 @@ format: $(VENV)/.installed-dev ## put the code in shape
 proto: $(VENV)/.installed-dev ## regenerate src/farlane/wire/v1 from proto/
 	@$(BIN)/python scripts/generate_proto.py
 
+.PHONY: contracts
+contracts: $(VENV)/.installed-dev contracts/node_modules/.installed ## compile the contracts into the artifacts, run their tests
+	@$(BIN)/python scripts/build_contracts.py
+	@$(BIN)/python scripts/contracts.py test
+
+.PHONY: slither
+slither: $(CONTRACTS_VENV)/.installed contracts/node_modules/.installed ## static analysis of the contracts
+	@$(CONTRACTS_VENV)/bin/python scripts/contracts.py slither
+
 .PHONY: reference
 reference: $(VENV)/.installed-dev ## regenerate docs/reference from the code
 	@$(BIN)/python scripts/generate_reference.py
@@ -63,6 +79,10 @@ reference: $(VENV)/.installed-dev ## regenerate docs/reference from the code
 .PHONY: bench
 bench: $(BENCH_VENV)/.installed ## measure farlane beside its peers in one run
 	@$(BENCH_VENV)/bin/python -m bench.runtime $(ARGS)
+
+.PHONY: bench-ledger
+bench-ledger: $(VENV)/.installed-dev contracts/node_modules/.installed ## gas and rates of the ledger beside naive contracts
+	@$(BIN)/python -m bench.ledger
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## long fault injection
@@ -74,7 +94,7 @@ lock: $(VENV)/.installed-dev ## compile requirements/*.lock; ARGS=--upgrade take
 
 .PHONY: clean
 clean: ## remove the virtual environments and everything generated outside of version control
-	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(CONTRACTS_VENV) contracts/node_modules contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist src/*.egg-info .coverage .coverage.* .demo .cache
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -93,6 +113,20 @@ $(VENV)/.installed: $(VENV)/.created requirements/runtime.lock requirements/demo
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
 	@echo "installing the development tools into $(VENV)"
 	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+contracts/node_modules/.installed: contracts/package-lock.json
+	@echo "installing the contracts' tools into contracts/node_modules"
+	@cd contracts && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+$(CONTRACTS_VENV)/.created:
+	@$(call create_venv,$(CONTRACTS_VENV))
+	@touch $@
+
+$(CONTRACTS_VENV)/.installed: $(CONTRACTS_VENV)/.created requirements/contracts.lock
+	@echo "installing the contracts' analyser into $(CONTRACTS_VENV)"
+	@$(CONTRACTS_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/contracts.lock
 	@touch $@
 
 $(BENCH_VENV)/.created:

@@ -121,7 +121,7 @@ def survives(place: Path, contract: str, mutant: dict[str, str]) -> bool:
 def tool(name: str) -> str:
     found = TOOLS / name
     if not found.exists():
-        raise SystemExit(f"{name} is missing: run `make contracts-tools`")
+        raise SystemExit(f"{name} is missing: run `make slither`")
     return str(found)
 
 
@@ -134,26 +134,19 @@ def slither() -> int:
     return subprocess.run(command, cwd=CONTRACTS, env=environment, check=False).returncode
 
 
-def halmos() -> int:
-    """Prove the symbolic properties: all functions named check_."""
-    environment = os.environ | {
-        "PATH": f"{Path(forge()).parent}:{os.environ['PATH']}",
-        "FOUNDRY_PROFILE": "halmos",
-    }
-    return subprocess.run([tool("halmos")], cwd=CONTRACTS, env=environment, check=False).returncode
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("test", "soak", "mutants", "slither", "halmos"))
+    parser.add_argument("command", choices=("build", "test", "soak", "mutants", "slither"))
     parser.add_argument("--share", default="0/1", metavar="I/N", help="every N-th mutant, from the I-th on")
     options = parser.parse_args()
     if options.command == "mutants":
         return mutants(options.share)
-    if options.command in ("slither", "halmos"):
-        return slither() if options.command == "slither" else halmos()
+    if options.command == "slither":
+        return slither()
+    if options.command == "build":
+        return run_forge(["build", "--skip", "test"], "default")
     return test("default" if options.command == "test" else "soak")
 
 

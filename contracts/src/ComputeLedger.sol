@@ -146,8 +146,8 @@ contract ComputeLedger is IComputeLedger, ReentrancyGuardTransient {
         if (count == 0) revert ZeroAmount();
         // Claims of one provider in a row share one write of its balance.
         address provider = claims[0].provider;
-        uint128 owed;
-        uint128 settled;
+        uint128 owed = 0;
+        uint128 settled = 0;
         for (uint256 i; i < count; ++i) {
             Claim calldata claim = claims[i];
             if (claim.provider != provider) {

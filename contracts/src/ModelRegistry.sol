@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 /// @title Names of models: who owns one, which manifests were published under it, and what its owner asks for
 /// @dev A version is published once and never changes; it can be yanked, which warns and does not erase.
 contract ModelRegistry {
@@ -111,7 +113,7 @@ contract ModelRegistry {
     /// @notice The royalty on an amount, rounded down, and whom it belongs to.
     function royaltyInfo(bytes32 id, uint256 amount) external view returns (address to, uint256 royalty) {
         Model storage model = models[id];
-        return (model.royaltyTo, amount / 10_000 * model.royaltyBps + amount % 10_000 * model.royaltyBps / 10_000);
+        return (model.royaltyTo, Math.mulDiv(amount, model.royaltyBps, 10_000));
     }
 
     function idOf(string calldata name) public pure returns (bytes32) {

@@ -208,6 +208,8 @@ contract NetworkRegistry is ReentrancyGuardTransient {
 
     function _place(address key) private view returns (uint256) {
         uint256 place = _places[key];
+        // Places count from one; zero is what a mapping says of a key it does not know.
+        // slither-disable-next-line incorrect-equality
         if (place == 0) revert UnknownKey(key);
         return place - 1;
     }

@@ -11,7 +11,8 @@ FarlaneError
 ├── Conflict              the state of the thing forbids it
 │   ├── IdempotencyMismatch  one idempotency key, two different requests
 │   ├── StaleFence        a result of a lease that was given to somebody else
-│   └── Reverted          the chain refused a transaction: the contract's own error
+│   ├── Reverted          the chain refused a transaction: the contract's own error
+│   └── RpcRefused        the chain's endpoint refused a call for another reason
 ├── Unauthenticated       no proof of who is calling, or a wrong one
 │   └── WrongHub          the hub's TLS key is not the one the token names
 ├── PermissionRefused     known caller, not allowed
@@ -107,6 +108,15 @@ class StaleFence(Conflict):
 
 class Reverted(Conflict):
     """The chain refused a transaction; fact `error` is the contract's own error, where it names one."""
+
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class RpcRefused(Conflict):
+    """A chain's endpoint understood a call and refused it; facts `code` and `rpc_message` are its own.
+
+    Fact `reason` says what that message means, whatever the client's words are (`farlane.ledger.rpc_errors`).
+    """
 
     grpc_code = "FAILED_PRECONDITION"
 

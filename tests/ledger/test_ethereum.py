@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from farlane.errors import ChainUnavailable, Conflict, InvalidInput, InvalidSetting, Reverted
+from farlane.errors import ChainUnavailable, Conflict, InvalidInput, InvalidSetting, Reverted, RpcRefused
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.deploy import (
     Deployment,
@@ -19,7 +19,7 @@ from farlane.ledger.deploy import (
 )
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.port import SignedClaim
-from farlane.ledger.rpc import RpcClient, RpcRefused
+from farlane.ledger.rpc import RpcClient
 from farlane.ledger.tree import Tree, leaf_hash
 from farlane.ledger.vouchers import Channel, Voucher, sign_voucher
 from farlane.testing.ledger_suite import LedgerSuite, LedgerWorld

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import lru_cache
 from typing import NewType
 
 from coincurve import PrivateKey as CurveKey
@@ -134,4 +135,10 @@ def recover_bytes(digest: bytes, signature: bytes) -> bytes:
 
 
 def _address_of(key: PublicKey) -> bytes:
-    return keccak256(key.format(compressed=False)[1:])[12:]
+    return _address_of_point(key.format(compressed=False))
+
+
+@lru_cache(maxsize=4096)
+def _address_of_point(point: bytes) -> bytes:
+    # Kept, since a hub or node sees the same signers again and again.
+    return keccak256(point[1:])[12:]

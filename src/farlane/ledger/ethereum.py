@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from farlane.errors import InvalidInput
+from farlane.errors import InvalidInput, RpcRefused
 from farlane.ledger import abi
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.deploy import Deployment
 from farlane.ledger.events import event_of
 from farlane.ledger.port import MAX_CLAIMS, ChannelState, LedgerEvent, SignedClaim, TransactionReceipt
-from farlane.ledger.rpc import RpcClient, RpcRefused
+from farlane.ledger.rpc import RpcClient
 from farlane.ledger.sending import Sender
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import Channel

@@ -9,10 +9,10 @@ from typing import Any, Protocol, Self
 
 from farlane.errors import ChainUnavailable, FarlaneError
 from farlane.ledger import abi
-from farlane.ledger.rpc_errors import RefusalReason, RpcRefused, refusal
+from farlane.ledger.rpc_errors import RefusalReason, refusal
 from farlane.ledger.rpc_http import HttpTransport
 
-__all__ = ["HttpTransport", "RefusalReason", "RpcClient", "RpcRefused", "Transport", "hexed", "unhexed"]
+__all__ = ["HttpTransport", "RefusalReason", "RpcClient", "Transport", "hexed", "unhexed"]
 
 CALL_TIMEOUT_S = 20.0
 MAX_BATCH = 100

@@ -8,23 +8,14 @@ from enum import StrEnum
 
 from farlane.errors import (
     ChainUnavailable,
-    Conflict,
     FarlaneError,
     InsufficientFunds,
     Reverted,
+    RpcRefused,
 )
 from farlane.ledger import abi
 
 MAX_MESSAGE_CHARACTERS = 500
-
-
-class RpcRefused(Conflict):
-    """The endpoint understood the call and refused it; facts `code` and `rpc_message` are its own.
-
-    Fact `reason` is a `RefusalReason`: what that message means, whatever the client's words are.
-    """
-
-    grpc_code = "FAILED_PRECONDITION"
 
 
 class RefusalReason(StrEnum):

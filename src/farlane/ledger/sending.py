@@ -6,11 +6,11 @@ import asyncio
 from collections import defaultdict
 from typing import Any
 
-from farlane.errors import ChainUnavailable, Reverted
+from farlane.errors import ChainUnavailable, Reverted, RpcRefused
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.fees import Fees, current_fees
 from farlane.ledger.port import TransactionReceipt
-from farlane.ledger.rpc import RpcClient, RpcRefused, hexed, unhexed
+from farlane.ledger.rpc import RefusalReason, RpcClient, hexed, unhexed
 from farlane.ledger.transactions import SignedTransaction, Transaction, sign_transaction
 
 GAS_MARGIN_PERCENT = 20
@@ -19,8 +19,6 @@ CONFIRM_TIMEOUT_S = 600.0
 BUMP_AFTER_S = 45.0
 POLL_S = 0.05
 MAX_POLL_S = 2.0
-_KNOWN = ("already known", "known transaction", "already imported")
-_NONCE_USED = ("nonce too low", "invalid nonce")
 
 
 class Sender:
@@ -88,10 +86,10 @@ class Sender:
         try:
             await self._rpc.call("eth_sendRawTransaction", hexed(raw))
         except RpcRefused as error:
-            text = error.message.lower()
-            if any(word in text for word in _KNOWN):
+            reason = error.facts.get("reason")
+            if reason == RefusalReason.ALREADY_KNOWN:
                 return True
-            if any(word in text for word in _NONCE_USED):
+            if reason == RefusalReason.NONCE_TOO_LOW:
                 return False  # one of ours before it was mined meanwhile
             raise
         return True
