@@ -91,13 +91,25 @@ def command_line() -> str:
         command = cli.get_command(context, name)
         if command is None:
             raise Undescribed(f"command {name} is in the table but not in the program")
-        parts.append(one_command(name, command, context))
+        parts += sections(name, command, context)
     return page("Commands", *parts)
+
+
+def sections(name: str, command: click.Command, parent: click.Context) -> list[str]:
+    """Return the section of a command, followed by those of its subcommands."""
+    found = [one_command(name, command, parent)]
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=name, parent=parent)
+        for part in command.list_commands(context):
+            below = command.get_command(context, part)
+            assert below is not None  # it is in the group's own list
+            found.append(one_command(f"{name} {part}", below, context))
+    return found
 
 
 def one_command(name: str, command: click.Command, parent: click.Context) -> str:
     """Return the section of one command."""
-    context = click.Context(command, info_name=name, parent=parent)
+    context = click.Context(command, info_name=name.rsplit(maxsplit=1)[-1], parent=parent)
     text = inspect.cleandoc(command.help or "")
     described(f"command {name}", text)
     rows = []

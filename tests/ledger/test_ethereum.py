@@ -18,10 +18,13 @@ from farlane.ledger.deploy import (
     verify_deployment,
 )
 from farlane.ledger.ethereum import EthereumLedger
+from farlane.ledger.leaf import Leaf, pack
 from farlane.ledger.port import SignedClaim
+from farlane.ledger.receipt import Receipt, verify
+from farlane.ledger.receipt_chain import verify_on_chain
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.tree import Tree, leaf_hash
-from farlane.ledger.vouchers import Channel, Voucher, sign_voucher
+from farlane.ledger.vouchers import Channel, Delegation, TreeHead, Voucher, sign_head, sign_voucher
 from farlane.testing.ledger_suite import LedgerSuite, LedgerWorld
 
 pytestmark = pytest.mark.real
@@ -186,3 +189,34 @@ def test_an_endpoint_must_be_a_url() -> None:
 async def test_channels_of_other_payers_are_not_ours(world: LedgerWorld) -> None:
     stranger = Channel(world.provider.address, world.payer.address, world.session.address, bytes(32))
     assert not (await world.ledger.channel(stranger.id)).exists
+
+
+async def test_a_chain_tells_whether_a_receipt_was_settled(
+    rpc: RpcClient, deployment: Deployment, world: LedgerWorld
+) -> None:
+    ledger, channel = world.ledger, world.channel()
+    leaf = Leaf(1, 1, 0, 0, 0, 0, 0, *[bytes(32)] * 5, 1000, 1, 0, 0, 10, 10, 300, 10)
+    tree = Tree([leaf_hash(pack(leaf))])
+    signed = sign_voucher(ledger.domain, world.session, Voucher(channel.id, 300, 1, tree.root()))
+    head = sign_head(ledger.domain, world.provider, TreeHead(channel.id, 1, tree.root()))
+    own = Delegation(world.provider.address, world.provider.address, 0)
+    receipt = Receipt(ledger.domain, channel, leaf, 0, (), head, own, b"", signed)
+    assert all(finding.ok for finding in verify(receipt))
+
+    async def failed(found: Receipt) -> list[str]:
+        return [finding.check for finding in await verify_on_chain(rpc, found) if not finding.ok]
+
+    assert await failed(receipt) == ["channel was opened", "voucher was settled"]
+    await ledger.deposit(world.payer, 1000)
+    await ledger.open_channel(world.payer, channel, 500)
+    assert await failed(receipt) == ["voucher was settled"]
+    await ledger.settle(world.provider, [SignedClaim(channel, signed)])
+    assert await failed(receipt) == []
+    elsewhere = dataclasses.replace(receipt, domain=dataclasses.replace(ledger.domain, network="cd" * 16))
+    assert await failed(elsewhere) == ["contract is farlane's, of this network"]
+    elsewhere = dataclasses.replace(
+        receipt, domain=dataclasses.replace(ledger.domain, contract=deployment.token)
+    )
+    assert await failed(elsewhere) == ["contract is farlane's, of this network"]
+    elsewhere = dataclasses.replace(receipt, domain=dataclasses.replace(ledger.domain, chain_id=1))
+    assert await failed(elsewhere) == ["endpoint is of the receipt's chain"]

@@ -28,6 +28,7 @@ COMMANDS = {
     "retry": ("jobs", "Run the failed tasks of an ended job again."),
     "why": ("jobs", "Explain why a job waits, or how it failed."),
     "cp": ("files", "Copy a job's output files here."),
+    "receipt": ("receipts", "Show a receipt file, and check it."),
 }
 """Subcommand -> (module below farlane.cli, one line of help)."""
 
