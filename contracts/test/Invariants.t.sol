@@ -24,7 +24,7 @@ contract InvariantsTest is Checks {
         vm.warp(1_800_000_000);
         address minter = address(this);
         token = new CreditToken(minter);
-        ledger = new ComputeLedger(address(token), bytes32(uint256(1)), GUARDIAN, 1 days);
+        ledger = new ComputeLedger(address(token), bytes32(uint256(1)), GUARDIAN, 10 minutes);
         handler = new Handler(ledger, CreditToken(address(new Minter(token))), GUARDIAN);
     }
 
