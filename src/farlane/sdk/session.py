@@ -14,6 +14,7 @@ import grpc
 from farlane.domain.ids import JobId, job_text
 from farlane.errors import (
     Conflict,
+    ConnectionLost,
     DeadlineExceeded,
     FarlaneError,
     InvalidInput,
@@ -88,12 +89,15 @@ class Session:
                 # A hub that lets us in and drops us at once gets longer pauses like one that does not answer.
                 if lost_at - begun > HEALTHY_S:
                     delays = self._backoff.delays(self._random)
+                    self._last_error = None
                 log.warning("connection to the hub lost, connecting again: %s", error)
-            self._last_error = error
+            # What the hub itself has said tells more than how the next try to reach it broke off.
+            if self._last_error is None or not isinstance(error, ConnectionLost):
+                self._last_error = error
             if isinstance(error, FATAL):
                 self.fail(error)
             elif loop.time() - lost_at > self._patience_s:
-                self.fail(_given_up(error, self._patience_s, list(self._watches)))
+                self.fail(_given_up(self._last_error, self._patience_s, list(self._watches)))
             else:
                 await asyncio.sleep(next(delays))
 
