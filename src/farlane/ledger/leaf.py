@@ -109,6 +109,11 @@ def unpack(raw: bytes) -> Leaf:
     return leaf
 
 
+def amount_of(raw: bytes) -> int:
+    """Return what is owed for a packed leaf, in nano-credits, without unpacking it."""
+    return int.from_bytes(raw[-16:-8], "big")
+
+
 def spec_bytes(spec: JobSpec) -> bytes:
     """Return the canonical bytes of a job's specification: JSON, keys sorted, without spaces, UTF-8."""
     return json.dumps(asdict(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.records import Record, TasksEnded
+from farlane.domain.resources import GpuKind
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Make a record durable before any later output leaves, unless that output is `relaxed`."""
+    """Make a record durable before any later output leaves, unless that output is `relaxed`.
+
+    gpus: where attempts of a node ended, the kind of GPU each of them held, parallel to the record's rows.
+    """
 
     record: Record
+    gpus: Sequence[GpuKind | None] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

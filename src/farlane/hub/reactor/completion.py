@@ -90,13 +90,13 @@ def _accept_job(
     again = {pos for pos, row in enumerate(rows) if row in batch.failures and _runs_again(job, batch, row)}
     ended = [pos for pos in range(len(rows)) if pos not in again] if again else list(range(len(rows)))
     if ended:
-        _end_rows(out, now, node, job, batch, rows, ended, lease_ms, amounts)
+        _end_rows(out, now, node, job, batch, rows, leases, ended, lease_ms, amounts)
     if again:
         order = sorted(again)
         failures = [batch.failures[rows[pos]] for pos in order]
         indices = [index_of(TaskId(batch.tasks[rows[pos]])) for pos in order]
         queue_again(
-            state, out, now, node, job, indices, [leases[pos].attempt for pos in order], failures,
+            state, out, now, node, job, indices, [leases[pos] for pos in order], failures,
             [lease_ms[pos] for pos in order], [amounts[pos] for pos in order],
         )  # fmt: skip
     _learn(state, out, job, batch, rows, lease_ms)
@@ -142,11 +142,12 @@ def runs_again(job: Job, index: int, failure: Failure) -> bool:
 
 def queue_again(
     state: HubState, out: list[Command], now: float, node: Node, job: Job, indices: list[int],
-    attempts: list[int], failures: list[Failure], lease_ms: list[int], amounts: list[int],
+    leases: list[Lease], failures: list[Failure], lease_ms: list[int], amounts: list[int],
 ) -> None:  # fmt: skip
     """Queue tasks again after failed attempts, elsewhere if there is an elsewhere."""
+    attempts = [lease.attempt for lease in leases]
     record = AttemptsFailed(job.id, node.spec.node, now, indices, attempts, failures, lease_ms, amounts)
-    out.append(Append(record))
+    out.append(Append(record, [lease.gpu for lease in leases]))
     return_failed(job, node, record)
     if any(failure.kind in STRIKE_KINDS for failure in failures):
         strike(node, now)
@@ -174,7 +175,7 @@ def strike(node: Node, now: float) -> None:
 
 def _end_rows(
     out: list[Command], now: float, node: Node, job: Job, batch: EndedBatch, rows: list[int],
-    ended: list[int], lease_ms: list[int], amounts: list[int],
+    leases: list[Lease], ended: list[int], lease_ms: list[int], amounts: list[int],
 ) -> None:  # fmt: skip
     picked = [rows[pos] for pos in ended]
     record = TasksEnded(
@@ -188,7 +189,7 @@ def _end_rows(
     settle(job, node, record)
     if TaskState.DONE in record.states:
         node.strikes, node.suspended_until = 0, 0.0
-    out += (Append(record), Deliver(record, job.relaxed))
+    out += (Append(record, [leases[pos].gpu for pos in ended]), Deliver(record, job.relaxed))
 
 
 def _rows_of(column: Column, rows: list[int]) -> Column:

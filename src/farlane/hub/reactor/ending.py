@@ -100,7 +100,7 @@ def end_leased(
         lease_ms, zeros, zeros, amounts or zeros,
     )  # fmt: skip
     settle(job, node, record)
-    return Append(record), Deliver(record, job.relaxed)
+    return Append(record, [lease.gpu for lease in leases]), Deliver(record, job.relaxed)
 
 
 def pay(job: Job, node: Node, record: TasksEnded | AttemptsFailed) -> None:

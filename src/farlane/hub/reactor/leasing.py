@@ -137,7 +137,7 @@ def _lose_of_job(
         leases = [node.leases.pop(task) for task in again]
         give_back(state, node, job, leases)
         queue_again(
-            state, out, now, node, job, [index_of(task) for task in again], [lease.attempt for lease in leases],
+            state, out, now, node, job, [index_of(task) for task in again], leases,
             [failure] * len(again), [elapsed_ms(lease, now) for lease in leases], [0] * len(again),
         )  # fmt: skip
     if ended:
