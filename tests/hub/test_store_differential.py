@@ -12,7 +12,7 @@ from typing import get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farlane.domain.ids import JobId
+from farlane.domain.ids import JobId, task_id
 from farlane.domain.records import JobOpened, Record, TasksAdded, TasksEnded
 from farlane.hub.store.memory import MemoryStore
 from farlane.hub.store.port import Store
@@ -40,8 +40,12 @@ def answers(store: Store) -> dict[str, object]:
     """Everything a store can be asked, jobs by jobs."""
     found: dict[str, object] = {
         "replay": list(store.replay()), "last": store.last_job(), "ended": store.ended_jobs(None, 100),
-        "ada": store.ended_jobs("ada", 2),
+        "ada": store.ended_jobs("ada", 2), "books": store.books(), "usage": store.usage("0000-00", "9999-99"),
+        "month": store.usage("2025-06", "2025-06"),
     }  # fmt: skip
+    for book in (1, 2, 3):
+        found[f"book {book}"] = [store.leaves(book, first, 5) for first in range(0, 40, 4)]
+        found[f"book {book} vouchers"] = (store.vouchers(book, 0, 100), store.vouchers(book, 9, 2))
     for job in map(JobId, range(1, store.last_job() + 1)):
         records = list(store.replay_job(job))
         total = sum(len(record.payloads.inline) for record in records if isinstance(record, TasksAdded))
@@ -51,6 +55,7 @@ def answers(store: Store) -> dict[str, object]:
         found[f"{job} summary"] = store.ended_job(job)
         found[f"{job} key"] = (spec, store.job_by_key(spec.publisher, f"key-{job}"))
         found[f"{job} payloads"] = store.payloads(job, total // 3, total - total // 3)
+        found[f"{job} leaves"] = [store.leaf_places(task_id(job, index)) for index in range(12)]
         found[f"{job} results"] = [store.results(job, after, 4) for after in range(0, total + 2, 3)]
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from farlane.domain.bookkeeping import BookOpened, LeavesBooked, VoucherSigned
 from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import BlobRef, JobSpec, JobState
@@ -180,7 +181,7 @@ class RunTimeLearnt:
     count: int
 
 
-Record = (
+WorkRecord = (
     JobOpened
     | TasksAdded
     | JobSealed
@@ -192,3 +193,5 @@ Record = (
     | NodeRegistered
     | RunTimeLearnt
 )
+"""What is replayed into the reactor's state."""
+Record = WorkRecord | BookOpened | LeavesBooked | VoucherSigned

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from farlane.domain.bookkeeping import BookOpened, LeavesBooked, VoucherSigned
 from farlane.domain.failures import Failure, FailureKind
-from farlane.domain.ids import JobId, NodeId
+from farlane.domain.ids import JobId, NodeId, task_id
 from farlane.domain.jobs import BlobRef, CommandWork, Environment, InputFile, JobSpec, JobState, TaskState
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.prices import RateVector
@@ -126,6 +127,35 @@ def finished_job(job: int, count: int, publisher: str = "ada", at: float = AT) -
     ]
 
 
+def book_opened(book: int, organisation: str = "lab", node: str = NODE, at: float = AT) -> BookOpened:
+    """Return the opening of a book."""
+    payer, provider, signer = (f"0x{digit * 40}" for digit in "123")
+    return BookOpened(
+        book, organisation, NodeId(node), "works", payer, provider, signer, bytes([book] * 32), at
+    )
+
+
+def leaves_booked(book: int, first: int, count: int, job: int = 1, at: float = AT) -> LeavesBooked:
+    """Return a batch of leaves: each names its job's task of the same number, the rest of it is made up."""
+    leaves = [
+        b"\1" + task_id(JobId(job), index).to_bytes(8, "big") + bytes([index % 256]) * 227
+        for index in range(first, first + count)
+    ]
+    owed = 10 * (first + count)
+    return LeavesBooked(
+        book, first, leaves, JobId(job), "lab", f"project {job % 2}", "ada", NODE, "works", at, 7 * count, 10 * count,
+        owed, (first + count).to_bytes(8, "big"),
+    )  # fmt: skip
+
+
+def voucher_signed(book: int, tasks: int, at: float = AT) -> VoucherSigned:
+    """Return a voucher over so many leaves, of more units than 64 bits hold."""
+    key = f"0x{'4' * 40}"
+    return VoucherSigned(
+        book, tasks, 2**80 + tasks, bytes([tasks % 256] * 32), b"s" * 65, b"h" * 65, key, 0, b"", at
+    )
+
+
 @dataclass(slots=True)
 class _Job:
     number: int
@@ -146,6 +176,7 @@ class HistoryWriter:
 
     def __init__(self) -> None:
         self._jobs: list[_Job] = []
+        self._books: dict[int, int] = {}
 
     def step(self, action: int, which: int, size: int) -> list[Record]:
         """Return the records of one step: what to do, to which job, to how many tasks."""
@@ -163,6 +194,7 @@ class HistoryWriter:
             self._fail,
             self._finish,
             self._learn,
+            self._book,
         )
         return steps[action % len(steps)](job, 1 + size % 7)
 
@@ -218,6 +250,15 @@ class HistoryWriter:
 
     def _learn(self, job: _Job, size: int) -> list[Record]:
         return [RunTimeLearnt(f"profile {size % 3}", 1.5 * job.number, size)]
+
+    def _book(self, job: _Job, size: int) -> list[Record]:
+        """Add leaves to one of three books, opened when it is new, and sign for all of them now and then."""
+        book = 1 + size % 3
+        first = self._books.get(book, 0)
+        self._books[book] = first + size
+        opened = [book_opened(book)] if not first else []
+        booked = leaves_booked(book, first, size, job.number, at=AT + 2_000_000.0 * (size % 4))
+        return [*opened, booked, *([voucher_signed(book, first + size)] if size % 2 else [])]
 
     def _move(self, job: _Job, indices: list[int], state: TaskState) -> bool:
         for index in indices:

@@ -9,7 +9,7 @@ from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, NodeId, TaskId, task_id
 from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.nodes import NodeSpec
-from farlane.domain.records import Column, OutputFile, Record
+from farlane.domain.records import Column, OutputFile, WorkRecord
 from farlane.hub.reactor.commands import Append, Command, GrantLeases, RevokeLeases
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.reactor import Reactor
@@ -47,7 +47,7 @@ class SmallWorld:
         self.lease_s = lease_s
         self.policy: Policy = policy_named(policy)
         self.reactor = Reactor(self.epoch, lease_s)
-        self.journal: list[Record] = []
+        self.journal: list[WorkRecord] = []
         self.commands: list[Command] = []
         self.held: dict[NodeId, dict[TaskId, int]] = {}
         self.granted: list[Granted] = []
@@ -171,7 +171,7 @@ class SmallWorld:
         assert found is not None, f"no record of job {job}"
         return found
 
-    def records_of(self, job: JobId) -> list[Record]:
+    def records_of(self, job: JobId) -> list[WorkRecord]:
         """Return the records of one job, as the store would replay it."""
         return list(map(blank, _history(self.journal).records_of(job)))
 
@@ -192,7 +192,7 @@ class SmallWorld:
         self.take()
 
 
-def _history(records: Sequence[Record]) -> History:
+def _history(records: Sequence[WorkRecord]) -> History:
     history = History()
     for record in records:
         history.add(record)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from farlane.domain.ids import JobId, NodeId, TaskId
-from farlane.domain.records import Record, TasksEnded
+from farlane.domain.records import TasksEnded, WorkRecord
 from farlane.domain.resources import GpuKind
 
 
@@ -17,7 +17,7 @@ class Append:
     gpus: where attempts of a node ended, the kind of GPU each of them held, parallel to the record's rows.
     """
 
-    record: Record
+    record: WorkRecord
     gpus: Sequence[GpuKind | None] = field(default=(), compare=False)
 
 

@@ -11,7 +11,7 @@ from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.nodes import NodeSpec
-from farlane.domain.records import Column, Record
+from farlane.domain.records import Column, WorkRecord
 from farlane.hub.reactor import completion, leasing, membership, replaying, submission, viewing
 from farlane.hub.reactor.commands import Command
 from farlane.hub.reactor.completion import EndedBatch
@@ -37,7 +37,7 @@ class Reactor:
         out, self._out = self._out, []
         return out
 
-    def replay(self, records: Iterable[Record], last_job: JobId, now: float) -> None:
+    def replay(self, records: Iterable[WorkRecord], last_job: JobId, now: float) -> None:
         """Rebuild the state after a restart."""
         self.state.next_job = last_job + 1
         replaying.replay(self.state, records, now)
@@ -60,7 +60,7 @@ class Reactor:
         """Stop a job; see `submission.stop_job`."""
         return submission.stop_job(self.state, self._out, now, job, reason)
 
-    def restore_job(self, records: Iterable[Record]) -> Job | None:
+    def restore_job(self, records: Iterable[WorkRecord]) -> Job | None:
         """Return an ended job rebuilt from its records, None when there are none."""
         return replaying.restore_job(self.state, records)
 

@@ -13,11 +13,11 @@ from farlane.domain.records import (
     JobOpened,
     JobSealed,
     NodeRegistered,
-    Record,
     TasksAdded,
     TasksEnded,
     TasksLeased,
     TasksRequeued,
+    WorkRecord,
     payload_sizes,
 )
 from farlane.hub.reactor.completion import return_failed
@@ -27,7 +27,7 @@ from farlane.hub.reactor.state import HubState, Job, Lease, Node, RunTime, Tally
 from farlane.hub.reactor.submission import grow, new_job, requeue
 
 
-def replay(state: HubState, records: Iterable[Record], now: float) -> None:
+def replay(state: HubState, records: Iterable[WorkRecord], now: float) -> None:
     """Fold records into an empty state. Leases in force get a full lease from `now`, for their nodes to return."""
     ordered = list(records)
     # Nodes first: leases name them.
@@ -43,11 +43,11 @@ def replay(state: HubState, records: Iterable[Record], now: float) -> None:
         node.lease_until = now + state.lease_s
 
 
-def _nodes(records: Iterable[Record]) -> list[Record]:
+def _nodes(records: Iterable[WorkRecord]) -> list[WorkRecord]:
     return [record for record in records if isinstance(record, NodeRegistered)]
 
 
-def restore_job(state: HubState, records: Iterable[Record]) -> Job | None:
+def restore_job(state: HubState, records: Iterable[WorkRecord]) -> Job | None:
     """Fold the records of one ended job apart from the open ones, and return it; None when there are none."""
     ordered = list(records)
     scratch = HubState(state.epoch, state.lease_s)
@@ -63,7 +63,7 @@ def restore_job(state: HubState, records: Iterable[Record]) -> Job | None:
     return job
 
 
-def fold(state: HubState, record: Record) -> None:
+def fold(state: HubState, record: WorkRecord) -> None:
     """Apply one record."""
     match record:
         case JobOpened():

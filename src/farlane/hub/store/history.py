@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
+from farlane.domain.bookkeeping import BookOpened, LeavesBooked, VoucherSigned
 from farlane.domain.ids import JobId, NodeId, job_text
 from farlane.domain.jobs import TaskState
 from farlane.domain.records import (
@@ -21,9 +22,11 @@ from farlane.domain.records import (
     TasksEnded,
     TasksLeased,
     TasksRequeued,
+    WorkRecord,
     payload_sizes,
 )
 from farlane.errors import Internal, NotFound
+from farlane.hub.store.book_history import BookHistory
 from farlane.hub.store.port import JobSummary
 
 _OF_TASKS = (TasksAdded, TasksLeased, TasksEnded, AttemptsFailed, TasksRequeued)
@@ -38,10 +41,11 @@ class History:
         self.summaries: dict[JobId, JobSummary] = {}  # oldest end first
         self.forgotten: set[JobId] = set()
         self.keys: dict[tuple[str, str], JobId] = {}
-        self._jobs: dict[JobId, list[tuple[int, Record]]] = {}
+        self._jobs: dict[JobId, list[tuple[int, WorkRecord]]] = {}
         self._opened: dict[JobId, JobOpened] = {}
         self._open: set[JobId] = set()
         self._next_pos = 1
+        self.books = BookHistory()
 
     def check(self, records: Iterable[Record]) -> None:
         """Make sure that no job and no key is opened twice.
@@ -69,6 +73,8 @@ class History:
         elif isinstance(record, RunTimeLearnt):
             self.run_times.pop(record.profile, None)
             self.run_times[record.profile] = record
+        elif isinstance(record, BookOpened | LeavesBooked | VoucherSigned):
+            self.books.add(record)
         else:
             if isinstance(record, JobOpened):
                 self._opened[record.job] = record
@@ -113,11 +119,11 @@ class History:
             done, failed, stopped, spent, lease_ms, retries, end.reason,
         )  # fmt: skip
 
-    def records_of(self, job: JobId) -> list[Record]:
+    def records_of(self, job: JobId) -> list[WorkRecord]:
         """Return all records of one job, in order."""
         return [record for _, record in self._jobs.get(job, ())]
 
-    def records(self, jobs: Iterable[JobId] | None = None) -> Iterator[Record]:
+    def records(self, jobs: Iterable[JobId] | None = None) -> Iterator[WorkRecord]:
         """Yield nodes, run times and the records of some jobs (None: all) in order."""
         yield from self.nodes.values()
         yield from self.run_times.values()
@@ -175,7 +181,7 @@ class History:
         return len(ended)
 
 
-def blank(record: Record) -> Record:
+def blank(record: WorkRecord) -> WorkRecord:
     """Return a record as `replay` yields it: without payloads, whose sizes stay, and without results."""
     if isinstance(record, TasksAdded):
         blank_payloads = Column([b""] * len(record.payloads.inline), {})

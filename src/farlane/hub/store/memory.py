@@ -14,9 +14,11 @@ from typing import Self
 import msgspec
 
 from farlane.domain import records
-from farlane.domain.ids import JobId
+from farlane.domain.bookkeeping import BookState, VoucherSigned
+from farlane.domain.ids import JobId, TaskId
 from farlane.domain.jobs import JobSpec
-from farlane.domain.records import Column, Record, TasksEnded
+from farlane.domain.records import Column, Record, TasksEnded, WorkRecord
+from farlane.domain.usage import UsageRow
 from farlane.errors import Conflict, FarlaneError
 from farlane.hub.store.history import History, blank, newest
 from farlane.hub.store.port import JobSummary, restored_epoch
@@ -151,13 +153,13 @@ class MemoryStore:
             self.release()
             self._refusal = None
 
-    def replay(self) -> Iterator[Record]:
+    def replay(self) -> Iterator[WorkRecord]:
         """Yield nodes and learnt run times, then the records of open jobs in order, without payloads and results."""
         with self._engine.reading() as history:
             found = list(history.records(history.open_jobs()))
         return map(blank, found)
 
-    def replay_job(self, job: JobId) -> Iterator[Record]:
+    def replay_job(self, job: JobId) -> Iterator[WorkRecord]:
         """Yield all records of one job in order, without payloads and results."""
         with self._engine.reading() as history:
             return map(blank, history.records_of(job))
@@ -202,6 +204,31 @@ class MemoryStore:
         with self._engine.reading() as history:
             return history.summaries.get(job)
 
+    def books(self) -> list[BookState]:
+        """Return every book ever opened, oldest first, as its last records leave it."""
+        with self._engine.reading() as history:
+            return history.books.states()
+
+    def leaves(self, book: int, first: int, count: int) -> list[bytes]:
+        """Return leaves `first .. first + count - 1` of a book, fewer where it ends."""
+        with self._engine.reading() as history:
+            return history.books.leaves(book, first, count)
+
+    def leaf_places(self, task: TaskId) -> list[tuple[int, int]]:
+        """Return (book, index) of every leaf of a task, oldest first."""
+        with self._engine.reading() as history:
+            return history.books.leaf_places(task)
+
+    def vouchers(self, book: int, after: int, limit: int) -> list[VoucherSigned]:
+        """Return a book's vouchers over more than `after` leaves, oldest first."""
+        with self._engine.reading() as history:
+            return history.books.vouchers(book, after, limit)
+
+    def usage(self, first_month: str, last_month: str) -> list[UsageRow]:
+        """Return what was booked in these months (`YYYY-MM`, both included)."""
+        with self._engine.reading() as history:
+            return history.books.usage(first_month, last_month)
+
     def forget(self, ended_before: float) -> int:
         """Delete the tasks and results of jobs that ended before a time; returns how many jobs."""
         with self._engine.reading() as history:
@@ -218,7 +245,8 @@ class MemoryStore:
             raise Conflict(f"{path} exists; a backup never overwrites anything: choose another file name")
         with self._engine.reading() as history:
             packed = [
-                (type(each).__name__, msgspec.Raw(msgspec.msgpack.encode(each))) for each in history.records()
+                (type(each).__name__, msgspec.Raw(msgspec.msgpack.encode(each)))
+                for each in (*history.records(), *history.books.records())
             ]
             backup = _Backup(
                 self._network, self._epoch, packed, list(history.summaries.values()), history.forgotten

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from farlane.domain.ids import JobId
+from farlane.domain.bookkeeping import BookState, VoucherSigned
+from farlane.domain.ids import JobId, TaskId
 from farlane.domain.jobs import JobSpec, JobState
-from farlane.domain.records import Column, Record, TasksEnded
+from farlane.domain.records import Column, Record, TasksEnded, WorkRecord
+from farlane.domain.usage import UsageRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Store(Protocol):
         """Queue records for the next commit."""
         ...
 
-    def replay(self) -> Iterator[Record]:
+    def replay(self) -> Iterator[WorkRecord]:
         """Yield, in order, the records needed to rebuild the hub's state.
 
         Payloads and results are left out (empty columns of the right length), the payloads' sizes are not; jobs
@@ -77,7 +79,7 @@ class Store(Protocol):
         """
         ...
 
-    def replay_job(self, job: JobId) -> Iterator[Record]:
+    def replay_job(self, job: JobId) -> Iterator[WorkRecord]:
         """Yield all records of one job, ended or not (for `retry` of an ended job), as `replay` would."""
         ...
 
@@ -115,6 +117,26 @@ class Store(Protocol):
 
     def ended_job(self, job: JobId) -> JobSummary | None:
         """Return one ended job's summary."""
+        ...
+
+    def books(self) -> list[BookState]:
+        """Return every book ever opened, oldest first, as its last records leave it."""
+        ...
+
+    def leaves(self, book: int, first: int, count: int) -> list[bytes]:
+        """Return packed leaves `first .. first + count - 1` of a book, fewer where it ends; none is ever forgotten."""
+        ...
+
+    def leaf_places(self, task: TaskId) -> list[tuple[int, int]]:
+        """Return (book, index) of every leaf of a task, oldest first."""
+        ...
+
+    def vouchers(self, book: int, after: int, limit: int) -> list[VoucherSigned]:
+        """Return a book's vouchers over more than `after` leaves, oldest first."""
+        ...
+
+    def usage(self, first_month: str, last_month: str) -> list[UsageRow]:
+        """Return what was booked in these months (`YYYY-MM`, both included), by month and then by name."""
         ...
 
     def forget(self, ended_before: float) -> int:

@@ -66,6 +66,13 @@ class PackedColumn(msgspec.Struct, array_like=True, frozen=True):
     blobs: dict[int, BlobRef]
 
 
+class PackedLeaves(msgspec.Struct, array_like=True, frozen=True):
+    """Leaves of one length, joined and deflated: most of their fields are alike."""
+
+    size_bytes: int
+    deflated: bytes
+
+
 def pack(value: object) -> bytearray:
     """Return the MessagePack of a value, followed by its CRC-32 (big-endian)."""
     buffer = bytearray()
@@ -110,8 +117,31 @@ unpack_leased = Unpacker(LeasedDetails, "a batch of leases")
 unpack_ended = Unpacker(EndedDetails, "a batch of ended tasks")
 unpack_failed = Unpacker(FailedDetails, "a batch of failed attempts")
 unpack_requeued = Unpacker(RequeuedDetails, "a batch of requeued tasks")
+_unpack_leaves = Unpacker(PackedLeaves, "a batch of leaves")
 _SIZES = "the sizes of a batch of payloads"
 _unpack_sizes: Unpacker[int | list[int]] = Unpacker(int | list[int], _SIZES)  # type: ignore[arg-type]
+
+
+def pack_leaves(leaves: Sequence[bytes]) -> bytearray:
+    """Return the packed leaves of a batch, all of one length."""
+    return pack(PackedLeaves(len(leaves[0]) if leaves else 0, zlib.compress(b"".join(leaves), 1)))
+
+
+def unpack_leaves(blob: bytes) -> list[bytes]:
+    """Return the leaves of a batch.
+
+    Raises:
+        Corrupted: they are damaged.
+    """
+    packed = _unpack_leaves(blob)
+    try:
+        joined = zlib.decompress(packed.deflated)
+    except zlib.error as error:
+        raise Corrupted(
+            f"a batch of leaves in the store cannot be read ({error}): {RESTORE_ADVICE}"
+        ) from error
+    size = packed.size_bytes or 1
+    return [joined[start : start + size] for start in range(0, len(joined), size)]
 
 
 def pack_sizes(sizes: Sequence[int]) -> bytearray:

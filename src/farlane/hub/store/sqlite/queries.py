@@ -52,6 +52,27 @@ CREATE TABLE nodes (node TEXT PRIMARY KEY, pos INTEGER NOT NULL, secret_sha256 B
 CREATE TABLE run_times (profile TEXT PRIMARY KEY, pos INTEGER NOT NULL, mean_ms REAL NOT NULL,
     count INTEGER NOT NULL) STRICT;
 """
+# What schema 2 adds: the books. Amounts of more than 64 bits are texts of digits. Leaves are never deleted.
+BOOKS_SCHEMA = """
+CREATE TABLE books (book INTEGER PRIMARY KEY, pos INTEGER NOT NULL, organisation TEXT NOT NULL, node TEXT NOT NULL,
+    node_organisation TEXT NOT NULL, payer TEXT NOT NULL, provider TEXT NOT NULL, signer TEXT NOT NULL,
+    salt BLOB NOT NULL, at REAL NOT NULL) STRICT;
+CREATE TABLE leaves (
+    pos INTEGER PRIMARY KEY, book INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+    job INTEGER NOT NULL, at REAL NOT NULL, owed TEXT NOT NULL, frontier BLOB NOT NULL, leaves BLOB NOT NULL) STRICT;
+CREATE UNIQUE INDEX leaves_of_book ON leaves (book, first);
+CREATE INDEX leaves_of_job ON leaves (job);
+CREATE TABLE vouchers (
+    pos INTEGER PRIMARY KEY, book INTEGER NOT NULL, tasks INTEGER NOT NULL, cumulative TEXT NOT NULL,
+    root BLOB NOT NULL, signature BLOB NOT NULL, head_signature BLOB NOT NULL, node_key TEXT NOT NULL,
+    expires INTEGER NOT NULL, delegation_signature BLOB NOT NULL, at REAL NOT NULL) STRICT;
+CREATE UNIQUE INDEX vouchers_of_book ON vouchers (book, tasks);
+CREATE TABLE usage (
+    month TEXT NOT NULL, organisation TEXT NOT NULL, project TEXT NOT NULL, publisher TEXT NOT NULL,
+    node TEXT NOT NULL, provider TEXT NOT NULL, tasks INTEGER NOT NULL, lease_ms INTEGER NOT NULL,
+    spent INTEGER NOT NULL,
+    PRIMARY KEY (month, organisation, project, publisher, node, provider)) STRICT, WITHOUT ROWID;
+"""
 
 JOB_TABLES = (
     "tasks_added",
@@ -65,13 +86,16 @@ JOB_TABLES = (
 """Tables that keep the history of jobs, beside `jobs`."""
 TASK_TABLES = ("tasks_added", "tasks_leased", "tasks_ended", "attempts_failed", "tasks_requeued")
 """Those of them that grow with the number of tasks: what is forgotten."""
+BOOK_TABLES = ("books", "leaves", "vouchers")
+"""Tables that keep the books."""
 
 # --- properties ---------------------------------------------------------------------------------------------
 SET_PROPERTY = "INSERT OR REPLACE INTO properties (name, value) VALUES (?, ?)"
 DELETE_PROPERTY = "DELETE FROM properties WHERE name = ?"
 PROPERTIES = "SELECT name, value FROM properties"
+_WITH_POS = (*JOB_TABLES, "nodes", "run_times", *BOOK_TABLES)
 LAST_POS = "SELECT max(pos) FROM (SELECT max(pos) AS pos FROM jobs UNION ALL " + (
-    " UNION ALL ".join(f"SELECT max(pos) FROM {table}" for table in (*JOB_TABLES, "nodes", "run_times")) + ")"
+    " UNION ALL ".join(f"SELECT max(pos) FROM {table}" for table in _WITH_POS) + ")"
 )
 
 # --- appending ----------------------------------------------------------------------------------------------
@@ -95,6 +119,39 @@ ADD_TASKS_REQUEUED = "INSERT INTO tasks_requeued (job, at, details, pos) VALUES 
 ADD_JOB_ENDED = "INSERT INTO jobs_ended (job, state, at, reason, pos) VALUES (?, ?, ?, ?, ?)"
 SET_NODE = "INSERT OR REPLACE INTO nodes (node, secret_sha256, at, spec, pos) VALUES (?, ?, ?, ?, ?)"
 SET_RUN_TIME = "INSERT OR REPLACE INTO run_times (profile, mean_ms, count, pos) VALUES (?, ?, ?, ?)"
+
+# --- books --------------------------------------------------------------------------------------------------
+ADD_BOOK = (
+    "INSERT INTO books (book, organisation, node, node_organisation, payer, provider, signer, salt, at, pos)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ADD_LEAVES = (
+    "INSERT INTO leaves (book, first, count, job, at, owed, frontier, leaves, pos)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ADD_VOUCHER = (
+    "INSERT INTO vouchers (book, tasks, cumulative, root, signature, head_signature, node_key, expires,"
+    " delegation_signature, at, pos) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ADD_USAGE = """
+INSERT INTO usage (month, organisation, project, publisher, node, provider, tasks, lease_ms, spent)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    tasks = tasks + excluded.tasks, lease_ms = lease_ms + excluded.lease_ms, spent = spent + excluded.spent"""
+BOOKS = "SELECT book, organisation, node, node_organisation, payer, provider, signer, salt, at FROM books ORDER BY book"
+LAST_LEAVES = "SELECT frontier, owed FROM leaves WHERE book = ? ORDER BY first DESC LIMIT 1"
+_VOUCHER = (
+    "SELECT book, tasks, cumulative, root, signature, head_signature, node_key, expires, delegation_signature, at"
+    " FROM vouchers "
+)
+LAST_VOUCHER = _VOUCHER + "WHERE book = ? ORDER BY tasks DESC LIMIT 1"
+VOUCHERS = _VOUCHER + "WHERE book = ? AND tasks > ? ORDER BY tasks LIMIT ?"
+LEAVES = """
+SELECT first, leaves FROM leaves WHERE book = :book AND first < :end AND first >= coalesce(
+    (SELECT max(first) FROM leaves WHERE book = :book AND first <= :first), 0) ORDER BY first"""
+LEAVES_OF_JOB = "SELECT book, first, leaves FROM leaves WHERE job = ? ORDER BY pos"
+USAGE = """
+SELECT month, organisation, project, publisher, node, provider, tasks, lease_ms, spent FROM usage
+    WHERE month BETWEEN ? AND ? ORDER BY month, organisation, project, publisher, node, provider"""
 
 # --- summaries ----------------------------------------------------------------------------------------------
 COUNT_ADDED = "SELECT coalesce(sum(count), 0) FROM tasks_added WHERE job = ?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from farlane.domain.bookkeeping import BookOpened, LeavesBooked, VoucherSigned
 from farlane.domain.ids import JobId
 from farlane.domain.jobs import JobState, TaskState
 from farlane.domain.records import (
@@ -14,14 +15,15 @@ from farlane.domain.records import (
     JobOpened,
     JobSealed,
     NodeRegistered,
-    Record,
     RunTimeLearnt,
     TasksAdded,
     TasksEnded,
     TasksLeased,
     TasksRequeued,
+    WorkRecord,
     payload_sizes,
 )
+from farlane.domain.usage import month_of
 from farlane.hub.store.port import JobSummary
 from farlane.hub.store.sqlite import encoding, queries
 
@@ -84,6 +86,47 @@ def _run_time_learnt(record: RunTimeLearnt) -> Row:
     return record.profile, record.mean_ms, record.count
 
 
+def _book_opened(record: BookOpened) -> Row:
+    return (
+        record.book, record.organisation, record.node, record.node_organisation, record.payer, record.provider,
+        record.signer, record.salt, record.at,
+    )  # fmt: skip
+
+
+def _leaves_booked(record: LeavesBooked) -> Row:
+    leaves = encoding.pack_leaves(record.leaves)
+    count = len(record.leaves)
+    return (
+        record.book, record.first, count, record.job, record.at, str(record.owed_nano), record.frontier, leaves,
+    )  # fmt: skip
+
+
+def _voucher_signed(record: VoucherSigned) -> Row:
+    return (
+        record.book, record.tasks, str(record.cumulative), record.root, record.signature, record.head_signature,
+        record.node_key, record.expires, record.delegation_signature, record.at,
+    )  # fmt: skip
+
+
+def read_book(row: Row) -> BookOpened:
+    """Return a book's opening from `queries.BOOKS`."""
+    return BookOpened(*row)
+
+
+def read_voucher(row: Row) -> VoucherSigned:
+    """Return a voucher from `queries.VOUCHERS`."""
+    book, tasks, cumulative, *rest = row
+    return VoucherSigned(book, tasks, int(cumulative), *rest)
+
+
+def usage_row(record: LeavesBooked) -> Row:
+    """Return what a batch of leaves adds to the usage."""
+    return (
+        month_of(record.at), record.organisation, record.project, record.publisher, record.node,
+        record.node_organisation, len(record.leaves), record.lease_ms, record.spent,
+    )  # fmt: skip
+
+
 WRITERS: dict[type, tuple[str, Callable[[Any], Row]]] = {
     JobOpened: (queries.ADD_JOB, _job_opened),
     TasksAdded: (queries.ADD_TASKS_ADDED, _tasks_added),
@@ -95,6 +138,9 @@ WRITERS: dict[type, tuple[str, Callable[[Any], Row]]] = {
     JobEnded: (queries.ADD_JOB_ENDED, _job_ended),
     NodeRegistered: (queries.SET_NODE, _node_registered),
     RunTimeLearnt: (queries.SET_RUN_TIME, _run_time_learnt),
+    BookOpened: (queries.ADD_BOOK, _book_opened),
+    LeavesBooked: (queries.ADD_LEAVES, _leaves_booked),
+    VoucherSigned: (queries.ADD_VOUCHER, _voucher_signed),
 }
 """Kind of record -> (statement, its parameters without the last one, `pos`)."""
 
@@ -142,7 +188,7 @@ def _read_job_ended(row: Row) -> JobEnded:
     return JobEnded(job, JobState(state), at, reason)
 
 
-READERS: dict[str, Callable[[Row], Record]] = {
+READERS: dict[str, Callable[[Row], WorkRecord]] = {
     "jobs": _read_job_opened,
     "tasks_added": _read_tasks_added,
     "jobs_sealed": _read_job_sealed,

@@ -13,7 +13,7 @@ from farlane.hub.store.sqlite.encoding import RESTORE_ADVICE
 from farlane.hub.store.sqlite.faults import store_errors
 from farlane.hub.store.sqlite.new_file import new_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Goes up with every change of a table or a packed blob; a file of the version before stays in the tests."""
 APPLICATION_ID = 0x66_72_6C_6E
 """`frln` in the header of the file: what `file` and we know it by."""
@@ -22,7 +22,14 @@ PAGE_BYTES = 16384
 _OLDEST_SQLITE = (3, 37, 0)
 
 Migration = Callable[[sqlite3.Connection], None]
-MIGRATIONS: Mapping[int, Migration] = {}
+
+
+def _add_books(connection: sqlite3.Connection) -> None:
+    for statement in queries.BOOKS_SCHEMA.split(";"):
+        connection.execute(statement)
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _add_books}
 """Version -> what brings a store of that version to the next; it runs inside a transaction."""
 
 
@@ -55,7 +62,7 @@ def _write_schema(path: Path) -> None:
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute(queries.BEGIN)
-        for statement in queries.SCHEMA.split(";"):
+        for statement in (queries.SCHEMA + queries.BOOKS_SCHEMA).split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -10,12 +10,14 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from farlane.domain.ids import JobId, job_text
+from farlane.domain.bookkeeping import BookState, VoucherSigned
+from farlane.domain.ids import JobId, TaskId, job_text
 from farlane.domain.jobs import JobSpec
-from farlane.domain.records import Column, Record, RunTimeLearnt, TasksEnded
+from farlane.domain.records import Column, Record, RunTimeLearnt, TasksEnded, WorkRecord
+from farlane.domain.usage import UsageRow
 from farlane.errors import Corrupted, DiskFull, FarlaneError, NotFound
 from farlane.hub.store.port import JobSummary
-from farlane.hub.store.sqlite import encoding, queries, rows
+from farlane.hub.store.sqlite import books, encoding, queries, rows
 from farlane.hub.store.sqlite.backup import write_backup
 from farlane.hub.store.sqlite.connections import ReadPool, open_writer
 from farlane.hub.store.sqlite.faults import store_errors
@@ -115,7 +117,7 @@ class SqliteStore:
         self._writer.check_space()
         self._thread.clear()
 
-    def replay(self) -> Iterator[Record]:
+    def replay(self) -> Iterator[WorkRecord]:
         """Yield nodes and learnt run times, then the records of open jobs in order, without payloads and results.
 
         Raises:
@@ -127,7 +129,7 @@ class SqliteStore:
                 yield RunTimeLearnt(profile, mean_ms, count)
             yield from _history(connection, queries.HISTORY_OF_OPEN_JOBS, ())
 
-    def replay_job(self, job: JobId) -> Iterator[Record]:
+    def replay_job(self, job: JobId) -> Iterator[WorkRecord]:
         """Yield all records of one job in order, without payloads and results."""
         with self._reads.reading() as connection:
             yield from _history(connection, queries.HISTORY_OF_JOB, (job,))
@@ -201,6 +203,35 @@ class SqliteStore:
         row = self._fetch(queries.SUMMARY_OF_JOB, (job,))
         return None if row is None else rows.read_summary(row)
 
+    def books(self) -> list[BookState]:
+        """Return every book ever opened, oldest first, as its last records leave it."""
+        with self._reads.reading() as connection:
+            return books.books(connection)
+
+    def leaves(self, book: int, first: int, count: int) -> list[bytes]:
+        """Return leaves `first .. first + count - 1` of a book, fewer where it ends.
+
+        Raises:
+            Corrupted: a batch does not match its checksum.
+        """
+        with self._reads.reading() as connection:
+            return books.leaves(connection, book, first, count)
+
+    def leaf_places(self, task: TaskId) -> list[tuple[int, int]]:
+        """Return (book, index) of every leaf of a task, oldest first."""
+        with self._reads.reading() as connection:
+            return books.leaf_places(connection, task)
+
+    def vouchers(self, book: int, after: int, limit: int) -> list[VoucherSigned]:
+        """Return a book's vouchers over more than `after` leaves, oldest first."""
+        with self._reads.reading() as connection:
+            return books.vouchers(connection, book, after, limit)
+
+    def usage(self, first_month: str, last_month: str) -> list[UsageRow]:
+        """Return what was booked in these months (`YYYY-MM`, both included)."""
+        with self._reads.reading() as connection:
+            return books.usage(connection, first_month, last_month)
+
     def forget(self, ended_before: float) -> int:
         """Delete the tasks and results of jobs that ended before a time; returns how many jobs.
 
@@ -240,7 +271,7 @@ def _refusal_at_start(ballast: Ballast) -> FarlaneError | None:
 
 def _history(
     connection: sqlite3.Connection, statements: Mapping[str, str], parameters: tuple[Any, ...]
-) -> Iterator[Record]:
+) -> Iterator[WorkRecord]:
     tables = [
         zip(connection.execute(statement, parameters), repeat(rows.READERS[table]), strict=False)
         for table, statement in statements.items()

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from farlane.domain.bookkeeping import LeavesBooked
 from farlane.domain.ids import JobId
 from farlane.domain.jobs import TaskState
 from farlane.domain.records import JobEnded, JobOpened, Record, TasksRequeued
 from farlane.errors import DiskFull, FarlaneError
 from farlane.hub.store.sqlite import encoding, queries
 from farlane.hub.store.sqlite.faults import store_error, store_errors
-from farlane.hub.store.sqlite.rows import WRITERS, Row
+from farlane.hub.store.sqlite.rows import WRITERS, Row, usage_row
 from farlane.kit.files import Ballast
 
 IDLE_CHECKPOINT_BYTES = 2 << 20
@@ -76,6 +77,8 @@ class SqliteWriter:
         self._connection.execute(statement, (*row, pos))
         if isinstance(record, JobOpened):
             self._connection.execute(queries.OPEN_JOB, (record.job,))
+        elif isinstance(record, LeavesBooked):
+            self._connection.execute(queries.ADD_USAGE, usage_row(record))
         elif isinstance(record, JobEnded):
             self._summarise(record, pos)
         elif isinstance(record, TasksRequeued):
