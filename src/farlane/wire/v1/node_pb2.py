@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from farlane.wire.v1 import types_pb2 as farlane_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66\x61rlane/v1/node.proto\x12\nfarlane.v1\x1a\x16\x66\x61rlane/v1/types.proto\"\x8e\x02\n\x0bNodeMessage\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.farlane.v1.NodeHelloH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.farlane.v1.HeartbeatH\x00\x12*\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x19.farlane.v1.AttemptsEndedH\x00\x12#\n\x03log\x18\x04 \x01(\x0b\x32\x14.farlane.v1.LogChunkH\x00\x12(\n\x08\x64raining\x18\x05 \x01(\x0b\x32\x14.farlane.v1.DrainingH\x00\x12(\n\x08\x66\x61rewell\x18\x06 \x01(\x0b\x32\x14.farlane.v1.FarewellH\x00\x42\x06\n\x04kind\"\x8f\x01\n\tNodeHello\x12$\n\x07version\x18\x01 \x01(\x0b\x32\x13.farlane.v1.Version\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.farlane.v1.NodeSpec\x12\x0e\n\x06secret\x18\x03 \x01(\x0c\x12(\n\x04held\x18\x04 \x01(\x0b\x32\x1a.farlane.v1.AttemptColumns\"P\n\x0e\x41ttemptColumns\x12\r\n\x05tasks\x18\x01 \x03(\x04\x12\x10\n\x08\x61ttempts\x18\x02 \x03(\r\x12\x0e\n\x06\x63opies\x18\x03 \x03(\r\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"@\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nfree_bytes\x18\x02 \x01(\x04\x12\r\n\x05rtt_s\x18\x03 \x01(\x01\"\xca\x02\n\rAttemptsEnded\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05tasks\x18\x03 \x03(\x04\x12\x10\n\x08\x61ttempts\x18\x04 \x03(\r\x12\x0e\n\x06\x63opies\x18\x05 \x03(\r\x12\x0e\n\x06states\x18\x06 \x01(\x0c\x12(\n\x07results\x18\x07 \x01(\x0b\x32\x17.farlane.v1.BytesColumn\x12\x14\n\x0c\x66\x61ilure_rows\x18\x08 \x03(\r\x12%\n\x08\x66\x61ilures\x18\t \x03(\x0b\x32\x13.farlane.v1.Failure\x12\x13\n\x0boutput_rows\x18\n \x03(\r\x12(\n\x07outputs\x18\x0b \x03(\x0b\x32\x17.farlane.v1.OutputFiles\x12\x10\n\x08lease_ms\x18\x0c \x03(\x04\x12\x0e\n\x06\x63pu_us\x18\r \x03(\x04\x12\x12\n\npeak_bytes\x18\x0e \x03(\x04\"G\n\x08LogChunk\x12\x0c\n\x04task\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06stream\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\n\n\x08\x44raining\"\x1a\n\x08\x46\x61rewell\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xc1\x02\n\x0bNodeCommand\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.farlane.v1.NodeWelcomeH\x00\x12$\n\x06leases\x18\x02 \x01(\x0b\x32\x12.farlane.v1.LeasesH\x00\x12$\n\x06revoke\x18\x03 \x01(\x0b\x32\x12.farlane.v1.RevokeH\x00\x12\x30\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x0b\x32\x1c.farlane.v1.AttemptsAcceptedH\x00\x12)\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x18.farlane.v1.DrainRequestH\x00\x12$\n\x07refusal\x18\x06 \x01(\x0b\x32\x11.farlane.v1.ErrorH\x00\x12/\n\theartbeat\x18\x07 \x01(\x0b\x32\x1a.farlane.v1.HeartbeatReplyH\x00\x42\x06\n\x04kind\"y\n\x0bNodeWelcome\x12$\n\x07version\x18\x01 \x01(\x0b\x32\x13.farlane.v1.Version\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x13\n\x0bheartbeat_s\x18\x04 \x01(\x01\x12\x0f\n\x07lease_s\x18\x05 \x01(\x01\"\xa3\x01\n\x06Leases\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03job\x18\x02 \x01(\x04\x12!\n\x04spec\x18\x03 \x01(\x0b\x32\x13.farlane.v1.JobSpec\x12\r\n\x05tasks\x18\x04 \x03(\x04\x12\x10\n\x08\x61ttempts\x18\x05 \x03(\r\x12\x0e\n\x06\x63opies\x18\x06 \x03(\r\x12)\n\x08payloads\x18\x07 \x01(\x0b\x32\x17.farlane.v1.BytesColumn\"F\n\x06Revoke\x12,\n\x08\x61ttempts\x18\x01 \x01(\x0b\x32\x1a.farlane.v1.AttemptColumns\x12\x0e\n\x06reason\x18\x02 \x01(\t\"!\n\x10\x41ttemptsAccepted\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\"!\n\x0c\x44rainRequest\x12\x11\n\thand_back\x18\x01 \x01(\x08\"\"\n\x0eHeartbeatReply\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x32K\n\x0bNodeService\x12<\n\x04Link\x12\x17.farlane.v1.NodeMessage\x1a\x17.farlane.v1.NodeCommand(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66\x61rlane/v1/node.proto\x12\nfarlane.v1\x1a\x16\x66\x61rlane/v1/types.proto\"\xe1\x02\n\x0bNodeMessage\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.farlane.v1.NodeHelloH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.farlane.v1.HeartbeatH\x00\x12*\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x19.farlane.v1.AttemptsEndedH\x00\x12#\n\x03log\x18\x04 \x01(\x0b\x32\x14.farlane.v1.LogChunkH\x00\x12(\n\x08\x64raining\x18\x05 \x01(\x0b\x32\x14.farlane.v1.DrainingH\x00\x12(\n\x08\x66\x61rewell\x18\x06 \x01(\x0b\x32\x14.farlane.v1.FarewellH\x00\x12&\n\x04head\x18\x07 \x01(\x0b\x32\x16.farlane.v1.HeadSignedH\x00\x12)\n\x06\x63redit\x18\x08 \x01(\x0b\x32\x17.farlane.v1.CreditStateH\x00\x42\x06\n\x04kind\"\xde\x01\n\tNodeHello\x12$\n\x07version\x18\x01 \x01(\x0b\x32\x13.farlane.v1.Version\x12\"\n\x04spec\x18\x02 \x01(\x0b\x32\x14.farlane.v1.NodeSpec\x12\x0e\n\x06secret\x18\x03 \x01(\x0c\x12(\n\x04held\x18\x04 \x01(\x0b\x32\x1a.farlane.v1.AttemptColumns\x12(\n\x07\x61\x63\x63ount\x18\x05 \x01(\x0b\x32\x17.farlane.v1.NodeAccount\x12#\n\x05\x62ooks\x18\x06 \x03(\x0b\x32\x14.farlane.v1.BookMark\"P\n\x0bNodeAccount\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x03 \x01(\x04\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"C\n\x08\x42ookMark\x12\x0c\n\x04\x62ook\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\r\n\x05tasks\x18\x04 \x01(\x04\"P\n\x0e\x41ttemptColumns\x12\r\n\x05tasks\x18\x01 \x03(\x04\x12\x10\n\x08\x61ttempts\x18\x02 \x03(\r\x12\x0e\n\x06\x63opies\x18\x03 \x03(\r\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"@\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nfree_bytes\x18\x02 \x01(\x04\x12\r\n\x05rtt_s\x18\x03 \x01(\x01\"\xca\x02\n\rAttemptsEnded\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05tasks\x18\x03 \x03(\x04\x12\x10\n\x08\x61ttempts\x18\x04 \x03(\r\x12\x0e\n\x06\x63opies\x18\x05 \x03(\r\x12\x0e\n\x06states\x18\x06 \x01(\x0c\x12(\n\x07results\x18\x07 \x01(\x0b\x32\x17.farlane.v1.BytesColumn\x12\x14\n\x0c\x66\x61ilure_rows\x18\x08 \x03(\r\x12%\n\x08\x66\x61ilures\x18\t \x03(\x0b\x32\x13.farlane.v1.Failure\x12\x13\n\x0boutput_rows\x18\n \x03(\r\x12(\n\x07outputs\x18\x0b \x03(\x0b\x32\x17.farlane.v1.OutputFiles\x12\x10\n\x08lease_ms\x18\x0c \x03(\x04\x12\x0e\n\x06\x63pu_us\x18\r \x03(\x04\x12\x12\n\npeak_bytes\x18\x0e \x03(\x04\"G\n\x08LogChunk\x12\x0c\n\x04task\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06stream\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\n\n\x08\x44raining\"\x1a\n\x08\x46\x61rewell\x12\x0e\n\x06reason\x18\x01 \x01(\t\"I\n\nHeadSigned\x12\x0c\n\x04\x62ook\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"D\n\x0b\x43reditState\x12\x14\n\x0corganisation\x18\x01 \x01(\t\x12\x0f\n\x07stopped\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xc4\x03\n\x0bNodeCommand\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x17.farlane.v1.NodeWelcomeH\x00\x12$\n\x06leases\x18\x02 \x01(\x0b\x32\x12.farlane.v1.LeasesH\x00\x12$\n\x06revoke\x18\x03 \x01(\x0b\x32\x12.farlane.v1.RevokeH\x00\x12\x30\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x0b\x32\x1c.farlane.v1.AttemptsAcceptedH\x00\x12)\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x18.farlane.v1.DrainRequestH\x00\x12$\n\x07refusal\x18\x06 \x01(\x0b\x32\x11.farlane.v1.ErrorH\x00\x12/\n\theartbeat\x18\x07 \x01(\x0b\x32\x1a.farlane.v1.HeartbeatReplyH\x00\x12&\n\x05terms\x18\x08 \x01(\x0b\x32\x15.farlane.v1.BookTermsH\x00\x12,\n\x06leaves\x18\t \x01(\x0b\x32\x1a.farlane.v1.LeavesAppendedH\x00\x12+\n\x07voucher\x18\n \x01(\x0b\x32\x18.farlane.v1.VoucherGivenH\x00\x42\x06\n\x04kind\"y\n\x0bNodeWelcome\x12$\n\x07version\x18\x01 \x01(\x0b\x32\x13.farlane.v1.Version\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x13\n\x0bheartbeat_s\x18\x04 \x01(\x01\x12\x0f\n\x07lease_s\x18\x05 \x01(\x01\"\xa3\x01\n\x06Leases\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03job\x18\x02 \x01(\x04\x12!\n\x04spec\x18\x03 \x01(\x0b\x32\x13.farlane.v1.JobSpec\x12\r\n\x05tasks\x18\x04 \x03(\x04\x12\x10\n\x08\x61ttempts\x18\x05 \x03(\r\x12\x0e\n\x06\x63opies\x18\x06 \x03(\r\x12)\n\x08payloads\x18\x07 \x01(\x0b\x32\x17.farlane.v1.BytesColumn\"F\n\x06Revoke\x12,\n\x08\x61ttempts\x18\x01 \x01(\x0b\x32\x1a.farlane.v1.AttemptColumns\x12\x0e\n\x06reason\x18\x02 \x01(\t\"!\n\x10\x41ttemptsAccepted\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x04\"!\n\x0c\x44rainRequest\x12\x11\n\thand_back\x18\x01 \x01(\x08\"\xa6\x01\n\tBookTerms\x12\x0c\n\x04\x62ook\x18\x01 \x01(\x04\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\r\n\x05payer\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0e\n\x06signer\x18\x05 \x01(\t\x12\x0c\n\x04salt\x18\x06 \x01(\x0c\x12\x0c\n\x04size\x18\x07 \x01(\x04\x12(\n\x06\x64omain\x18\x08 \x01(\x0b\x32\x18.farlane.v1.LedgerDomain\"]\n\x0cLedgerDomain\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\x04\x12\x10\n\x08\x63ontract\x18\x02 \x01(\t\x12\x0f\n\x07network\x18\x03 \x01(\t\x12\x18\n\x10units_per_credit\x18\x04 \x01(\x04\"=\n\x0eLeavesAppended\x12\x0c\n\x04\x62ook\x18\x01 \x01(\x04\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0e\n\x06leaves\x18\x03 \x01(\x0c\"`\n\x0cVoucherGiven\x12\x0c\n\x04\x62ook\x18\x01 \x01(\x04\x12\r\n\x05tasks\x18\x02 \x01(\x04\x12\x12\n\ncumulative\x18\x03 \x01(\x0c\x12\x0c\n\x04root\x18\x04 \x01(\x0c\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"\"\n\x0eHeartbeatReply\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x32K\n\x0bNodeService\x12<\n\x04Link\x12\x17.farlane.v1.NodeMessage\x1a\x17.farlane.v1.NodeCommand(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,35 +33,51 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'farlane.wire.v1.node_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODEMESSAGE']._serialized_start=62
-  _globals['_NODEMESSAGE']._serialized_end=332
-  _globals['_NODEHELLO']._serialized_start=335
-  _globals['_NODEHELLO']._serialized_end=478
-  _globals['_ATTEMPTCOLUMNS']._serialized_start=480
-  _globals['_ATTEMPTCOLUMNS']._serialized_end=560
-  _globals['_HEARTBEAT']._serialized_start=562
-  _globals['_HEARTBEAT']._serialized_end=626
-  _globals['_ATTEMPTSENDED']._serialized_start=629
-  _globals['_ATTEMPTSENDED']._serialized_end=959
-  _globals['_LOGCHUNK']._serialized_start=961
-  _globals['_LOGCHUNK']._serialized_end=1032
-  _globals['_DRAINING']._serialized_start=1034
-  _globals['_DRAINING']._serialized_end=1044
-  _globals['_FAREWELL']._serialized_start=1046
-  _globals['_FAREWELL']._serialized_end=1072
-  _globals['_NODECOMMAND']._serialized_start=1075
-  _globals['_NODECOMMAND']._serialized_end=1396
-  _globals['_NODEWELCOME']._serialized_start=1398
-  _globals['_NODEWELCOME']._serialized_end=1519
-  _globals['_LEASES']._serialized_start=1522
-  _globals['_LEASES']._serialized_end=1685
-  _globals['_REVOKE']._serialized_start=1687
-  _globals['_REVOKE']._serialized_end=1757
-  _globals['_ATTEMPTSACCEPTED']._serialized_start=1759
-  _globals['_ATTEMPTSACCEPTED']._serialized_end=1792
-  _globals['_DRAINREQUEST']._serialized_start=1794
-  _globals['_DRAINREQUEST']._serialized_end=1827
-  _globals['_HEARTBEATREPLY']._serialized_start=1829
-  _globals['_HEARTBEATREPLY']._serialized_end=1863
-  _globals['_NODESERVICE']._serialized_start=1865
-  _globals['_NODESERVICE']._serialized_end=1940
+  _globals['_NODEMESSAGE']._serialized_end=415
+  _globals['_NODEHELLO']._serialized_start=418
+  _globals['_NODEHELLO']._serialized_end=640
+  _globals['_NODEACCOUNT']._serialized_start=642
+  _globals['_NODEACCOUNT']._serialized_end=722
+  _globals['_BOOKMARK']._serialized_start=724
+  _globals['_BOOKMARK']._serialized_end=791
+  _globals['_ATTEMPTCOLUMNS']._serialized_start=793
+  _globals['_ATTEMPTCOLUMNS']._serialized_end=873
+  _globals['_HEARTBEAT']._serialized_start=875
+  _globals['_HEARTBEAT']._serialized_end=939
+  _globals['_ATTEMPTSENDED']._serialized_start=942
+  _globals['_ATTEMPTSENDED']._serialized_end=1272
+  _globals['_LOGCHUNK']._serialized_start=1274
+  _globals['_LOGCHUNK']._serialized_end=1345
+  _globals['_DRAINING']._serialized_start=1347
+  _globals['_DRAINING']._serialized_end=1357
+  _globals['_FAREWELL']._serialized_start=1359
+  _globals['_FAREWELL']._serialized_end=1385
+  _globals['_HEADSIGNED']._serialized_start=1387
+  _globals['_HEADSIGNED']._serialized_end=1460
+  _globals['_CREDITSTATE']._serialized_start=1462
+  _globals['_CREDITSTATE']._serialized_end=1530
+  _globals['_NODECOMMAND']._serialized_start=1533
+  _globals['_NODECOMMAND']._serialized_end=1985
+  _globals['_NODEWELCOME']._serialized_start=1987
+  _globals['_NODEWELCOME']._serialized_end=2108
+  _globals['_LEASES']._serialized_start=2111
+  _globals['_LEASES']._serialized_end=2274
+  _globals['_REVOKE']._serialized_start=2276
+  _globals['_REVOKE']._serialized_end=2346
+  _globals['_ATTEMPTSACCEPTED']._serialized_start=2348
+  _globals['_ATTEMPTSACCEPTED']._serialized_end=2381
+  _globals['_DRAINREQUEST']._serialized_start=2383
+  _globals['_DRAINREQUEST']._serialized_end=2416
+  _globals['_BOOKTERMS']._serialized_start=2419
+  _globals['_BOOKTERMS']._serialized_end=2585
+  _globals['_LEDGERDOMAIN']._serialized_start=2587
+  _globals['_LEDGERDOMAIN']._serialized_end=2680
+  _globals['_LEAVESAPPENDED']._serialized_start=2682
+  _globals['_LEAVESAPPENDED']._serialized_end=2743
+  _globals['_VOUCHERGIVEN']._serialized_start=2745
+  _globals['_VOUCHERGIVEN']._serialized_end=2841
+  _globals['_HEARTBEATREPLY']._serialized_start=2843
+  _globals['_HEARTBEATREPLY']._serialized_end=2877
+  _globals['_NODESERVICE']._serialized_start=2879
+  _globals['_NODESERVICE']._serialized_end=2954
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,8 @@ class NodeMessage(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     FAREWELL_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___NodeHello: ...
     @_builtins.property
@@ -41,6 +43,10 @@ class NodeMessage(_message.Message):
     def draining(self) -> Global___Draining: ...
     @_builtins.property
     def farewell(self) -> Global___Farewell: ...
+    @_builtins.property
+    def head(self) -> Global___HeadSigned: ...
+    @_builtins.property
+    def credit(self) -> Global___CreditState: ...
     def __init__(
         self,
         *,
@@ -50,12 +56,14 @@ class NodeMessage(_message.Message):
         log: Global___LogChunk | None = ...,
         draining: Global___Draining | None = ...,
         farewell: Global___Farewell | None = ...,
+        head: Global___HeadSigned | None = ...,
+        credit: Global___CreditState | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "ended", b"ended", "farewell", b"farewell", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "ended", b"ended", "farewell", b"farewell", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "ended", "log", "draining", "farewell"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "ended", "log", "draining", "farewell", "head", "credit"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -73,6 +81,8 @@ class NodeHello(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    BOOKS_FIELD_NUMBER: _builtins.int
     secret: _builtins.bytes
     @_builtins.property
     def version(self) -> _types_pb2.Version: ...
@@ -80,6 +90,10 @@ class NodeHello(_message.Message):
     def spec(self) -> _types_pb2.NodeSpec: ...
     @_builtins.property
     def held(self) -> Global___AttemptColumns: ...
+    @_builtins.property
+    def account(self) -> Global___NodeAccount: ...
+    @_builtins.property
+    def books(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookMark]: ...
     def __init__(
         self,
         *,
@@ -87,14 +101,80 @@ class NodeHello(_message.Message):
         spec: _types_pb2.NodeSpec | None = ...,
         secret: _builtins.bytes = ...,
         held: Global___AttemptColumns | None = ...,
+        account: Global___NodeAccount | None = ...,
+        books: _abc.Iterable[Global___BookMark] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "held", b"held", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "secret", b"secret", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "books", b"books", "held", b"held", "secret", b"secret", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeHello: _TypeAlias = NodeHello  # noqa: Y015
+
+@_typing.final
+class NodeAccount(_message.Message):
+    """Who the node is on the ledger; addresses as EIP-55 writes them. `provider` is paid. Where it is not `key`, its
+    signature over the EIP-712 struct Delegation lets `key` sign tree heads until `expires`, unix seconds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    provider: _builtins.str
+    expires: _builtins.int
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        expires: _builtins.int = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "key", b"key", "provider", b"provider", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeAccount: _TypeAlias = NodeAccount  # noqa: Y015
+
+@_typing.final
+class BookMark(_message.Message):
+    """What the node has of a book: leaves, their root, and how many of them its newest voucher covers. The hub sends
+    what comes after.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    book: _builtins.int
+    size: _builtins.int
+    root: _builtins.bytes
+    tasks: _builtins.int
+    def __init__(
+        self,
+        *,
+        book: _builtins.int = ...,
+        size: _builtins.int = ...,
+        root: _builtins.bytes = ...,
+        tasks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "root", b"root", "size", b"size", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookMark: _TypeAlias = BookMark  # noqa: Y015
 
 @_typing.final
 class AttemptColumns(_message.Message):
@@ -292,6 +372,65 @@ class Farewell(_message.Message):
 Global___Farewell: _TypeAlias = Farewell  # noqa: Y015
 
 @_typing.final
+class HeadSigned(_message.Message):
+    """The node has checked all leaves of a book up to `size`, which is where a batch of them ended, and signs their root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    book: _builtins.int
+    size: _builtins.int
+    root: _builtins.bytes
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        book: _builtins.int = ...,
+        size: _builtins.int = ...,
+        root: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "root", b"root", "signature", b"signature", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeadSigned: _TypeAlias = HeadSigned  # noqa: Y015
+
+@_typing.final
+class CreditState(_message.Message):
+    """The node takes no more work of an organisation, because what it is owed has reached its cap or a book is in
+    dispute; or it does again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    organisation: _builtins.str
+    stopped: _builtins.bool
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        organisation: _builtins.str = ...,
+        stopped: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["organisation", b"organisation", "reason", b"reason", "stopped", b"stopped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditState: _TypeAlias = CreditState  # noqa: Y015
+
+@_typing.final
 class NodeCommand(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -302,6 +441,9 @@ class NodeCommand(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    LEAVES_FIELD_NUMBER: _builtins.int
+    VOUCHER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___NodeWelcome: ...
     @_builtins.property
@@ -316,6 +458,12 @@ class NodeCommand(_message.Message):
     def refusal(self) -> _types_pb2.Error: ...
     @_builtins.property
     def heartbeat(self) -> Global___HeartbeatReply: ...
+    @_builtins.property
+    def terms(self) -> Global___BookTerms: ...
+    @_builtins.property
+    def leaves(self) -> Global___LeavesAppended: ...
+    @_builtins.property
+    def voucher(self) -> Global___VoucherGiven: ...
     def __init__(
         self,
         *,
@@ -326,12 +474,15 @@ class NodeCommand(_message.Message):
         drain: Global___DrainRequest | None = ...,
         refusal: _types_pb2.Error | None = ...,
         heartbeat: Global___HeartbeatReply | None = ...,
+        terms: Global___BookTerms | None = ...,
+        leaves: Global___LeavesAppended | None = ...,
+        voucher: Global___VoucherGiven | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "drain", b"drain", "heartbeat", b"heartbeat", "kind", b"kind", "leases", b"leases", "refusal", b"refusal", "revoke", b"revoke", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "drain", b"drain", "heartbeat", b"heartbeat", "kind", b"kind", "leases", b"leases", "leaves", b"leaves", "refusal", b"refusal", "revoke", b"revoke", "terms", b"terms", "voucher", b"voucher", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "drain", b"drain", "heartbeat", b"heartbeat", "kind", b"kind", "leases", b"leases", "refusal", b"refusal", "revoke", b"revoke", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "drain", b"drain", "heartbeat", b"heartbeat", "kind", b"kind", "leases", b"leases", "leaves", b"leaves", "refusal", b"refusal", "revoke", b"revoke", "terms", b"terms", "voucher", b"voucher", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "leases", "revoke", "accepted", "drain", "refusal", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "leases", "revoke", "accepted", "drain", "refusal", "heartbeat", "terms", "leaves", "voucher"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -477,6 +628,142 @@ class DrainRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class BookTerms(_message.Message):
+    """A book the hub keeps with this node: one channel. It comes before the book's first leaves on a stream, and again
+    when the domain becomes known: until then no heads are signed. `size` is what the hub has; where the node's mark is
+    beyond it or of another root, the hub opens another book instead.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    book: _builtins.int
+    organisation: _builtins.str
+    payer: _builtins.str
+    provider: _builtins.str
+    signer: _builtins.str
+    salt: _builtins.bytes
+    size: _builtins.int
+    @_builtins.property
+    def domain(self) -> Global___LedgerDomain: ...
+    def __init__(
+        self,
+        *,
+        book: _builtins.int = ...,
+        organisation: _builtins.str = ...,
+        payer: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        signer: _builtins.str = ...,
+        salt: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+        domain: Global___LedgerDomain | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "domain", b"domain", "organisation", b"organisation", "payer", b"payer", "provider", b"provider", "salt", b"salt", "signer", b"signer", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookTerms: _TypeAlias = BookTerms  # noqa: Y015
+
+@_typing.final
+class LedgerDomain(_message.Message):
+    """Where signatures count: the EIP-712 domain, and units of the token that make one credit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    UNITS_PER_CREDIT_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.int
+    contract: _builtins.str
+    network: _builtins.str
+    units_per_credit: _builtins.int
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.int = ...,
+        contract: _builtins.str = ...,
+        network: _builtins.str = ...,
+        units_per_credit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "contract", b"contract", "network", b"network", "units_per_credit", b"units_per_credit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerDomain: _TypeAlias = LedgerDomain  # noqa: Y015
+
+@_typing.final
+class LeavesAppended(_message.Message):
+    """Leaves `first` and after, packed and joined; durable at the hub."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LEAVES_FIELD_NUMBER: _builtins.int
+    book: _builtins.int
+    first: _builtins.int
+    leaves: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        book: _builtins.int = ...,
+        first: _builtins.int = ...,
+        leaves: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "first", b"first", "leaves", b"leaves"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeavesAppended: _TypeAlias = LeavesAppended  # noqa: Y015
+
+@_typing.final
+class VoucherGiven(_message.Message):
+    """The payer's session key promises `cumulative` units (big-endian, at most 12 bytes) for the first `tasks` leaves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    book: _builtins.int
+    tasks: _builtins.int
+    cumulative: _builtins.bytes
+    root: _builtins.bytes
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        book: _builtins.int = ...,
+        tasks: _builtins.int = ...,
+        cumulative: _builtins.bytes = ...,
+        root: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "cumulative", b"cumulative", "root", b"root", "signature", b"signature", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoucherGiven: _TypeAlias = VoucherGiven  # noqa: Y015
 
 @_typing.final
 class HeartbeatReply(_message.Message):
