@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from functools import lru_cache
-from typing import NewType
+from typing import NewType, NoReturn
 
 from coincurve import PrivateKey as CurveKey
 from coincurve import PublicKey
@@ -104,6 +104,17 @@ class PrivateKey:
     def __repr__(self) -> str:
         """Name the account, not the key."""
         return f"PrivateKey({self.address})"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(
+            f"the key of {self.address} cannot be pickled or copied: a task or another process gets its address, "
+            "never the key"
+        )
 
 
 def recover(digest: bytes, signature: bytes) -> Address:
