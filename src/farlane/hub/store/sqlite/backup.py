@@ -11,8 +11,8 @@ from farlane.hub.store.port import restored_epoch
 from farlane.hub.store.sqlite import queries
 from farlane.hub.store.sqlite.faults import store_errors
 from farlane.hub.store.sqlite.lock import locked_store
-from farlane.hub.store.sqlite.new_file import new_file
 from farlane.hub.store.sqlite.schema import bring_forward, check_sqlite, recognise
+from farlane.kit.sqlite_files import new_file
 
 
 def write_backup(source: sqlite3.Connection, target: Path) -> None:

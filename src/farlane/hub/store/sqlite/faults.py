@@ -9,14 +9,7 @@ from pathlib import Path
 
 from farlane.errors import Corrupted, DiskFull, FarlaneError, Internal, Unavailable
 from farlane.hub.store.sqlite.encoding import RESTORE_ADVICE
-from farlane.kit.files import free_bytes
-
-_PRIMARY = 0xFF
-"""The low byte of an extended result code is its kind."""
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
-_SPARE_BYTES = 1 << 20
-"""With less free space than this, an I/O error is taken for a full disk."""
+from farlane.kit.sqlite_files import Fault, fault_of
 
 
 def store_error(error: sqlite3.Error, path: Path) -> FarlaneError:
@@ -27,12 +20,12 @@ def store_error(error: sqlite3.Error, path: Path) -> FarlaneError:
 
 
 def _meaning(error: sqlite3.Error, path: Path) -> FarlaneError:
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-    if code == sqlite3.SQLITE_FULL or (code in _DISK and _is_full(path)):
+    fault = fault_of(error, path)
+    if fault is Fault.FULL:
         return disk_full(path)
-    if code in _DAMAGED:
+    if fault is Fault.DAMAGED:
         return Corrupted(f"the store {path} is damaged ({error}): {RESTORE_ADVICE}", path=str(path))
-    if code in _DISK:
+    if fault is Fault.DISK:
         return Unavailable(
             f"the disk of the store {path} failed ({error}); expected it to be readable and writable. Check the disk "
             f"and the file's permissions, then start the hub again; if the file is lost, {RESTORE_ADVICE}",
@@ -52,13 +45,6 @@ def disk_full(path: Path) -> DiskFull:
         "was acknowledged is safe. Free some space, then resume the hub or start it again",
         path=str(path),
     )
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        return free_bytes(path.parent) < _SPARE_BYTES
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

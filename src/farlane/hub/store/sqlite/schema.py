@@ -11,7 +11,7 @@ from farlane.errors import Conflict, Corrupted, InvalidInput, Unavailable
 from farlane.hub.store.sqlite import queries
 from farlane.hub.store.sqlite.encoding import RESTORE_ADVICE
 from farlane.hub.store.sqlite.faults import store_errors
-from farlane.hub.store.sqlite.new_file import new_file
+from farlane.kit.sqlite_files import new_file
 
 SCHEMA_VERSION = 2
 """Goes up with every change of a table or a packed blob; a file of the version before stays in the tests."""
