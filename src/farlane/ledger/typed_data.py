@@ -39,6 +39,8 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("bytes32", "salt"),
     ),
     "Acceptance": (("bytes32", "job"), ("bytes32", "result")),
+    "KeyOfOperator": (("address", "operator"), ("address", "key")),
+    "Admission": (("bytes32", "hub"), ("bytes32", "nonce"), ("uint64", "expires")),
 }
 """Struct -> its fields (type, name), in the order in which they are hashed."""
 
