@@ -6,6 +6,8 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from farlane.node.books.credit import Exposure
+from farlane.node.books.reading import BooksReading
 from farlane.node.machine.machine import Gauges
 from farlane.node.metering import METRICS, MetricsServer, Reading, families
 
@@ -23,6 +25,14 @@ READING = Reading(
     log_dropped_bytes=14,
     cache_bytes=15,
     free_disk_bytes=16,
+    books=BooksReading(
+        leaves=9,
+        unremembered=2,
+        books=3,
+        disputed=1,
+        exposures={"lab": Exposure(2_000_000_000, 0, 500_000_000), "uni": Exposure(1_000_000_000, 0, 0)},
+        stopped={"lab": "in dispute"},
+    ),
 )
 
 
@@ -52,3 +62,17 @@ def test_values_are_split_by_their_label() -> None:
     assert samples["farlane_node_moved_bytes_total", "blobs-stored"] == 13
     assert samples["farlane_node_cpu_seconds_total",] == 7.0
     assert samples["farlane_node_connected",] == 1.0
+
+
+def test_figures_of_the_books_are_served() -> None:
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families(READING)
+        for sample in family.samples
+    }
+    assert samples["farlane_node_leaves_total", "checked"] == 7
+    assert samples["farlane_node_leaves_total", "unremembered"] == 2
+    assert samples["farlane_node_books", "kept"] == 2
+    assert samples["farlane_node_unpaid_credits", "booked"] == 3.0
+    assert samples["farlane_node_unpaid_credits", "running"] == 0.5
+    assert samples["farlane_node_stopped_organisations",] == 1

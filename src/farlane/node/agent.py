@@ -17,6 +17,7 @@ from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.file_lock import FileLock
 from farlane.kit.files import private_directory
 from farlane.kit.tasks import TaskSupervisor
+from farlane.node.books.opening import OpenedBooks, open_books
 from farlane.node.executors.port import Event, Executor, OnEvents
 from farlane.node.executors.process_executor import ProcessExecutor
 from farlane.node.executors.settings import ProcessExecutorSettings
@@ -89,13 +90,17 @@ class NodeAgent:
             identity = load_identity(directory)
             spec, devices = await asyncio.to_thread(self._look_around, identity)
             await asyncio.to_thread(_clear_leftovers, directory)
+            books = await asyncio.to_thread(open_books, self._settings, spec.rates, self._clock.now())
             executor = self._make_executor(directory / _SCRATCH, self._on_events)
-            await executor.start()
             try:
-                await self._serve(identity, spec, devices, executor)
+                await executor.start()
+                try:
+                    await self._serve(identity, spec, devices, executor, books)
+                finally:
+                    self._live = None
+                    await executor.close()
             finally:
-                self._live = None
-                await executor.close()
+                await asyncio.to_thread(books.store.close)
         if self._failure is not None:
             raise self._failure
 
@@ -125,7 +130,12 @@ class NodeAgent:
         return offer_of(self._settings, found, identity, self._token.organisation)
 
     async def _serve(
-        self, identity: NodeIdentity, spec: NodeSpec, devices: Devices, executor: Executor
+        self,
+        identity: NodeIdentity,
+        spec: NodeSpec,
+        devices: Devices,
+        executor: Executor,
+        books: OpenedBooks,
     ) -> None:
         async with TaskSupervisor("node agent") as tasks:
             live = LiveNode(
@@ -136,6 +146,7 @@ class NodeAgent:
                 spec=spec,
                 devices=devices,
                 executor=executor,
+                books=books,
                 tasks=tasks,
                 clock=self._clock,
             )

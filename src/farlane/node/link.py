@@ -83,12 +83,13 @@ class LinkOwner(Protocol):
 
 @dataclass(slots=True)
 class _Stream:
-    """One stream while it lasts. due: what is already in the outbox; error: why writing ended."""
+    """One stream while it lasts. due: what is already in the outbox; error: why it ended, where this side knows."""
 
     outbox: Outbox[Item]
     due: set[Due]
     welcomed: bool = False
     error: FarlaneError | None = None
+    call: Call | None = None
 
 
 class HubLink:
@@ -125,6 +126,8 @@ class HubLink:
         self._beats: dict[int, float] = {}
         self.rtt_s = 0.0
         self.streams = 0
+        self.heard_s = 0.0
+        """When the hub was last heard, monotonic seconds."""
 
     @property
     def connected(self) -> bool:
@@ -174,6 +177,13 @@ class HubLink:
             stream.due.add(due)
             stream.outbox.put(due)
 
+    def reconnect(self, reason: str) -> None:
+        """End the present stream, if there is one, and open another."""
+        stream = self._stream
+        if stream is not None and stream.call is not None:
+            stream.error = ConnectionLost(f"{_DOING}: ended on this side: {reason}")
+            stream.call.cancel()
+
     def leave(self, reason: str) -> None:
         """Say farewell after all that was said before, and end `run`."""
         self._leaving.set()
@@ -192,7 +202,7 @@ class HubLink:
         self._channel = await open_channel(self._url, self._token)
         call: Call = node_pb2_grpc.NodeServiceStub(self._channel).Link()
         stream.outbox.put(self._owner.hello())
-        self._stream = stream
+        self._stream, stream.call = stream, call
         self._beats.clear()
         try:
             async with TaskSupervisor("hub link") as tasks:
@@ -218,12 +228,14 @@ class HubLink:
             raise ConnectionLost(f"{_DOING}: the hub ended it without a welcome; trying again")
         stream.welcomed = True
         self.streams += 1
+        self.heard_s = self._clock.monotonic()
         self._open.set()
         self._owner.on_joined(welcome)
         tasks.start(self._beat(stream, welcome.heartbeat_s), "heartbeat")
         self.look_for(Due.LOGS)
         silence_s = max(WELCOME_S, SILENT_HEARTBEATS * welcome.heartbeat_s)
         async for command in received(call, doing=_DOING, silence_s=silence_s):
+            self.heard_s = self._clock.monotonic()
             kind = command.WhichOneof("kind")
             if kind == "heartbeat":
                 self._note_reply(command.heartbeat.sequence)

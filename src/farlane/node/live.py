@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from farlane.domain.ids import task_text
+from farlane.domain.ids import JobId, task_text
 from farlane.domain.nodes import NodeSpec
 from farlane.kit.clock import Clock
 from farlane.kit.files import free_bytes
 from farlane.kit.tasks import TaskSupervisor
 from farlane.models.store_disk import DiskStore
+from farlane.node.books.bookkeeping import Bookkeeping
+from farlane.node.books.opening import OpenedBooks
 from farlane.node.cache import BlobCache
 from farlane.node.executors.environment import EnvironmentCache
 from farlane.node.executors.port import Event, Executor, Output
@@ -39,7 +41,9 @@ _LOGGED_FAILURES = 20
 
 
 class LiveNode:
-    """Stands between link, machine and executor, and passes on what each has to say (see LinkOwner, Outlet).
+    """Stands between link, machine, executor and books, and passes on what each has to say.
+
+    It is their LinkOwner, Outlet and KeeperOwner.
 
     Args:
         settings: the node's.
@@ -49,6 +53,7 @@ class LiveNode:
         spec: what it says of itself.
         devices: its GPUs by index.
         executor: runs the bundles, already started.
+        books: what the node's directory has of its books; closed by whoever opened them.
         tasks: owns what waits.
         clock: the machine's.
     """
@@ -63,6 +68,7 @@ class LiveNode:
         spec: NodeSpec,
         devices: Devices,
         executor: Executor,
+        books: OpenedBooks,
         tasks: TaskSupervisor,
         clock: Clock,
     ) -> None:
@@ -80,15 +86,19 @@ class LiveNode:
         self._shell = MachineShell(
             self._machine, executor, preparer, self._cache, self._blobs, self, tasks, clock
         )
+        self._books = Bookkeeping(books, spec, devices, token.spki_sha256, self, clock)
+        self._tasks = tasks
         self._payload_bytes = self._result_bytes = 0
 
     def close(self) -> None:
         """Let nothing more happen."""
         self._shell.close()
+        self._books.close()
 
     def tick(self) -> None:
-        """Let the machine look at the clock."""
+        """Let machine and books look at the clock."""
         self._shell.handle(events.Ticked(self._shell.now()))
+        self._books.tick(self.link.heard_s)
 
     def drain(self) -> None:
         """Take nothing new, hand back what has not started, finish what runs, then leave."""
@@ -108,7 +118,10 @@ class LiveNode:
 
     def hello(self) -> node_pb2.NodeMessage:
         """Return the message that opens a stream."""
-        return hello_to_wire(self._spec, self._identity.secret, self._machine.held())
+        keeper = self._books.keeper
+        return hello_to_wire(
+            self._spec, self._identity.secret, self._machine.held(), keeper.account(), keeper.marks()
+        )
 
     def free_bytes(self) -> int:
         """Return the free space on the disk of the node's directory."""
@@ -117,10 +130,13 @@ class LiveNode:
     def on_joined(self, welcome: node_pb2.NodeWelcome) -> None:
         """Hear that the hub took the node in."""
         log.info("joined network %s", welcome.network, extra={"node": self._spec.node})
+        # First, so that the hub hears whose work is not taken before it hears of anything handed back.
+        self._books.joined(welcome, self._tasks)
         self._shell.handle(events.HubJoined(self._shell.now(), welcome.epoch))
 
     def on_lost(self) -> None:
         """Hear that the stream has ended."""
+        self._books.lost(self.link.heard_s)
         self._shell.handle(events.HubLost(self._shell.now()))
 
     def on_command(self, command: node_pb2.NodeCommand) -> None:
@@ -135,16 +151,22 @@ class LiveNode:
         if kind == "leases":
             granted = leases_from_wire(command.leases, now)
             self._payload_bytes += sum(map(len, granted.payloads.inline))
+            if granted.epoch == self._machine.epoch:
+                self._books.granted(granted)
             self._shell.handle(granted)
         elif kind == "accepted":
+            self._books.accepted(command.accepted.batch)
             self._shell.handle(events.BatchAccepted(now, command.accepted.batch))
         elif kind == "revoke":
             revoked = revoke_from_wire(command.revoke, now)
             log.info("%d leases revoked: %s", len(revoked.tasks), command.revoke.reason)
+            self._books.revoked(revoked)
             self._shell.handle(revoked)
         elif kind == "drain":
             log.info("the hub asks this node to drain")
             self._shell.handle(events.DrainRequested(now, command.drain.hand_back))
+        else:
+            self._books.take(kind, command)
 
     def next_results(self) -> node_pb2.NodeMessage | None:
         """Return the next batch of results to send."""
@@ -152,6 +174,7 @@ class LiveNode:
         if batch is None:
             return None
         self._result_bytes += sum(map(len, batch.rows.results.inline))
+        self._books.reporting(batch)
         _log_failures(batch, self._machine.epoch)
         return batch_to_wire(batch, self._machine.epoch)
 
@@ -167,6 +190,22 @@ class LiveNode:
         """Say farewell and go."""
         log.info("drained; leaving")
         self.link.leave("drained")
+
+    def send(self, message: node_pb2.NodeMessage) -> None:
+        """Say something of the books to the hub."""
+        self.link.send(message)
+
+    def credit_changed(self, organisation: str, reason: str) -> None:
+        """Take no more work of an organisation, or take it again."""
+        self._shell.handle(events.CreditChanged(self._shell.now(), organisation, reason))
+
+    def in_progress(self) -> list[tuple[JobId, tuple[int, ...], int]]:
+        """Return job, GPUs and milliseconds so far of every slot in use."""
+        return self._machine.in_progress(self._shell.now())
+
+    def reconnect(self, reason: str) -> None:
+        """End the stream and open another."""
+        self.link.reconnect(reason)
 
     def read(self) -> Reading:
         """Return all figures."""
@@ -184,6 +223,7 @@ class LiveNode:
             log_dropped_bytes=self._logs.dropped_bytes,
             cache_bytes=self._store.total_bytes,
             free_disk_bytes=self.free_bytes(),
+            books=self._books.read(),
         )
 
     def _take_output(self, reports: list[Event]) -> None:

@@ -26,14 +26,21 @@ MAX_LEASE_ROWS = 65_536
 """Leases in one message of a hub."""
 
 
-def hello_to_wire(spec: NodeSpec, secret: bytes, held: HeldColumns) -> node_pb2.NodeMessage:
+def hello_to_wire(
+    spec: NodeSpec,
+    secret: bytes,
+    held: HeldColumns,
+    account: node_pb2.NodeAccount | None = None,
+    books: Iterable[node_pb2.BookMark] = (),
+) -> node_pb2.NodeMessage:
     """Return the message that opens a stream."""
     columns = node_pb2.AttemptColumns(
         tasks=held.tasks, attempts=held.attempts, copies=held.copies, epoch=held.epoch
     )
     hello = node_pb2.NodeHello(
-        version=this_version(), spec=node_spec_to_wire(spec), secret=secret, held=columns
-    )
+        version=this_version(), spec=node_spec_to_wire(spec), secret=secret, held=columns,
+        account=account, books=books,
+    )  # fmt: skip
     return node_pb2.NodeMessage(hello=hello)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from farlane.domain.units import CREDIT
+from farlane.node.books.reading import BooksReading
 from farlane.node.machine.machine import Gauges
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Reading:
     log_dropped_bytes: int
     cache_bytes: int
     free_disk_bytes: int
+    books: BooksReading
 
 
 class NodeMetric(NamedTuple):
@@ -75,7 +78,39 @@ METRICS: tuple[NodeMetric, ...] = (
                _one(lambda reading: reading.streams)),
     NodeMetric("farlane_node_round_trip_seconds", "gauge", "Round trip of the last heartbeat.",
                _one(lambda reading: reading.rtt_s)),
+    NodeMetric("farlane_node_leaves_total", "counter",
+               "Leaves the hub sent, by what became of them: checked against what the node remembers, checked in "
+               "themselves only (from before a restart), or refused.", lambda reading: {
+                   "checked": reading.books.leaves - reading.books.unremembered,
+                   "unremembered": reading.books.unremembered, "refused": reading.books.refused_leaves}, "result"),
+    NodeMetric("farlane_node_forfeited_total", "counter",
+               "Attempts the node had reported that were booked as lost, unpaid, after a broken connection.",
+               _one(lambda reading: reading.books.forfeited)),
+    NodeMetric("farlane_node_objections_total", "counter", "Objections to what the hub booked or promised.",
+               _one(lambda reading: reading.books.objections)),
+    NodeMetric("farlane_node_books", "gauge", "Books, by how they stand: kept, or in dispute.", lambda reading: {
+        "kept": reading.books.books - reading.books.disputed, "disputed": reading.books.disputed}, "state"),
+    NodeMetric("farlane_node_books_writable", "gauge", "0 while the books cannot be written: the disk is full.",
+               _one(lambda reading: float(reading.books.writable))),
+    NodeMetric("farlane_node_heads_total", "counter", "Tree heads signed and sent.",
+               _one(lambda reading: reading.books.heads)),
+    NodeMetric("farlane_node_vouchers_total", "counter", "Vouchers taken.",
+               _one(lambda reading: reading.books.vouchers)),
+    NodeMetric("farlane_node_unpaid_credits", "gauge",
+               "Credits that all organisations owe without a voucher: booked, ended and not booked, running.",
+               lambda reading: _unpaid(reading.books), "what"),
+    NodeMetric("farlane_node_stopped_organisations", "gauge", "Organisations of which no work is taken: see the log.",
+               _one(lambda reading: len(reading.books.stopped))),
 )  # fmt: skip
+
+
+def _unpaid(books: BooksReading) -> dict[str, float]:
+    exposures = books.exposures.values()
+    return {
+        "booked": sum(one.unpaid_nano for one in exposures) / CREDIT,
+        "ended": sum(one.unbooked_nano for one in exposures) / CREDIT,
+        "running": sum(one.running_nano for one in exposures) / CREDIT,
+    }
 
 
 def families(reading: Reading) -> Iterable[Metric]:

@@ -45,3 +45,19 @@ class NodeSettings:
     """How long running tasks may go on after SIGTERM before they are handed back, in seconds."""
     metrics_port: int = 0
     """Port on 127.0.0.1 for Prometheus metrics; 0 turns them off."""
+    credit: str = "10"
+    """Credits of work, for each organisation, that the node does ahead of vouchers; then it takes no more until they
+    come. "unlimited" for a network in which nobody is paid."""
+    head_tasks: int = 1000
+    """Leaves of a book after which the node signs its head, and the hub answers with a voucher."""
+    head_s: float = 5.0
+    """Seconds after which a head is signed, however few leaves there are."""
+    provider: str | None = None
+    """Address that is paid for the node's work; the node's own key, made in its directory, where none is given."""
+    delegation: Path | None = None
+    """File by which that provider lets the node's key sign: what `farlane key delegate` writes."""
+    network_file: Path | None = None
+    """Network file: heads are signed for the chain and contract in it and for no other."""
+    rpc: str | None = None
+    """JSON-RPC endpoint of the network's chain. With it, and network_file, the node looks itself whether deposits cover
+    its vouchers, and claims in time even if the hub is gone; its key then needs the chain's coin for gas."""

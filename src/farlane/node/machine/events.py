@@ -142,6 +142,15 @@ class DrainExpired:
 
 
 @dataclass(frozen=True, slots=True)
+class CreditChanged:
+    """No more work of an organisation is taken, for a reason; "" for a reason: it is again."""
+
+    now: float
+    organisation: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time passed."""
 
@@ -163,5 +172,6 @@ Event = (
     | UploadFailed
     | DrainRequested
     | DrainExpired
+    | CreditChanged
     | Ticked
 )

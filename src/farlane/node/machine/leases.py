@@ -9,6 +9,7 @@ from farlane.node.machine.admission import admit_job, unknown_job
 from farlane.node.machine.attempts import HeldAttempt, HeldJob, Phase, attempt_key
 from farlane.node.machine.commands import AnnounceDrain, Cancel, Command, ReleasePayload, ReleaseScratch
 from farlane.node.machine.events import (
+    CreditChanged,
     HubJoined,
     HubLost,
     JobPrepared,
@@ -122,6 +123,28 @@ def withdraw(state: NodeState, out: list[Command], attempt: HeldAttempt) -> None
     stop_using(state, out, attempt)
 
 
+def change_credit(state: NodeState, out: list[Command], event: CreditChanged) -> None:
+    """Take no more work of an organisation and hand back what of it has not started; or take it again."""
+    if not event.reason:
+        state.stopped.pop(event.organisation, None)
+        return
+    state.stopped[event.organisation] = event.reason
+    failure = Failure(FailureKind.HANDED_BACK, event.reason)
+    for attempt in list(state.held.values()):
+        if (
+            attempt.phase in (Phase.FETCHING, Phase.READY)
+            and attempt.job.spec.organisation == event.organisation
+        ):
+            return_unstarted(state, out, attempt, failure)
+
+
+def return_unstarted(state: NodeState, out: list[Command], attempt: HeldAttempt, failure: Failure) -> None:
+    """Give back an attempt that has not started."""
+    del state.tickets[attempt.ticket]
+    withdraw(state, out, attempt)
+    end_failed(state, attempt, failure)
+
+
 def take_files(state: NodeState, out: list[Command], event: JobPrepared) -> None:
     """Queue what waited for a job's files."""
     job = state.preparations[event.preparation]
@@ -181,6 +204,9 @@ def _refusal(state: NodeState, job: HeldJob, payload: bytes, blob: BlobRef | Non
         return job.refusal
     if state.draining:
         return _LEAVING
+    unpaid = state.stopped.get(job.spec.organisation) if state.stopped else None
+    if unpaid is not None:
+        return Failure(FailureKind.HANDED_BACK, unpaid)
     limits = state.limits
     if state.payload_bytes + len(payload) > limits.payload_bytes:
         return _no_room(f"{bytes_text(limits.payload_bytes)} of inline payloads")

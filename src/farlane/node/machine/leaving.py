@@ -5,8 +5,8 @@ from __future__ import annotations
 from farlane.domain.failures import Failure, FailureKind
 from farlane.node.machine.attempts import HeldAttempt, Phase
 from farlane.node.machine.commands import AnnounceDrain, Cancel, Command, Leave
-from farlane.node.machine.leases import withdraw
-from farlane.node.machine.state import NodeState, end_failed
+from farlane.node.machine.leases import return_unstarted
+from farlane.node.machine.state import NodeState
 
 _NOT_STARTED = Failure(
     FailureKind.HANDED_BACK, "the node is draining and handed the task back before it started"
@@ -21,7 +21,7 @@ def drain(state: NodeState, out: list[Command], hand_back: bool) -> None:
     if hand_back:
         for attempt in list(state.held.values()):
             if attempt.phase in (Phase.FETCHING, Phase.READY):
-                _hand_back(state, out, attempt)
+                return_unstarted(state, out, attempt, _NOT_STARTED)
             elif attempt.phase is Phase.RUNNING and not attempt.started:
                 _stop(out, attempt)
 
@@ -39,12 +39,6 @@ def leave_when_done(state: NodeState, out: list[Command]) -> None:
     if state.draining and not state.left and not state.held and not state.running:
         state.left = True
         out.append(Leave())
-
-
-def _hand_back(state: NodeState, out: list[Command], attempt: HeldAttempt) -> None:
-    del state.tickets[attempt.ticket]
-    withdraw(state, out, attempt)
-    end_failed(state, attempt, _NOT_STARTED)
 
 
 def _stop(out: list[Command], attempt: HeldAttempt) -> None:

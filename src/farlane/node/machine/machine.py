@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from farlane.domain.ids import TaskId
+from farlane.domain.ids import JobId, TaskId
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.resources import GpuKind
 from farlane.node.machine import events, leases, leaving, running
@@ -81,6 +81,13 @@ class Machine:
         found = self._state.tickets.get(ticket)
         return None if found is None or found.phase is Phase.DROPPED else found
 
+    def in_progress(self, now: float) -> list[tuple[JobId, tuple[int, ...], int]]:
+        """Return job, GPUs and milliseconds of the present execution of every slot in use."""
+        return [
+            (bundle.attempts[0].job.id, bundle.devices, max(0, int((now - bundle.progress_at) * 1000)))
+            for bundle in self._state.running
+        ]
+
     def gauges(self) -> Gauges:
         """Count what is held."""
         state = self._state
@@ -139,5 +146,6 @@ _HANDLERS: dict[type, Callable[[NodeState, list[Command], Any], None]] = {
     events.UploadFailed: running.fail_to_store,
     events.DrainRequested: _drain,
     events.DrainExpired: _expire,
+    events.CreditChanged: leases.change_credit,
     events.Ticked: running.recall_stalled,
 }

@@ -42,7 +42,8 @@ class NodeState:
     acknowledgement; tickets: those not ended, by ticket; fetches: those that wait for a payload, by fetch number;
     preparations: jobs whose files are got or kept, by preparation number; running: bundles at the executor;
     payload_bytes, blob_bytes: payloads held; cpu_us: metered so far; ended: how many ended, by kind ("done" or a
-    failure's kind); draining: no new leases; left: Leave was said.
+    failure's kind); stopped: organisations of which no lease is taken, and why; draining: no new leases; left: Leave
+    was said.
     """
 
     node: NodeSpec
@@ -65,6 +66,7 @@ class NodeState:
     blob_bytes: int = 0
     cpu_us: int = 0
     ended: Counter[str] = field(default_factory=Counter)
+    stopped: dict[str, str] = field(default_factory=dict)
 
     def next_number(self) -> int:
         """Return a fresh ticket or preparation number."""

@@ -1,0 +1,190 @@
+"""Checking leaves: what the hub books for an attempt must be what this node saw of it; pure."""
+
+from __future__ import annotations
+
+from farlane.domain.billing import MAX_ATTEMPT_NANO
+from farlane.domain.failures import Failure, FailureKind
+from farlane.domain.ids import TaskId, task_text
+from farlane.domain.prices import RateVector, ceil_div, hourly_ceiling
+from farlane.domain.resources import GpuKind, GpuRequest, Resources
+from farlane.errors import InvalidInput
+from farlane.ledger.leaf import BLAME_CODES, FAILURES, FIELDS, NONE, Leaf, Outcome, gpu_digest, unpack
+from farlane.node.books.memory import Memory, Remembered
+
+REPORTED_SLACK_MS = 5
+MEASURED_SLACK_MS = 1000
+"""Leases that the hub ended are measured on both sides of a network."""
+SLACK_DIVISOR = 100
+_HOUR_MS = 3_600_000
+_ENDED_BY_HUB_PAID = frozenset({FailureKind.CANCELLED, FailureKind.DEADLINE})
+_ENDED_BY_HUB_UNPAID = frozenset({FailureKind.NODE_LOST, FailureKind.LOST, FailureKind.HANDED_BACK})
+_WITHOUT_WORDS = {kind: Failure(kind, "") for kind in FailureKind}
+
+
+class LeafChecker:
+    """Judges leaves.
+
+    Args:
+        memory: what the node remembers.
+        prices: every price list this node has ever had: leaves of attempts from before a restart are at old ones.
+    """
+
+    def __init__(self, memory: Memory, prices: tuple[RateVector, ...]) -> None:
+        self._memory, self._prices = memory, prices
+
+    def judge(self, raw: bytes) -> tuple[Leaf | None, str | None]:
+        """Return a packed leaf as it was read, and what is wrong with it, None where it may be signed."""
+        try:
+            leaf = unpack(raw)
+        except InvalidInput as error:
+            return None, error.message
+        problem = self._problem(leaf, raw)
+        if problem is None:
+            return leaf, None
+        return leaf, f"{task_text(TaskId(leaf.task))} attempt {leaf.attempt}: {problem}"
+
+    def _problem(self, leaf: Leaf, raw: bytes) -> str | None:
+        found = self._memory.find(leaf.task, leaf.attempt)
+        if found is not None:
+            problem = check_leaf(self._memory, found, leaf, raw)
+        elif self._memory.booked(leaf.task, leaf.attempt):
+            problem = "its leaf is in a book already"
+        else:
+            problem = self._unremembered(leaf)
+        return (
+            None if problem is None else f"{task_text(TaskId(leaf.task))} attempt {leaf.attempt}: {problem}"
+        )
+
+    def _unremembered(self, leaf: Leaf) -> str | None:
+        """Check a leaf of an attempt that this process never held, in itself and against this node's prices."""
+        shape = _shape_problem(leaf)
+        if shape is not None:
+            return shape
+        request, kind = None, None
+        if leaf.gpu_count:
+            request = GpuRequest(leaf.gpu_count)
+            kind = next((own for own in self._memory.kinds if gpu_digest(own.model) == leaf.gpu), None)
+            if kind is None:
+                return "it names a GPU that this node does not have"
+        elif leaf.gpu != NONE:
+            return "it names a GPU and counts none"
+        return self._price_problem(leaf, request, kind)
+
+    def _price_problem(self, leaf: Leaf, request: GpuRequest | None, kind: GpuKind | None) -> str | None:
+        try:
+            reserved = Resources(leaf.cpu_milli, leaf.memory_bytes, leaf.disk_bytes, request)
+        except InvalidInput as error:
+            return error.message
+        own = {hourly_ceiling(rates, reserved, kind): rates for rates in self._prices}
+        rates = own.get(leaf.hourly_nano)
+        if rates is None:
+            return f"an hour costs {leaf.hourly_nano} nano-credits; this node asks {min(own)} to {max(own)}"
+        least = min(MAX_ATTEMPT_NANO, leaf.lease_ms * max(0, leaf.hourly_nano - 1) // _HOUR_MS)
+        if leaf.outcome == Outcome.DONE and leaf.amount_nano < least:
+            return f"it owes {leaf.amount_nano} nano-credits; the lease alone costs {least}"
+        most = ceil_div(leaf.lease_ms * leaf.hourly_nano, _HOUR_MS)
+        if not rates.gib_moved and leaf.amount_nano > most:
+            return f"it owes {leaf.amount_nano} nano-credits; the lease costs at most {most}"
+        return None
+
+
+def check_leaf(memory: Memory, found: Remembered, leaf: Leaf, raw: bytes) -> str | None:
+    """Return what in a leaf differs from what is remembered of its attempt, None where nothing does.
+
+    More lease time, and so more money, than the node saw is no reason to object.
+    """
+    if leaf.outcome == Outcome.INTERIM or leaf.part:
+        return "it is an interim leaf, which this version does not know"
+    kind = FAILURES.get(leaf.failure)
+    as_reported = found.ended and kind == found.failure
+    if as_reported:
+        problem = _reported_problem(found, leaf)
+    else:
+        problem = _ended_by_hub_problem(memory, found, leaf, kind)
+    return problem or _bytes_problem(found, leaf, raw, kind, as_reported=as_reported)
+
+
+def _reported_problem(found: Remembered, leaf: Leaf) -> str | None:
+    done = found.failure is None
+    if done != (leaf.outcome == Outcome.DONE):
+        return f"its outcome is {Outcome(leaf.outcome).name.lower()}; it ended {_ending(found.failure)}"
+    least = found.lease_ms - max(REPORTED_SLACK_MS, found.lease_ms // SLACK_DIVISOR)
+    if leaf.lease_ms < least:
+        return f"its lease is {leaf.lease_ms} ms; the node reported {found.lease_ms} ms"
+    return None
+
+
+def _ended_by_hub_problem(
+    memory: Memory, found: Remembered, leaf: Leaf, kind: FailureKind | None
+) -> str | None:
+    """Check an ending that the node did not report: one by the hub itself, or by a broken connection."""
+    reported = f"the node reported {_ending(found.failure)}" if found.ended else "the node reported no end"
+    if kind is None or leaf.outcome == Outcome.DONE:
+        return f"it says {_ending(kind)}; {reported}"
+    broken = found.era != memory.era and not (found.accepted and found.terms.durable)
+    if kind in _ENDED_BY_HUB_UNPAID and broken:
+        return None
+    if kind in _ENDED_BY_HUB_PAID and (found.revoked_s or broken):
+        return _measured_problem(memory, found, leaf)
+    return f"it says {kind.value}; {reported}, and neither was the lease revoked nor the connection lost"
+
+
+def _measured_problem(memory: Memory, found: Remembered, leaf: Leaf) -> str | None:
+    until_s = found.revoked_s or memory.lost_s(found.era)
+    measured_ms = int((until_s - found.granted_s) * 1000)
+    if leaf.lease_ms < measured_ms - max(MEASURED_SLACK_MS, measured_ms // SLACK_DIVISOR):
+        return f"its lease is {leaf.lease_ms} ms; the node held it for {measured_ms} ms"
+    return None
+
+
+def _bytes_problem(
+    found: Remembered, leaf: Leaf, raw: bytes, kind: FailureKind | None, *, as_reported: bool
+) -> str | None:
+    terms = found.terms
+    if leaf.gpu not in terms.kinds:
+        return "it names a GPU that this node does not have, or that the job does not accept"
+    # Where a node has several kinds that would do, the hub's lease says which was paid for.
+    gpu = terms.kinds[leaf.gpu]
+    failure = None if kind is None else _WITHOUT_WORDS[kind]
+    amount = 0
+    if as_reported and (failure is None or failure.rule.paid):
+        amount = terms.charge(gpu, leaf.lease_ms, found.payload_bytes, found.result_bytes)
+    elif failure is not None and failure.rule.paid:
+        price = terms.meter(gpu)
+        amount = min(price.reserve_ceiling(found.payload_bytes), price.charge_ceiling(leaf.lease_ms, 0))
+    output = found.output if as_reported else NONE
+    expected = terms.maker(gpu).pack(
+        TaskId(leaf.task), leaf.attempt, Outcome(leaf.outcome), failure, found.input, output,
+        leaf.lease_ms, amount, leaf.ended_ms,
+    )  # fmt: skip
+    return None if expected == raw else _difference(unpack(expected), leaf)
+
+
+def _difference(expected: Leaf, leaf: Leaf) -> str:
+    for name in FIELDS:
+        wanted, there = getattr(expected, name), getattr(leaf, name)
+        if wanted != there:
+            return f"its {name} is {_shown(there)}; expected {_shown(wanted)}"
+    return "it differs from what the node would write"
+
+
+def _shape_problem(leaf: Leaf) -> str | None:
+    kind = FAILURES.get(leaf.failure)
+    if leaf.part or leaf.copy or leaf.outcome == Outcome.INTERIM:
+        return "it is an interim leaf or a copy's, which this version does not know"
+    if (leaf.outcome == Outcome.DONE) != (kind is None):
+        return f"its outcome {Outcome(leaf.outcome).name.lower()} does not fit {_ending(kind)}"
+    rule = None if kind is None else _WITHOUT_WORDS[kind].rule
+    if leaf.blame != (0 if rule is None else BLAME_CODES[rule.blame]):
+        return f"its blame {leaf.blame} is not the one that follows from {_ending(kind)}"
+    if rule is not None and not rule.paid and leaf.amount_nano:
+        return f"it owes {leaf.amount_nano} nano-credits for {_ending(kind)}, which is not paid"
+    return None
+
+
+def _ending(kind: FailureKind | None) -> str:
+    return "done" if kind is None else kind.value
+
+
+def _shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
