@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from farlane.domain.ids import NodeId
+from farlane.hub.books.feed import BookFeed
+from farlane.hub.books.inputs import InputDigests
 from farlane.hub.payloads import PayloadCache
 from farlane.hub.reactor.commands import AcceptEnded
 from farlane.hub.reactor.state import HubState
 from farlane.hub.sessions import NodeSession, Sessions
 from farlane.hub.store.memory import MemoryStore
 from farlane.wire.outbox import Outbox
+from farlane.wire.v1 import node_pb2
 
 NODE = NodeId("n")
 
 
 def sessions_with(number: int) -> tuple[Sessions, NodeSession]:
     cache = PayloadCache(MemoryStore(manual=True), 1000)
-    sessions = Sessions(HubState(1, 10.0), cache, lambda job: None, lambda grant, error: None)
-    session = sessions.nodes[NODE] = NodeSession(NODE, number, Outbox())
+    inputs = InputDigests(cache.pick)
+    sessions = Sessions(HubState(1, 10.0), cache, lambda job: None, lambda grant, error: None, inputs)
+    outbox: Outbox[node_pb2.NodeCommand] = Outbox()
+    session = sessions.nodes[NODE] = NodeSession(NODE, number, outbox, BookFeed(outbox, {}))
     return sessions, session
 
 

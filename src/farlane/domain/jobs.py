@@ -96,7 +96,8 @@ class JobSpec:
 
     timeout_ms bounds one attempt; deadline_at is unix seconds; max_price is nano-credits an hour for one
     task's reserved resources; budget is nano-credits for the whole job; estimate_ms is the declared run
-    time; profile is the key under which run times are learnt.
+    time; profile is the key under which run times are learnt; project is what the work is charged to inside its
+    organisation.
     """
 
     name: str
@@ -117,3 +118,4 @@ class JobSpec:
     profile: str = ""
     organisation: str = ""
     publisher: str = ""
+    project: str = ""

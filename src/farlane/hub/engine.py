@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from farlane.domain.records import Record
@@ -18,6 +18,8 @@ from farlane.scheduler.policy import Policy
 
 T = TypeVar("T")
 Effect = Callable[[], None]
+BookKeeping = Callable[[Append], tuple[Sequence[Record], Effect | None]]
+"""Returns the records that go into one commit with a record of work, and what may happen once they are durable."""
 log = logging.getLogger(__name__)
 
 ROUND_SHARE = 4
@@ -33,6 +35,7 @@ class Engine:
 
     Args:
         perform: carries out an output of the reactor.
+        keep_books: turns ended attempts into leaves.
         on_failure: called once when the store cannot write any more; nothing leaves the hub after that.
     """
 
@@ -44,12 +47,14 @@ class Engine:
         clock: Clock,
         perform: Callable[[Output], None],
         on_failure: Callable[[Exception], None],
+        keep_books: BookKeeping = lambda _: ((), None),
     ) -> None:
         self.reactor = reactor
         self.policy = policy
         self.rounds = 0
         self.failure: Exception | None = None
         self._store, self._clock, self._perform, self._on_failure = store, clock, perform, on_failure
+        self._keep_books = keep_books
         self._loop = asyncio.get_running_loop()
         self._records: list[Record] = []
         self._effects: list[tuple[Effect, bool]] = []
@@ -76,6 +81,16 @@ class Engine:
         finally:
             self._collect(self.reactor.take_commands())
             self._ask_for_turn()
+
+    def append(self, record: Record, effect: Effect) -> None:
+        """Keep a record that is not the reactor's; `effect` follows once it is durable.
+
+        Raises:
+            Unavailable: the store cannot write; nothing was changed.
+        """
+        self.check()
+        self._records.append(record)
+        self.after(effect)
 
     def after(self, effect: Effect, *, relaxed: bool = False) -> None:
         """Do something once everything before it is durable, or at the end of this turn when relaxed."""
@@ -119,6 +134,10 @@ class Engine:
         for command in commands:
             if isinstance(command, Append):
                 self._records.append(command.record)
+                booked, effect = self._keep_books(command)
+                self._records += booked
+                if effect is not None:
+                    self._effects.append((effect, False))
             else:
                 self._effects.append((self._effect(command), getattr(command, "relaxed", False)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from farlane.domain.ids import job_text
 from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.reactor.state import Job
-from farlane.scheduler.eligibility import first_obstacle
+from farlane.scheduler.eligibility import Obstacle, ObstacleKind, first_obstacle
 from farlane.scheduler.explain import Explanation, explain
 from farlane.scheduler.ordering import fifo_order
 from farlane.scheduler.policy import Policy
@@ -36,9 +36,20 @@ def _explanation(reactor: Reactor, job: Job, policy: Policy, now: float) -> Expl
     keys = [key for key, source in sources.items() if source.job == job.id]
     if not keys:
         return None
-    obstacles = [first_obstacle(job.spec, spec) for spec in reactor.state.table.specs]
+    stops = reactor.state.credit_stops.get(job.spec.organisation, {})
+    obstacles = [
+        first_obstacle(job.spec, spec) or _no_credit(stops.get(spec.node))
+        for spec in reactor.state.table.specs
+    ]
     order = getattr(policy, "order", fifo_order)
     return explain(view, keys[0], obstacles, policy.decide(view), order)
+
+
+def _no_credit(why: str | None) -> Obstacle | None:
+    if why is None:
+        return None
+    fix = "pay what is owed: `farlane ledger balance` shows it, `farlane ledger deposit` adds to the account"
+    return Obstacle(ObstacleKind.CREDIT, why, fix)
 
 
 def _without_waiting(job: Job) -> tuple[str, str]:

@@ -10,6 +10,9 @@ from farlane.domain.ids import JobId, job_text, task_id
 from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.records import Column
 from farlane.errors import FarlaneError, NotFound, PermissionRefused, Unavailable
+from farlane.hub.books.bookkeeper import Bookkeeper
+from farlane.hub.books.books import Accounts, HubBooks, NoAccounts
+from farlane.hub.books.inputs import InputDigests
 from farlane.hub.engine import Engine
 from farlane.hub.intake import check
 from farlane.hub.log_store import LogStore
@@ -39,6 +42,7 @@ class Hub:
         policy: where ready tasks go.
         clock: wall time of events.
         on_failure: called once when the store cannot write any more.
+        accounts: who pays, for the books.
     """
 
     def __init__(
@@ -49,13 +53,21 @@ class Hub:
         policy: Policy,
         clock: Clock,
         on_failure: Callable[[Exception], None],
+        accounts: Accounts | None = None,
     ) -> None:
         self.settings, self.store, self.blobs = settings, store, blobs
         self.reactor = Reactor(store.epoch, settings.lease_s)
         self.payloads = PayloadCache(store, settings.payload_cache_bytes)
         self.logs = LogStore(settings.directory / "logs", settings.log_bytes_per_job)
-        self.sessions = Sessions(self.reactor.state, self.payloads, self._job_finished, self._payloads_lost)
-        self.engine = Engine(self.reactor, store, policy, clock, self.sessions.perform, on_failure)
+        inputs = InputDigests(self.payloads.pick)
+        self.sessions = Sessions(
+            self.reactor.state, self.payloads, self._job_finished, self._payloads_lost, inputs
+        )
+        self.books = HubBooks(store.network, store.books(), accounts or NoAccounts(), inputs)
+        self.bookkeeper = Bookkeeper(self.books, self.reactor.state, self.sessions)
+        self.engine = Engine(
+            self.reactor, store, policy, clock, self.sessions.perform, on_failure, self.bookkeeper.keep
+        )
         self.reactor.replay(store.replay(), store.last_job(), clock.now())
         self.sessions.visible.update({job.id: job.seq for job in self.reactor.state.jobs.values()})
         self.engine.run(lambda reactor, now: reactor.tick(now))
@@ -193,6 +205,7 @@ class Hub:
         for watch in list(self.sessions.watches.get(job, ())):
             watch.finish(lambda: None)
         self.logs.end(job)
+        self.books.forget_job(job)
         self.reactor.forget_job(job)
         if job not in self.reactor.state.jobs:  # else somebody has retried it meanwhile
             self.sessions.visible.pop(job, None)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from farlane.domain.ids import JobId, NodeId, task_id
 from farlane.domain.records import Column, TasksEnded
 from farlane.errors import FarlaneError
+from farlane.hub.books.feed import BookFeed
+from farlane.hub.books.inputs import InputDigests
 from farlane.hub.payloads import PayloadCache
 from farlane.hub.reactor.commands import (
     AcceptEnded,
@@ -43,6 +45,7 @@ class NodeSession:
     node: NodeId
     number: int
     outbox: Outbox[node_pb2.NodeCommand]
+    feed: BookFeed
     introduced: set[JobId] = field(default_factory=set)
     served: dict[JobId, None] = field(default_factory=dict)
 
@@ -62,6 +65,7 @@ class Sessions:
         payloads: where a lease's payload comes from.
         job_finished: called after a finished job's watchers were told.
         payloads_lost: called with leases that cannot be sent because their payloads cannot be read.
+        inputs: remembers digests of the payloads that are sent.
     """
 
     def __init__(
@@ -70,12 +74,14 @@ class Sessions:
         payloads: PayloadCache,
         job_finished: Callable[[JobId], None],
         payloads_lost: Callable[[GrantLeases, FarlaneError], None],
+        inputs: InputDigests,
     ) -> None:
         self.nodes: dict[NodeId, NodeSession] = {}
         self.watches: dict[JobId, set[Watch]] = {}
         self.clients: set[Callable[[], None]] = set()
         self._state, self._payloads = state, payloads
         self._job_finished, self._payloads_lost = job_finished, payloads_lost
+        self._inputs = inputs
         self.visible: dict[JobId, int] = {}
 
     def perform(self, output: Output) -> None:
@@ -135,6 +141,7 @@ class Sessions:
         except FarlaneError as error:
             self._payloads_lost(replace(output, indices=indices, attempts=attempts), error)
             return
+        self._inputs.note([tasks[i] for i in current], payloads)
         for start, stop in message_cuts(payloads):
             cut = [task_id(output.job, index) for index in indices[start:stop]]
             message = node_pb2.Leases(

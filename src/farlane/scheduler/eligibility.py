@@ -30,6 +30,7 @@ class ObstacleKind(StrEnum):
     GPU_MEMORY = "gpu-memory"
     GPU_COUNT = "gpu-count"
     PRICE = "price"
+    CREDIT = "credit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ import grpc
 from farlane.domain.ids import TaskId, job_of
 from farlane.domain.jobs import TaskState
 from farlane.errors import ConnectionLost, FarlaneError, InvalidInput
+from farlane.hub.books.feed import BookFeed
 from farlane.hub.hub import Hub
 from farlane.hub.log_store import LogChunk
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.sessions import NodeSession
 from farlane.kit.tasks import TaskSupervisor
 from farlane.wire import limits
+from farlane.wire.books import account_from_wire, credit_from_wire, head_from_wire, marks_from_wire
 from farlane.wire.columns import column_from_wire
 from farlane.wire.nodes import node_spec_from_wire
 from farlane.wire.outbox import Outbox
@@ -69,6 +71,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         try:
             async with TaskSupervisor("node stream") as tasks:
                 tasks.start(reader.run(requests), "node stream reader")
+                tasks.start(session.feed.run(hub.store), "node stream books")
                 await pump(session.outbox, context, iter, doing=DOING)
         finally:
             self._leave(hub, session, reader.farewell)
@@ -85,6 +88,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             )
         spec = replace(node_spec_from_wire(hello.spec), organisation=identity.organisation)
         held = _held(hello.held)
+        account, marks = account_from_wire(hello), marks_from_wire(hello)
         digest = secret_digest(hello.secret.hex())
         previous = hub.sessions.nodes.get(spec.node)
         node = hub.engine.run(
@@ -92,7 +96,8 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         )
         if previous is not None:
             previous.outbox.close()
-        session = NodeSession(spec.node, node.session, Outbox())
+        outbox: Outbox[node_pb2.NodeCommand] = Outbox()
+        session = NodeSession(spec.node, node.session, outbox, BookFeed(outbox, marks))
         for job in {job_of(task) for task in node.leases}:
             session.serve(job)
         hub.sessions.nodes[spec.node] = session
@@ -102,6 +107,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s,
         )  # fmt: skip
         session.outbox.put(node_pb2.NodeCommand(welcome=welcome))
+        hub.bookkeeper.introduce(session, account)
         log.info("node %s joined (%s), holding %d tasks", spec.name, spec.node, len(held))
         return session
 
@@ -159,6 +165,15 @@ class _Reader:
             engine.run(lambda reactor, now: reactor.hear_node(now, node, sane))
             reply = node_pb2.HeartbeatReply(sequence=message.heartbeat.sequence)
             self._session.outbox.put(node_pb2.NodeCommand(heartbeat=reply))
+        elif kind == "head":
+            self._hub.bookkeeper.head_signed(engine, self._session, head_from_wire(message.head))
+        elif kind == "credit":
+            credit = credit_from_wire(message.credit)
+            engine.run(
+                lambda reactor, _: reactor.set_credit(
+                    node, credit.organisation, credit.reason if credit.stopped else None
+                )
+            )
         elif kind == "draining":
             engine.run(lambda reactor, now: reactor.mark_draining(node))
         elif kind == "farewell":

@@ -88,6 +88,15 @@ class Reactor:
         if rtt_s is not None:
             found.rtt_s = rtt_s
 
+    def set_credit(self, node: NodeId, organisation: str, stopped: str | None) -> None:
+        """Hear that a node takes no more work of an organisation and why, or (None) that it does again."""
+        stops = self.state.credit_stops.setdefault(organisation, {})
+        stops.pop(node, None)
+        if stopped is not None:
+            stops[node] = stopped
+        if not stops:
+            del self.state.credit_stops[organisation]
+
     def leave_node(self, now: float, node: NodeId, session: int, farewell: str = "") -> None:
         """End a node's stream; see `membership.leave`."""
         membership.leave(self.state, self._out, now, self.state.nodes[node], session, farewell)
@@ -134,7 +143,7 @@ class Reactor:
         return leasing.apply_decision(self.state, self._out, now, sources, decision)
 
     def _check_budget(self, now: float, job: Job) -> None:
-        eligible = self.state.table.mask(job.requirement)
+        eligible = viewing.willing(self.state, job)
         if eligible.any() and viewing.within_budget(self.state, job)[1] == 0:
             self._end(now, job, FailureKind.BUDGET, "the job's budget does not cover another task")
 

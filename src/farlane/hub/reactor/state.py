@@ -142,7 +142,8 @@ class HubState:
     """Everything the reactor knows.
 
     waiting: jobs with ready tasks, by (priority, requirement), oldest first; active: jobs that hold leases (those
-    whose last lease was given back are dropped when the next view is built).
+    whose last lease was given back are dropped when the next view is built); credit_stops: organisation -> nodes that
+    take no more of its work until they are paid, and why.
     """
 
     epoch: int
@@ -155,4 +156,5 @@ class HubState:
     waiting: dict[tuple[int, Requirement], OrderedDict[JobId, Job]] = field(default_factory=dict)
     active: dict[JobId, Job] = field(default_factory=dict)
     run_times: dict[str, RunTime] = field(default_factory=dict)
+    credit_stops: dict[str, dict[NodeId, str]] = field(default_factory=dict)
     stale_results: int = 0

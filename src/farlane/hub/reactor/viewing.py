@@ -111,12 +111,21 @@ def _avoid_mask(state: HubState, job: Job, source: GroupSource) -> Bools | None:
     return mask
 
 
+def willing(state: HubState, job: Job) -> Bools:
+    """Return the nodes that could run a job and give its organisation credit: (n,) bool."""
+    eligible, stops = state.table.mask(job.requirement), state.credit_stops.get(job.spec.organisation)
+    if stops:
+        eligible = eligible.copy()
+        eligible[[state.table.rows[node] for node in stops]] = False
+    return eligible
+
+
 def within_budget(state: HubState, job: Job) -> tuple[Bools, int]:
     """Return the eligible nodes on which one more lease stays within the budget, and how many leases do.
 
     The number holds on the dearest of those nodes, so that whatever a policy picks is covered.
     """
-    eligible = state.table.mask(job.requirement)
+    eligible = willing(state, job)
     if job.spec.budget is None:
         return eligible, UNLIMITED
     left = job.spec.budget - job.spent - job.reserved

@@ -1,0 +1,242 @@
+"""All books of a hub: one between each organisation and each node it uses, pure, rebuilt from the store's records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+from farlane.domain.bookkeeping import BookOpened, BookRecord, BookState, LeavesBooked, VoucherSigned
+from farlane.domain.ids import NodeId
+from farlane.domain.jobs import JobSpec
+from farlane.domain.nodes import NodeSpec
+from farlane.domain.resources import GpuKind
+from farlane.errors import InvalidSignature, NotFound, PermissionRefused
+from farlane.hub.books.inputs import InputDigests
+from farlane.hub.books.leaves import Ended, LeafWriter
+from farlane.ledger.accounts import NO_ADDRESS, Address, PrivateKey
+from farlane.ledger.books import Book
+from farlane.ledger.tree import Frontier
+from farlane.ledger.typed_data import Domain
+from farlane.ledger.vouchers import (
+    Channel,
+    Delegation,
+    SignedHead,
+    TreeHead,
+    Voucher,
+    check_delegation,
+    check_head,
+    sign_voucher,
+)
+
+
+class Accounts(Protocol):
+    """Whose money it is."""
+
+    def payer(self, organisation: str) -> Address:
+        """Return the account an organisation pays from; NO_ADDRESS where it has none."""
+        ...
+
+    def signer(self) -> Address:
+        """Return the session key that signs vouchers."""
+        ...
+
+
+class NoAccounts:
+    """Books without accounts: leaves are kept, nothing is ever signed or paid. For tests of other rooms."""
+
+    def payer(self, organisation: str) -> Address:
+        """Return no account."""
+        return NO_ADDRESS
+
+    def signer(self) -> Address:
+        """Return no key."""
+        return NO_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAccount:
+    """Who a node is on the ledger: the key that signs heads, who is paid, and why the one may sign for the other."""
+
+    key: Address
+    delegation: Delegation
+    delegation_signature: bytes
+
+    @property
+    def provider(self) -> Address:
+        """Return who is paid."""
+        return self.delegation.provider
+
+
+@dataclass(slots=True)
+class HubBook:
+    """One book: its opening record, the book itself, and the newest voucher as it was recorded.
+
+    durable: leaves that are on disk.
+    """
+
+    opened: BookOpened
+    channel: Channel
+    book: Book
+    voucher: VoucherSigned | None
+    durable: int = 0
+
+    @property
+    def payable(self) -> bool:
+        """Tell whether both sides have accounts."""
+        return NO_ADDRESS not in (self.channel.payer, self.channel.provider, self.channel.signer)
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What signing needs: the domain, units of the token in a credit, and the session key."""
+
+    domain: Domain
+    units_per_credit: int
+    key: PrivateKey
+
+
+class HubBooks:
+    """Keeps every book.
+
+    Args:
+        network: the network's id, for salts that no other network has.
+        states: what the store has.
+        accounts: whose money it is.
+        inputs: digests of payloads.
+    """
+
+    def __init__(
+        self, network: str, states: Iterable[BookState], accounts: Accounts, inputs: InputDigests
+    ) -> None:
+        self.all: dict[int, HubBook] = {}
+        self.current: dict[tuple[str, NodeId], HubBook] = {}
+        self.nodes: dict[NodeId, NodeAccount] = {}
+        self.signing: Signing | None = None
+        self._network, self._accounts, self._inputs, self._writer = network, accounts, inputs, LeafWriter()
+        for state in states:
+            self._add(_restored(state))
+
+    def inputs(self) -> InputDigests:
+        """Return what remembers payload digests."""
+        return self._inputs
+
+    def attach(self, node: NodeId, account: NodeAccount) -> None:
+        """Hear who a node is on the ledger."""
+        self.nodes[node] = account
+
+    def of_node(self, node: NodeId) -> list[HubBook]:
+        """Return the books in use with a node."""
+        return [book for (_, other), book in self.current.items() if other == node]
+
+    def supersede(self, number: int) -> None:
+        """Stop using a book: the next leaf between its two sides opens another."""
+        found = self.all[number].opened
+        key = found.organisation, found.node
+        if key in self.current and self.current[key].opened.book == number:
+            del self.current[key]
+
+    def book(
+        self, record: Ended, spec: JobSpec, node: NodeSpec, gpus: Sequence[GpuKind | None]
+    ) -> list[BookRecord]:
+        """Add the leaves of attempts that ended on a node; returns the records to keep with them."""
+        inputs = self._inputs.take(record.job, record.indices)
+        leaves = self._writer.leaves(record, spec, node.rates, gpus, inputs)
+        hub_book, out = self._open(spec.organisation, node, record.at)
+        first = hub_book.book.size
+        hub_book.book.append(leaves)
+        out.append(
+            LeavesBooked(
+                hub_book.opened.book, first, leaves, record.job, spec.organisation, spec.project, spec.publisher,
+                node.node, node.organisation, record.at, sum(record.lease_ms), sum(record.amounts),
+                hub_book.book.owed_nano, hub_book.book.frontier.to_bytes(),
+            )
+        )  # fmt: skip
+        return out
+
+    def forget_job(self, job: int) -> None:
+        """Drop what is kept of a job that has ended."""
+        self._writer.forget(job)  # type: ignore[arg-type]  # a job's id
+
+    def sign(
+        self, node: NodeId, number: int, size: int, root: bytes, signature: bytes, now: float
+    ) -> VoucherSigned | None:
+        """Answer a head that a node has signed; None where nothing is to be said (yet).
+
+        Raises:
+            NotFound: no such book.
+            PermissionRefused: it is another node's.
+            Conflict: no batch ended at this size.
+            InvalidSignature: another tree, or not the node's signature.
+        """
+        found, account, signing = self.all.get(number), self.nodes.get(node), self.signing
+        if found is None:
+            raise NotFound(f"this hub keeps no book {number}", book=number)
+        if found.opened.node != node:
+            raise PermissionRefused(f"book {number} is kept with another node", book=number)
+        if signing is None or account is None or not found.payable:
+            return None
+        promise = found.book.promise(found.channel.id, size, root, signing.units_per_credit)
+        if promise is None:
+            return None
+        self._check_head(found, account, SignedHead(TreeHead(found.channel.id, size, root), signature), now)
+        signed = sign_voucher(signing.domain, signing.key, promise)
+        found.book.give(promise)
+        found.voucher = VoucherSigned(
+            number, promise.tasks, promise.cumulative, promise.root, signed.signature, signature, account.key,
+            account.delegation.expires, account.delegation_signature, now,
+        )  # fmt: skip
+        return found.voucher
+
+    def _check_head(self, found: HubBook, account: NodeAccount, head: SignedHead, now: float) -> None:
+        assert self.signing is not None
+        domain = self.signing.domain
+        if account.provider != found.channel.provider:
+            raise InvalidSignature(
+                f"the node's provider is {account.provider}; this book is with {found.channel.provider}"
+            )
+        check_delegation(domain, account.delegation, account.delegation_signature, now)
+        check_head(domain, head, account.key)
+
+    def _open(self, organisation: str, node: NodeSpec, at: float) -> tuple[HubBook, list[BookRecord]]:
+        """Return the book in use between two sides, a new one where there is none or an account has changed."""
+        account = self.nodes.get(node.node)
+        provider = NO_ADDRESS if account is None else account.provider
+        payer, signer = self._accounts.payer(organisation), self._accounts.signer()
+        known = self.current.get((organisation, node.node))
+        if known is not None:
+            # A node that has not said hello since a restart is the one it was.
+            same_provider = account is None or known.channel.provider == provider
+            if same_provider and (known.channel.payer, known.channel.signer) == (payer, signer):
+                return known, []
+        number = max(self.all, default=0) + 1
+        opened = BookOpened(
+            number, organisation, node.node, node.organisation, payer, provider, signer,
+            salt_of(self._network, number), at,
+        )  # fmt: skip
+        found = HubBook(opened, channel_of(opened), Book(), None)
+        self._add(found)
+        return found, [opened]
+
+    def _add(self, found: HubBook) -> None:
+        opened = found.opened
+        self.all[opened.book] = found
+        self.current[opened.organisation, opened.node] = found
+
+
+def salt_of(network: str, book: int) -> bytes:
+    """Return a book's salt: 32 bytes that no other book of any network has."""
+    return sha256(b"farlane book\0" + network.encode() + book.to_bytes(8, "big")).digest()
+
+
+def channel_of(opened: BookOpened) -> Channel:
+    """Return a book's channel."""
+    return Channel(Address(opened.payer), Address(opened.provider), Address(opened.signer), opened.salt)
+
+
+def _restored(state: BookState) -> HubBook:
+    channel, signed = channel_of(state.opened), state.voucher
+    frontier = Frontier.from_bytes(state.frontier) if state.frontier else Frontier()
+    voucher = None if signed is None else Voucher(channel.id, signed.cumulative, signed.tasks, signed.root)
+    return HubBook(state.opened, channel, Book(frontier, state.owed_nano, voucher), signed, frontier.size)
