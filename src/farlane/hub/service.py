@@ -11,12 +11,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from farlane.errors import InvalidSetting, Unavailable
+from farlane.hub.books.books import Accounts
 from farlane.hub.grpc_api.blob_service import BlobService
 from farlane.hub.grpc_api.client_service import ClientService
 from farlane.hub.grpc_api.node_service import NodeService
 from farlane.hub.hub import Hub
 from farlane.hub.retention import forget_old
 from farlane.hub.settings import HubSettings
+from farlane.hub.settlement.service import Settlement
 from farlane.hub.store.port import Store
 from farlane.kit.clock import Clock
 from farlane.kit.tasks import TaskSupervisor
@@ -42,6 +44,8 @@ class HubService:
         clock: wall time.
         certificate: TLS certificate and private key, PEM.
         lookup: finds who a token's secret belongs to, by its digest.
+        settlement: brings the books to a chain; None: they stay here.
+        accounts: who pays; None: nobody, and nothing is signed.
     """
 
     def __init__(
@@ -53,10 +57,13 @@ class HubService:
         clock: Clock,
         certificate: tuple[bytes, bytes],
         lookup: Callable[[bytes], Identity | None],
+        settlement: Settlement | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         self._settings, self._store, self._blobs = settings, store, blobs
         self._policy, self._clock = policy, clock
         self._certificate, self._lookup = certificate, lookup
+        self.settlement, self._accounts = settlement, accounts
         self._failed = asyncio.Event()
         self._health = health.aio.HealthServicer()
         self._hub: Hub | None = None
@@ -87,6 +94,8 @@ class HubService:
                     tasks.start(self._keep_alive(), "store watchdog")
                     tasks.start(self._tick(), "clock tick")
                     tasks.start(forget_old(lambda: self.hub), "result retention")
+                    if self.settlement is not None:
+                        tasks.start(self.settlement.run(), "settlement")
                     yield
             finally:
                 await self._stop(server)
@@ -101,7 +110,18 @@ class HubService:
         await stopping
 
     def _new_hub(self) -> Hub:
-        return Hub(self._settings, self._store, self._blobs, self._policy, self._clock, self._on_failure)
+        hub = Hub(
+            self._settings,
+            self._store,
+            self._blobs,
+            self._policy,
+            self._clock,
+            self._on_failure,
+            self._accounts,
+        )
+        if self.settlement is not None:
+            self.settlement.apply_signing(hub)
+        return hub
 
     def _server(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[TokenAuthenticator(self._lookup)], options=SERVER_OPTIONS)

@@ -31,5 +31,24 @@ class HubSettings:
     """Queued payloads kept in memory, in bytes; beyond it they are read back from the store."""
     log_bytes_per_job: int = 64 << 20
     """Logs kept for one job, in bytes; the rest is cut off with a notice."""
+    rpc: str = ""
+    """JSON-RPC endpoint of the chain the network settles on; empty: a chain of the hub's own, embedded in it. A key in
+    the URL is a secret: write it into the configuration file."""
+    network_file: Path | None = None
+    """Where the contracts are on the chain of `hub.rpc`, as `farlane network deploy` wrote it."""
+    confirmations: int = 2
+    """Blocks a transaction must have on top of it on the chain of `hub.rpc` before it counts."""
+    chain_port: int = 0
+    """Loopback port for the JSON-RPC of the embedded chain, for wallets and `cast`; 0 picks a free one, -1 is none."""
+    settle_s: float = 60.0
+    """How often channels are funded and vouchers settled on the chain, in seconds."""
+    channel_deposit: str = "1"
+    """Credits locked in each channel beyond what is owed: what a stolen session key can cost."""
+    least_settlement: str = "0"
+    """A voucher with fewer new credits than this waits, so that it is worth its gas."""
+    starting_credits: str = "1000"
+    """Credits that every organisation of an embedded chain begins with."""
+    payers: tuple[str, ...] = ()
+    """Organisations that pay from an account of their own whose key this hub never sees, as organisation=0xADDRESS."""
     keep_results_s: float = 7 * 86400.0
     """How long results of ended jobs are kept, in seconds."""

@@ -1,0 +1,116 @@
+"""The chain a hub settles on: the connection, the contracts, and how a call gets there exactly once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from farlane.errors import InvalidSetting
+from farlane.kit.files import atomic_write
+from farlane.ledger import abi
+from farlane.ledger.accounts import Address, PrivateKey
+from farlane.ledger.deploy import (
+    Deployment,
+    DeploymentPlan,
+    deploy,
+    deployment_from_json,
+    deployment_to_json,
+    verify_deployment,
+)
+from farlane.ledger.ethereum import EthereumLedger
+from farlane.ledger.outbox.intents import Call
+from farlane.ledger.port import TransactionReceipt
+from farlane.ledger.rpc import RpcClient
+
+log = logging.getLogger(__name__)
+GAS_WEI = 10**18
+"""Native coin given to an account of the embedded chain, where it is worth nothing."""
+
+
+class Outbox(Protocol):
+    """What settlement needs of `farlane.ledger.outbox`."""
+
+    async def submit(self, key: str, call: Call) -> Any:
+        """Keep a call; the same key again is the same call."""
+        ...
+
+    async def outcome(self, key: str) -> TransactionReceipt:
+        """Wait until it is confirmed, or raise what it was refused with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A chain that can be reached.
+
+    faucet: gives native coin, on an embedded chain; place: what people are told; url: where others can ask it, empty
+    where nobody can.
+    """
+
+    rpc: RpcClient
+    embedded: bool
+    place: str
+    url: str
+    open_outbox: Callable[[Path, Deployment, Callable[[Address], PrivateKey]], Awaitable[Any]]
+    faucet: Callable[[Address, int], Awaitable[Any]] | None = None
+
+
+async def find_deployment(connection: Connection, file: Path, network: str, key: PrivateKey) -> Deployment:
+    """Return where the contracts of this network are; on an embedded chain they are deployed the first time.
+
+    Raises:
+        InvalidSetting: there is no network file for a chain that is not embedded, or it is another network's.
+        Conflict: what stands on the chain is not what the file says.
+    """
+    if not file.exists():
+        if not connection.embedded or connection.faucet is None:
+            raise InvalidSetting(
+                f"{file} is missing: it says where the network's contracts are. `farlane network deploy` makes it"
+            )
+        await connection.faucet(key.address, GAS_WEI)
+        made = await deploy(connection.rpc, key, DeploymentPlan(network, guardian=key.address))
+        atomic_write(file, deployment_to_json(made), mode=0o600)
+        log.info("contracts deployed on %s: %s", connection.place, made.ledger)
+    found = deployment_from_json(file.read_bytes())
+    if found.network != network:
+        raise InvalidSetting(f"{file} is of network {found.network}; this hub's is {network}")
+    await verify_deployment(connection.rpc, found)
+    return found
+
+
+class ChainDesk:
+    """Sends this hub's calls to the contract, each under a key that makes it happen once.
+
+    Args:
+        ledger: for reading.
+        deployment: where the contracts are.
+        outbox: keeps calls until they are confirmed.
+    """
+
+    def __init__(self, ledger: EthereumLedger, deployment: Deployment, outbox: Outbox) -> None:
+        self.ledger, self.deployment, self._outbox = ledger, deployment, outbox
+
+    async def call(self, key: str, sender: Address, name: str, *arguments: Any) -> TransactionReceipt:
+        """Call the ledger contract from an account.
+
+        Raises:
+            Reverted: the contract refuses.
+        """
+        data = abi.encode_call("ComputeLedger", name, arguments)
+        return await self._send(key, sender, self.deployment.ledger, data)
+
+    async def call_token(self, key: str, sender: Address, name: str, *arguments: Any) -> TransactionReceipt:
+        """Call the token from an account.
+
+        Raises:
+            Reverted: the contract refuses.
+        """
+        data = abi.encode_call("CreditToken", name, arguments)
+        return await self._send(key, sender, self.deployment.token, data)
+
+    async def _send(self, key: str, sender: Address, to: Address, data: bytes) -> TransactionReceipt:
+        await self._outbox.submit(key, Call(sender, to, data))
+        return await self._outbox.outcome(key)

@@ -1,0 +1,84 @@
+"""The hub's keys: its own account, the session key that signs vouchers, and an account for each organisation."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from farlane.ledger.accounts import Address, PrivateKey
+from farlane.ledger.keystore import KeyRing
+from farlane.ledger.passwords import machine_password
+
+OPERATOR = "hub"
+"""Pays the gas, and on an embedded chain makes the credits."""
+SESSION = "session"
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+
+
+class HubKeys:
+    """Accounts of a hub; keys are made when they are first asked for, and opened when something is first signed.
+
+    Args:
+        directory: of the key ring; the password that opens it lies there too, since a hub starts on its own.
+        payers: organisations that pay from accounts of their own, whose keys this hub never sees.
+    """
+
+    def __init__(self, directory: Path, payers: Mapping[str, Address]) -> None:
+        self._ring = KeyRing(directory)
+        self._payers = dict(payers)
+        self._lock = threading.Lock()
+        self._open: dict[str, PrivateKey] = {}
+        self._addresses = {
+            key.name: key.address
+            for key in self._ring.list_keys()
+            if key.address is not None and not key.retired
+        }
+
+    def payer(self, organisation: str) -> Address:
+        """Return the account an organisation pays from."""
+        own = self._payers.get(organisation)
+        return self._address(_payer_name(organisation)) if own is None else own
+
+    def signer(self) -> Address:
+        """Return the session key that signs vouchers."""
+        return self._address(SESSION)
+
+    def operator(self) -> Address:
+        """Return the hub's own account."""
+        return self._address(OPERATOR)
+
+    def holds_payer(self, organisation: str) -> bool:
+        """Tell whether this hub can pay for an organisation, or only sign vouchers over its channels."""
+        return organisation not in self._payers
+
+    def key(self, address: Address) -> PrivateKey:
+        """Return an open key of the ring by its address; the first time it is read from disk."""
+        with self._lock:
+            found = self._open.get(address)
+            if found is None:
+                found = self._open[address] = self._ring.open(address, machine_password(self._ring.directory))
+            return found
+
+    def prepare(self) -> None:
+        """Make and open what every hub needs; it takes a moment, so call it off the loop."""
+        for address in (self.operator(), self.signer()):
+            self.key(address)
+
+    def _address(self, name: str) -> Address:
+        with self._lock:
+            found = self._addresses.get(name)
+            if found is None:
+                key = self._ring.create(name, machine_password(self._ring.directory))
+                found = self._addresses[name] = key.address
+                self._open[found] = key
+            return found
+
+
+def _payer_name(organisation: str) -> str:
+    """Return the name of an organisation's key: readable, and different for different organisations."""
+    plain = organisation if _PLAIN.fullmatch(organisation) else ""
+    digest = hashlib.sha256(organisation.encode()).hexdigest()[:12]
+    return f"payer-{plain}" if plain else f"payer-x{digest}"

@@ -1,0 +1,282 @@
+"""The settlement service: keeps channels funded and vouchers claimed for as long as the hub runs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from farlane.errors import FarlaneError, InvalidInput, Unavailable
+from farlane.hub.books.books import HubBook, Signing
+from farlane.hub.hub import Hub
+from farlane.hub.settlement.chain import GAS_WEI, ChainDesk, Connection, find_deployment
+from farlane.hub.settlement.keys import HubKeys
+from farlane.hub.settlement.plan import BookFigures, Funding, Plan, plan
+from farlane.kit.tasks import TaskSupervisor
+from farlane.ledger.deploy import Deployment
+from farlane.ledger.ethereum import EthereumLedger, claim_tuple
+from farlane.ledger.port import MAX_CLAIMS, SignedClaim, TransactionReceipt
+from farlane.ledger.typed_data import Domain
+from farlane.ledger.vouchers import SignedVoucher, Voucher, units_floor
+
+log = logging.getLogger(__name__)
+RETRY_S = 5.0
+T = TypeVar("T")
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+MAX_UINT = 2**256 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementSettings:
+    """How often and how much, in nano-credits.
+
+    deposit: locked in a channel beyond what is owed; starting: what an organisation of an embedded chain begins with.
+    """
+
+    period_s: float
+    deposit_nano: int
+    least_claim_nano: int
+    starting_nano: int
+
+
+@dataclass(slots=True)
+class SettlementState:
+    """What the last round came to, for people."""
+
+    problem: str = "the chain is being opened"
+    rounds: int = 0
+    settled_units: int = 0
+    short: dict[str, int] = field(default_factory=dict)
+    transactions: list[TransactionReceipt] = field(default_factory=list)
+
+
+class Settlement:
+    """Brings the books to the chain.
+
+    Args:
+        directory: where the network file and the outbox are kept.
+        network: the network's id.
+        keys: the hub's.
+        settings: how often and how much.
+        hub: the hub in force.
+        connect: opens the chain; tried again until it can be.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        network: str,
+        keys: HubKeys,
+        settings: SettlementSettings,
+        hub: Callable[[], Hub],
+        connect: Connect,
+    ) -> None:
+        self.state = SettlementState()
+        self.keys = keys
+        self.connection: Connection | None = None
+        self.deployment: Deployment | None = None
+        self._directory, self._network, self._settings = directory, network, settings
+        self._hub, self._connect = hub, connect
+        self._desk: ChainDesk | None = None
+        self._ready = asyncio.Event()
+        self._round = asyncio.Lock()
+        self._funded: set[str] = set()
+
+    async def run(self) -> None:
+        """Open the chain and settle every period, until cancelled; no failure of the chain ends it."""
+        async with self._opened() as connection:
+            self.connection = connection
+            async with TaskSupervisor("settlement") as tasks:
+                outbox = await self._start(connection)
+                tasks.start(outbox.run(), "settlement outbox")
+                try:
+                    await self._rounds()
+                finally:
+                    await outbox.close()
+
+    @property
+    def desk(self) -> ChainDesk:
+        """The way to the contract.
+
+        Raises:
+            Unavailable: the chain is not open yet.
+        """
+        if self._desk is None:
+            raise Unavailable(f"the ledger is not ready: {self.state.problem}; try again in a moment")
+        return self._desk
+
+    def apply_signing(self, hub: Hub) -> None:
+        """Let a hub, a new one too, sign vouchers once the chain is there."""
+        if self.deployment is not None and hub.books.signing is None:
+            hub.bookkeeper.set_signing(self._signing(self.deployment))
+
+    async def settle_now(self) -> list[TransactionReceipt]:
+        """Settle everything that can be, at once; returns the transactions.
+
+        Raises:
+            Unavailable: the chain is not open yet.
+            FarlaneError: the chain refuses.
+        """
+        await self._wait_ready()
+        async with self._round:
+            return await self._settle_round(least_nano=0)
+
+    async def grant(self, key: str, organisation: str, nano: int) -> TransactionReceipt:
+        """Make credits for an organisation and pay them into its account; only on an embedded chain.
+
+        Args:
+            key: makes the grant idempotent.
+            organisation: whose account.
+            nano: nano-credits.
+
+        Raises:
+            InvalidInput: this chain's credits are not ours to make.
+        """
+        await self._wait_ready()
+        desk, operator = self.desk, self.keys.operator()
+        if self.connection is None or not self.connection.embedded:
+            raise InvalidInput(
+                "credits of this network are a token on a real chain; `farlane ledger deposit --rpc URL` pays them in"
+            )
+        units = units_floor(nano, desk.ledger.units_per_credit)
+        await desk.call_token("approve", operator, "approve", desk.deployment.ledger, MAX_UINT)
+        await desk.call_token(f"mint/{key}", operator, "mint", operator, units)
+        return await desk.call(f"deposit/{key}", operator, "deposit", self.keys.payer(organisation), units)
+
+    async def _wait_ready(self) -> None:
+        try:
+            async with asyncio.timeout(60.0):
+                await self._ready.wait()
+        except TimeoutError as error:
+            raise Unavailable(f"the ledger is not ready: {self.state.problem}") from error
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Connection]:
+        async with AsyncExitStack() as stack:
+            yield await self._persist(lambda: stack.enter_async_context(self._connect()))
+
+    async def _start(self, connection: Connection) -> Any:
+        """Find the contracts, open the outbox, let the hub sign; tried again until it works."""
+        await asyncio.get_running_loop().run_in_executor(None, self.keys.prepare)
+        operator = self.keys.key(self.keys.operator())
+        file = self._directory / "ledger.json"
+        deployment = await self._persist(lambda: find_deployment(connection, file, self._network, operator))
+        outbox = await connection.open_outbox(self._directory / "outbox.db", deployment, self.keys.key)
+        self.deployment = deployment
+        self._desk = ChainDesk(EthereumLedger(connection.rpc, deployment), deployment, outbox)
+        self.apply_signing(self._hub())
+        self.state.problem = ""
+        self._ready.set()
+        return outbox
+
+    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what needs the chain, again and again until it works."""
+        while True:
+            try:
+                return await work()
+            except FarlaneError as error:
+                self._trouble(error)
+            await asyncio.sleep(RETRY_S)
+
+    def _signing(self, deployment: Deployment) -> Signing:
+        domain = Domain(deployment.chain_id, deployment.ledger, deployment.network)
+        return Signing(domain, deployment.units_per_credit, self.keys.key(self.keys.signer()))
+
+    async def _rounds(self) -> None:
+        while True:
+            try:
+                self.apply_signing(self._hub())
+                async with self._round:
+                    await self._settle_round(self._settings.least_claim_nano)
+                self.state.problem = ""
+            except FarlaneError as error:
+                self._trouble(error)
+            await asyncio.sleep(self._settings.period_s)
+
+    async def _settle_round(self, least_nano: int) -> list[TransactionReceipt]:
+        desk, hub = self.desk, self._hub()
+        books = [found for found in hub.books.all.values() if found.payable and found.book.owed_nano]
+        await self._give_starting_credits(books)
+        todo = await self._plan(desk, hub, books, least_nano)
+        done = [await self._fund(desk, funding) for funding in todo.fundings]
+        for number in todo.closed:
+            hub.books.supersede(number)
+        batches = [
+            todo.claims[start : start + MAX_CLAIMS] for start in range(0, len(todo.claims), MAX_CLAIMS)
+        ]
+        done += [await self._claim(desk, batch) for batch in batches]
+        self.state.rounds += 1
+        self.state.short = todo.short
+        self.state.transactions = [*self.state.transactions, *done][-100:]
+        return done
+
+    async def _plan(self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook], least_nano: int) -> Plan:
+        upc = desk.ledger.units_per_credit
+        current = {found.opened.book for found in hub.books.current.values()}
+        figures = []
+        for found in books:
+            state = await desk.ledger.channel(found.channel.id)
+            held = found.opened.book in current and self.keys.holds_payer(found.opened.organisation)
+            owed = units_floor(found.book.owed_nano, upc)
+            voucher = _signed_voucher(found)
+            figures.append(
+                BookFigures(
+                    found.opened.book, found.opened.organisation, found.channel, held, owed, voucher, state
+                )
+            )
+        payers = {one.channel.payer for one in figures if one.held}
+        balances = {payer: await desk.ledger.balance(payer) for payer in payers}
+        deposit, least = units_floor(self._settings.deposit_nano, upc), units_floor(least_nano, upc)
+        return plan(figures, balances, deposit, least)
+
+    async def _give_starting_credits(self, books: Sequence[HubBook]) -> None:
+        """Let every organisation of an embedded chain begin with some credits and the coin for its gas."""
+        connection = self.connection
+        if connection is None or not connection.embedded or connection.faucet is None:
+            return
+        for organisation in {found.opened.organisation for found in books} - self._funded:
+            if self.keys.holds_payer(organisation):
+                payer = self.keys.payer(organisation)
+                await connection.faucet(payer, GAS_WEI)
+                if self._settings.starting_nano:
+                    await self.grant(f"start/{payer}", organisation, self._settings.starting_nano)
+            self._funded.add(organisation)
+
+    async def _fund(self, desk: ChainDesk, funding: Funding) -> TransactionReceipt:
+        channel = funding.channel
+        terms = channel.provider, channel.signer, channel.salt, funding.amount
+        if not funding.deposit:
+            return await desk.call(f"open/{channel.id.hex()}", channel.payer, "open", *terms)
+        key = f"top-up/{channel.id.hex()}/{funding.deposit}"
+        return await desk.call(key, channel.payer, "topUp", *terms)
+
+    async def _claim(self, desk: ChainDesk, claims: Sequence[SignedClaim]) -> TransactionReceipt:
+        ordered = sorted(claims, key=lambda claim: claim.channel.provider)
+        rows = [claim_tuple(claim) for claim in ordered]
+        digest = hashlib.sha256(b"".join(claim.signed.signature for claim in ordered)).hexdigest()
+        key, operator = f"settle/{digest}", self.keys.operator()
+        if len(rows) == 1:
+            done = await desk.call(key, operator, "settle", rows[0])
+        else:
+            done = await desk.call(key, operator, "settleMany", rows)
+        log.info("settled %d vouchers in 0x%s, %d gas", len(rows), done.hash.hex(), done.gas_used)
+        return done
+
+    def _trouble(self, error: FarlaneError) -> None:
+        if self.state.problem != error.message:
+            log.warning("settlement waits: %s", error.message)
+        self.state.problem = error.message
+
+
+def _signed_voucher(found: HubBook) -> SignedVoucher | None:
+    signed = found.voucher
+    if signed is None:
+        return None
+    return SignedVoucher(
+        Voucher(found.channel.id, signed.cumulative, signed.tasks, signed.root), signed.signature
+    )
