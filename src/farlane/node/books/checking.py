@@ -46,14 +46,10 @@ class LeafChecker:
     def _problem(self, leaf: Leaf, raw: bytes) -> str | None:
         found = self._memory.find(leaf.task, leaf.attempt)
         if found is not None:
-            problem = check_leaf(self._memory, found, leaf, raw)
-        elif self._memory.booked(leaf.task, leaf.attempt):
-            problem = "its leaf is in a book already"
-        else:
-            problem = self._unremembered(leaf)
-        return (
-            None if problem is None else f"{task_text(TaskId(leaf.task))} attempt {leaf.attempt}: {problem}"
-        )
+            return check_leaf(self._memory, found, leaf, raw)
+        if self._memory.booked(leaf.task, leaf.attempt):
+            return "its leaf is in a book already"
+        return self._unremembered(leaf)
 
     def _unremembered(self, leaf: Leaf) -> str | None:
         """Check a leaf of an attempt that this process never held, in itself and against this node's prices."""

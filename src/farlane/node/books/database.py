@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from farlane.errors import Conflict, Corrupted, DiskFull, FarlaneError, InvalidInput, Unavailable
-from farlane.kit.files import disk_full_as_error, free_bytes, fsync_directory
+from farlane.kit.sqlite_files import Fault, fault_of, new_file
 
 APPLICATION_ID = 0x66_72_6C_62
 """`frlb` in the header of the file."""
 SCHEMA_VERSION = 1
-_PRIMARY = 0xFF
-"""The low byte of an extended result code is its kind."""
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
-_SPARE_BYTES = 1 << 20
-"""With less free space than this, an I/O error is taken for a full disk."""
+_MAX_PAGES = 2**32 - 2
 _ADVICE = (
     "the newest vouchers in it are money: keep the file, restore a copy of it if you have one; moved aside, the node "
     "starts new books"
@@ -72,13 +65,18 @@ def open_database(path: Path, max_bytes: int | None = None) -> sqlite3.Connectio
             _recognise(connection, path)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
                 connection.execute(f"PRAGMA {pragma}")
-            if max_bytes is not None:
-                (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-                connection.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page_bytes)}")
+            limit_size(connection, max_bytes)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def limit_size(connection: sqlite3.Connection, max_bytes: int | None) -> None:
+    """Let the file grow to `max_bytes`, or what it has already; None: as far as the disk goes."""
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    pages = _MAX_PAGES if max_bytes is None else max(1, max_bytes // page_bytes)
+    connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 @contextlib.contextmanager
@@ -91,23 +89,13 @@ def database_errors(path: Path) -> Iterator[None]:
 
 
 def _create(path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with disk_full_as_error(path), database_errors(path):
-        try:
-            # Made before SQLite opens it, for the mode: its journal files inherit it.
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            _write_schema(temporary)
-            os.rename(temporary, path)
-            fsync_directory(path.parent)
-        finally:
-            for suffix in ("", "-journal"):
-                Path(f"{temporary}{suffix}").unlink(missing_ok=True)
+    with new_file(path) as temporary, database_errors(path):
+        _write_schema(temporary)
 
 
 def _write_schema(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN")
         for statement in _SCHEMA.split(";"):
             connection.execute(statement)
@@ -138,24 +126,17 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _meaning(error: sqlite3.Error, path: Path) -> FarlaneError:
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-    if code == sqlite3.SQLITE_FULL or (code in _DISK and _is_full(path)):
+    fault = fault_of(error, path)
+    if fault is Fault.FULL:
         return DiskFull(
             f"the node's books {path} cannot grow: the disk is full. Until there is room the node signs nothing and "
             "takes no new work; what it has is safe. Free some space",
             path=str(path),
         )
-    if code in _DAMAGED:
+    if fault is Fault.DAMAGED:
         return Corrupted(f"the node's books {path} are damaged ({error}): {_ADVICE}", path=str(path))
     return Unavailable(
         f"the node's books {path} cannot be used ({error}); expected a file that can be read and written. Check the "
         "disk and the file's permissions, then start the node again",
         path=str(path),
     )
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        return free_bytes(path.parent) < _SPARE_BYTES
-    except OSError:
-        return False

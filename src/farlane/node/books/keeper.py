@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 10.0
 """How often a node looks whether its full disk has room again."""
+ANSWER_S = 60.0
+"""A head that no voucher has answered for so long is sent again."""
 Settled = list[tuple[int, int, Remembered | None]]
 
 
@@ -109,12 +111,14 @@ class BookKeeper:
     def on_joined(self, network: str) -> None:
         """Hear that a hub took the node in; it is told again whose work is not taken."""
         self.shelf.join(network)
+        self.look_at_credit()
         self._joined = True
         if self._hubs.get(self._hub_key) != network:
             self._hubs[self._hub_key] = network
             self._append([HubNamed(self._hub_key, network)])
-        for organisation, reason in self._credit.stopped.items():
-            self._tell_credit(organisation, reason)
+        # Of others a hub knows nothing that would have to be taken back.
+        for organisation in {*self._credit.stopped, *self.shelf.organisations()}:
+            self._tell_credit(organisation, self._credit.stopped.get(organisation, ""))
 
     def on_lost(self) -> None:
         """Hear that the stream ended."""
@@ -207,6 +211,8 @@ class BookKeeper:
                 self._store.try_again(self._on_loop(self._written_again))
         else:
             for book in self.shelf.at_hand():
+                if book.head_size > book.paid_tasks and now - book.head_s >= ANSWER_S:
+                    book.head_size = 0
                 if book.signable and now - book.head_s >= self._rhythm.head_s:
                     self._sign(book)
         self.look_at_credit()
@@ -340,9 +346,11 @@ class BookKeeper:
         return grounds
 
     def _organisations(self) -> set[str]:
-        return {self._organisation, *(book.terms.organisation for book in self.shelf.all.values())}
+        return {self._organisation, *self.shelf.organisations()}
 
     def _tell_credit(self, organisation: str, reason: str) -> None:
+        if not self._joined:
+            return  # the next hub is told when it takes the node in
         state = wire.CreditState(organisation, bool(reason), reason)
         self._owner.send(node_pb2.NodeMessage(credit=wire.credit_to_wire(state)))
 

@@ -71,6 +71,10 @@ class BookShelf:
         """Return the books of the present stream."""
         return self._introduced.values()
 
+    def organisations(self) -> set[str]:
+        """Return whose books there are."""
+        return {book.terms.organisation for book in self.all.values()}
+
     def introduce(self, terms: BookTerms) -> tuple[NodeBook | None, str | None]:
         """Take up a book, or go on with it.
 

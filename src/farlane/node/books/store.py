@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from farlane.errors import Conflict, Corrupted, FarlaneError, Internal, InvalidInput
-from farlane.node.books.database import database_errors, open_database
+from farlane.node.books.database import database_errors, limit_size, open_database
 from farlane.node.books.entries import Entry, StoredBooks, read_books, read_leaves
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,10 @@ class BookStore:
             return self._call(lambda: read_leaves(self._connection, book, first, count))
         except zlib.error as error:
             raise self._nonsense(error) from error
+
+    def limit(self, max_bytes: int | None) -> None:
+        """Let the file grow to so many bytes; None: as far as the disk goes."""
+        self._call(lambda: limit_size(self._connection, max_bytes))
 
     def try_again(self, on_done: Callable[[bool], None]) -> None:
         """Write again if there is room by now; tells, on the storage thread, whether there is."""
