@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-
 import {ComputeLedger} from "../src/ComputeLedger.sol";
 import {CreditToken} from "../src/CreditToken.sol";
 import {IComputeLedger} from "../src/interfaces/IComputeLedger.sol";
-import {FeeToken, ReentrantToken} from "./support/Tokens.sol";
+import {FeeToken} from "./support/Tokens.sol";
 import {vm} from "./support/Vm.sol";
 import {World} from "./support/World.sol";
 
@@ -91,31 +89,6 @@ contract MoneyTest is World {
             abi.encodeWithSelector(IComputeLedger.AmountTooLarge.selector, uint256(type(uint96).max) + 1)
         );
         ledger.deposit(address(this), uint256(type(uint96).max) + 1);
-    }
-
-    function test_a_token_cannot_enter_again() external {
-        ReentrantToken evil = new ReentrantToken();
-        ComputeLedger other = new ComputeLedger(address(evil), NETWORK, guardian, WINDOW);
-        evil.approve(address(other), type(uint256).max);
-        other.deposit(address(evil), 500);
-        other.deposit(address(this), 500);
-        bytes[4] memory calls = [
-            abi.encodeCall(other.withdraw, (address(evil), 100)),
-            abi.encodeCall(other.deposit, (address(evil), 100)),
-            abi.encodeCall(other.open, (provider, signer, SALT, 100)),
-            abi.encodeCall(other.settle, (claimOf(1)))
-        ];
-        for (uint256 i; i < calls.length; ++i) {
-            evil.arm(address(other), calls[i]);
-            other.withdraw(address(this), 10);
-            yes(!evil.entered(), "a call from inside a withdrawal");
-            same(
-                uint256(uint32(bytes4(evil.refusal()))),
-                uint256(uint32(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)),
-                "by the guard"
-            );
-        }
-        same(other.balanceOf(address(evil)), 500, "nothing moved");
     }
 
     function test_the_pause_stops_what_comes_in_and_no_exit() external {

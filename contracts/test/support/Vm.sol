@@ -3,8 +3,17 @@ pragma solidity 0.8.37;
 
 /// @notice The cheat codes the tests use; forge answers them at this address.
 interface Vm {
+    struct SignedDelegation {
+        uint8 v;
+        bytes32 r;
+        bytes32 s;
+        uint64 nonce;
+        address implementation;
+    }
+
     function addr(uint256 key) external pure returns (address);
     function assume(bool condition) external pure;
+    function attachDelegation(SignedDelegation calldata delegation) external;
     function chainId(uint256 id) external;
     function envOr(string calldata name, string calldata fallback_) external view returns (string memory);
     function expectRevert(bytes calldata data) external;
@@ -12,6 +21,8 @@ interface Vm {
     function expectRevert() external;
     function prank(address caller) external;
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function signDelegation(address code, uint256 key) external returns (SignedDelegation memory delegation);
+    function store(address target, bytes32 slot, bytes32 value) external;
     function toString(uint256 value) external pure returns (string memory);
     function warp(uint256 time) external;
     function writeLine(string calldata path, string calldata line) external;
