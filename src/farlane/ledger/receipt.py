@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farlane.errors import FarlaneError, InvalidInput, TooLarge
-from farlane.ledger.accounts import Address, parse_address
+from farlane.ledger.json_fields import Fields, hex_bytes
 from farlane.ledger.leaf import FIELDS, LEAF_BYTES, Leaf, pack, unpack
 from farlane.ledger.tree import leaf_hash, verify_inclusion
 from farlane.ledger.typed_data import Domain, network_salt
@@ -166,61 +166,10 @@ def from_json(raw: bytes) -> Receipt:
         raise InvalidInput(f"this is not a receipt: {error}") from error
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise InvalidInput(f"this is not a receipt; expected JSON with format {FORMAT!r}")
-    return _read(_Fields("receipt", document))
+    return _read(Fields("receipt", "document", document))
 
 
-class _Fields:
-    """The fields of one JSON object, each taken once and by its kind; what is left over is an error."""
-
-    def __init__(self, where: str, found: Any) -> None:
-        if not isinstance(found, dict):
-            raise InvalidInput(f"the receipt's {where} is not an object")
-        self._where, self._found = where, dict(found)
-
-    def take(self, name: str, kind: type) -> Any:
-        if name not in self._found:
-            raise InvalidInput(f"the receipt's {self._where} lacks {name!r}")
-        value = self._found.pop(name)
-        if type(value) is not kind:
-            raise InvalidInput(f"the receipt's {self._where}.{name} is {value!r}; expected {kind.__name__}")
-        return value
-
-    def part(self, name: str) -> _Fields:
-        return _Fields(name, self.take(name, dict))
-
-    def number(self, name: str, bits: int = 64) -> int:
-        value: int = self.take(name, int)
-        return self._within(name, value, bits)
-
-    def long_number(self, name: str, bits: int) -> int:
-        text: str = self.take(name, str)
-        if not text.isascii() or not text.isdecimal() or len(text) > 40:
-            raise InvalidInput(f"the receipt's {self._where}.{name} is {text!r}; expected digits")
-        return self._within(name, int(text), bits)
-
-    def digits(self, name: str, size: int | None) -> bytes:
-        text: str = self.take(name, str)
-        return _bytes(f"{self._where}.{name}", text, size)
-
-    def address(self, name: str) -> Address:
-        address = parse_address(text := self.take(name, str))
-        if address != text:
-            raise InvalidInput(f"the receipt's {self._where}.{name} is not written as EIP-55 says")
-        return address
-
-    def end(self) -> None:
-        if self._found:
-            raise InvalidInput(
-                f"the receipt's {self._where} has unknown fields: {', '.join(sorted(self._found))}"
-            )
-
-    def _within(self, name: str, value: int, bits: int) -> int:
-        if not 0 <= value < 1 << bits:
-            raise InvalidInput(f"the receipt's {self._where}.{name} does not fit {bits} bits")
-        return value
-
-
-def _read(fields: _Fields) -> Receipt:
+def _read(fields: Fields) -> Receipt:
     domain, channel = _domain(fields.part("domain")), _channel(fields.part("channel"))
     leaf = _leaf(fields.part("leaf"))
     index, proof = fields.number("index"), tuple(_proof(fields.take("proof", list)))
@@ -240,21 +189,21 @@ def _read(fields: _Fields) -> Receipt:
     return Receipt(domain, channel, leaf, index, proof, signed_head, delegation, delegated, signed_voucher)
 
 
-def _domain(fields: _Fields) -> Domain:
+def _domain(fields: Fields) -> Domain:
     domain = Domain(fields.number("chain_id"), fields.address("contract"), fields.take("network", str))
     network_salt(domain.network)
     fields.end()
     return domain
 
 
-def _channel(fields: _Fields) -> Channel:
+def _channel(fields: Fields) -> Channel:
     payer, provider, signer = (fields.address(name) for name in ("payer", "provider", "signer"))
     channel = Channel(payer, provider, signer, fields.digits("salt", 32))
     fields.end()
     return channel
 
 
-def _leaf(fields: _Fields) -> Leaf:
+def _leaf(fields: Fields) -> Leaf:
     values: dict[str, Any] = {
         name: fields.digits(name, 32) if kind == "bytes" else fields.number(name)
         for name, kind in Leaf.__annotations__.items()
@@ -272,19 +221,7 @@ def _proof(steps: list[Any]) -> Iterator[bytes]:
     for step in steps:
         if not isinstance(step, str):
             raise InvalidInput(f"the receipt's proof holds {step!r}; expected hex digits")
-        yield _bytes("proof", step, 32)
-
-
-def _bytes(where: str, text: str, size: int | None) -> bytes:
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        raw = None
-    if raw is None or raw.hex() != text or (size is not None and len(raw) != size):
-        raise InvalidInput(
-            f"the receipt's {where} is not {'' if size is None else 2 * size} hex digits in lower case"
-        )
-    return raw
+        yield hex_bytes("the receipt's proof", step, 32)
 
 
 def _readable(value: bytes | int) -> str | int:
