@@ -12,6 +12,7 @@ from farlane.app.addresses import bracketed, certificate_names
 from farlane.app.configuration import Configuration
 from farlane.app.daemon import run_daemon, stop_signal
 from farlane.app.layout import Layout
+from farlane.app.settling import network_of, settlement_of
 from farlane.hub.credentials import Credentials
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
@@ -36,11 +37,13 @@ async def _serve(options: argparse.Namespace, given: Configuration) -> None:
 async def serve(layout: Layout, settings: HubSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     certificate = server_certificate(layout.tls, certificate_names(settings.host))
-    store = SqliteStore(layout.store)
+    store = SqliteStore(layout.store, network=network_of(settings))
     blobs = DiskStore(layout.blobs, max_bytes=settings.blob_bytes, evict=False)
+    clock = SystemClock()
+    settlement, keys = settlement_of(settings, store.network, clock, lambda: service.hub)
     service = HubService(
-        settings, store, blobs, policy_named(settings.policy), SystemClock(),
-        (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup,
+        settings, store, blobs, policy_named(settings.policy), clock,
+        (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup, settlement, keys,
     )  # fmt: skip
     if settings.metrics_port:
         _serve_metrics(service, settings.metrics_port)

@@ -41,6 +41,18 @@ class Outbox(Protocol):
         """Wait until it is confirmed, or raise what it was refused with."""
         ...
 
+    async def run(self) -> None:
+        """Send and follow up what was submitted, until cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of its file."""
+        ...
+
+
+OpenOutbox = Callable[[Path, Deployment, Callable[[Address], PrivateKey | None]], Awaitable[Outbox]]
+"""Opens the outbox in a file; the last argument finds the key of an account."""
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -54,7 +66,7 @@ class Connection:
     embedded: bool
     place: str
     url: str
-    open_outbox: Callable[[Path, Deployment, Callable[[Address], PrivateKey]], Awaitable[Any]]
+    open_outbox: OpenOutbox
     faucet: Callable[[Address, int], Awaitable[Any]] | None = None
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from farlane.errors import NotFound
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.keystore import KeyRing
 from farlane.ledger.passwords import machine_password
@@ -61,6 +62,13 @@ class HubKeys:
             if found is None:
                 found = self._open[address] = self._ring.open(address, machine_password(self._ring.directory))
             return found
+
+    def find(self, address: Address) -> PrivateKey | None:
+        """Return an open key by its address, None where the ring has none."""
+        try:
+            return self.key(address)
+        except NotFound:
+            return None
 
     def prepare(self) -> None:
         """Make and open what every hub needs; it takes a moment, so call it off the loop."""

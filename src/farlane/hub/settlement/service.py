@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from farlane.errors import FarlaneError, InvalidInput, Unavailable
 from farlane.hub.books.books import HubBook, Signing
 from farlane.hub.hub import Hub
-from farlane.hub.settlement.chain import GAS_WEI, ChainDesk, Connection, find_deployment
+from farlane.hub.settlement.chain import GAS_WEI, ChainDesk, Connection, Outbox, find_deployment
 from farlane.hub.settlement.keys import HubKeys
 from farlane.hub.settlement.plan import BookFigures, Funding, Plan, plan
 from farlane.kit.tasks import TaskSupervisor
@@ -59,7 +59,8 @@ class Settlement:
     """Brings the books to the chain.
 
     Args:
-        directory: where the network file and the outbox are kept.
+        directory: where the outbox is kept.
+        file: the network file; on an embedded chain it is made the first time.
         network: the network's id.
         keys: the hub's.
         settings: how often and how much.
@@ -70,6 +71,7 @@ class Settlement:
     def __init__(
         self,
         directory: Path,
+        file: Path,
         network: str,
         keys: HubKeys,
         settings: SettlementSettings,
@@ -80,7 +82,7 @@ class Settlement:
         self.keys = keys
         self.connection: Connection | None = None
         self.deployment: Deployment | None = None
-        self._directory, self._network, self._settings = directory, network, settings
+        self._directory, self._file, self._network, self._settings = directory, file, network, settings
         self._hub, self._connect = hub, connect
         self._desk: ChainDesk | None = None
         self._ready = asyncio.Event()
@@ -160,13 +162,14 @@ class Settlement:
         async with AsyncExitStack() as stack:
             yield await self._persist(lambda: stack.enter_async_context(self._connect()))
 
-    async def _start(self, connection: Connection) -> Any:
+    async def _start(self, connection: Connection) -> Outbox:
         """Find the contracts, open the outbox, let the hub sign; tried again until it works."""
         await asyncio.get_running_loop().run_in_executor(None, self.keys.prepare)
         operator = self.keys.key(self.keys.operator())
-        file = self._directory / "ledger.json"
-        deployment = await self._persist(lambda: find_deployment(connection, file, self._network, operator))
-        outbox = await connection.open_outbox(self._directory / "outbox.db", deployment, self.keys.key)
+        deployment = await self._persist(
+            lambda: find_deployment(connection, self._file, self._network, operator)
+        )
+        outbox = await connection.open_outbox(self._directory / "outbox.db", deployment, self.keys.find)
         self.deployment = deployment
         self._desk = ChainDesk(EthereumLedger(connection.rpc, deployment), deployment, outbox)
         self.apply_signing(self._hub())

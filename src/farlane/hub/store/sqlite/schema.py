@@ -47,17 +47,17 @@ def check_sqlite() -> None:
         )
 
 
-def create_store(path: Path) -> None:
-    """Make a new store: a random network id, epoch 1, no records. A crash leaves all of it or nothing.
+def create_store(path: Path, network: str | None = None) -> None:
+    """Make a new store of a network (a new one where none is named), epoch 1, no records; whole or not at all.
 
     Raises:
         DiskFull: no room.
     """
     with new_file(path) as temporary, store_errors(path):
-        _write_schema(temporary)
+        _write_schema(temporary, network or secrets.token_hex(16))
 
 
-def _write_schema(path: Path) -> None:
+def _write_schema(path: Path, network: str) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -66,7 +66,7 @@ def _write_schema(path: Path) -> None:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute(queries.SET_PROPERTY, ("network", secrets.token_hex(16)))
+        connection.execute(queries.SET_PROPERTY, ("network", network))
         connection.execute(queries.SET_PROPERTY, ("epoch", 1))
         connection.execute(queries.COMMIT)
     finally:

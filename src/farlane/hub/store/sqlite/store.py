@@ -40,6 +40,7 @@ class SqliteStore:
         path: the file; its directory must exist.
         max_bytes: the file does not grow beyond this; a store that would is full. None: as far as the disk goes.
         ballast_bytes: disk space to keep back.
+        network: the id a new store gets, hex digits; None: a random one.
 
     Raises:
         Conflict: another hub uses the store, or a newer farlane wrote it.
@@ -49,20 +50,25 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: Path, *, max_bytes: int | None = None, ballast_bytes: int = BALLAST_BYTES
+        self,
+        path: Path,
+        *,
+        max_bytes: int | None = None,
+        ballast_bytes: int = BALLAST_BYTES,
+        network: str | None = None,
     ) -> None:
         check_sqlite()
         self.path = path
         self._lock = lock_store(path)
         try:
+            if not path.exists():
+                create_store(path, network)
             self._open(max_bytes, Ballast(path.with_name(f"{path.name}.ballast"), ballast_bytes))
         except BaseException:
             self._lock.release()
             raise
 
     def _open(self, max_bytes: int | None, ballast: Ballast) -> None:
-        if not self.path.exists():
-            create_store(self.path)
         with store_errors(self.path), contextlib.ExitStack() as undo:
             connection = open_writer(self.path, max_bytes)
             undo.callback(connection.close)
