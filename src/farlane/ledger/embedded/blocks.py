@@ -50,9 +50,12 @@ class Header:
 def decode_header(raw: bytes) -> Header:
     """Read what `Header.encode` wrote; raises ValueError or rlp's errors for anything else."""
     fields = rlp.decode(raw, strict=True)
+    parent, (state, transactions, receipts, bloom) = fields[0], fields[3:7]
     number, gas_limit, gas_used, time = (int.from_bytes(field, "big") for field in fields[8:12])
-    base_fee = int.from_bytes(fields[15], "big")
-    return Header(fields[0], *fields[3:7], number, gas_limit, gas_used, time, base_fee, fields[16])
+    base_fee, withdrawals = int.from_bytes(fields[15], "big"), fields[16]
+    return Header(
+        parent, state, transactions, receipts, bloom, number, gas_limit, gas_used, time, base_fee, withdrawals
+    )
 
 
 @dataclass(frozen=True, slots=True)
