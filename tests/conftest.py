@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
+CONTRACTS = Path(__file__).resolve().parents[1] / "contracts"
 
 
 def anvil_binary() -> str | None:

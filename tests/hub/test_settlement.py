@@ -1,0 +1,218 @@
+"""Settlement on a real chain: channels open, vouchers are paid once, however often the hub dies on the way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farlane.domain.ids import JobId, NodeId
+from farlane.domain.jobs import TaskState
+from farlane.domain.nodes import NodeSpec
+from farlane.domain.prices import RateVector
+from farlane.domain.records import Column, TasksEnded
+from farlane.domain.resources import GIB, Capacity
+from farlane.errors import FarlaneError
+from farlane.hub.books.books import HubBooks, NodeAccount, Signing
+from farlane.hub.books.inputs import InputDigests
+from farlane.hub.settlement.chain import Connection
+from farlane.hub.settlement.keys import HubKeys
+from farlane.hub.settlement.service import Settlement, SettlementSettings
+from farlane.kit.tasks import TaskSupervisor
+from farlane.ledger.accounts import Address, PrivateKey
+from farlane.ledger.deploy import Deployment
+from farlane.ledger.outbox.engine import OutboxSettings
+from farlane.ledger.outbox.outbox import ChainOutbox
+from farlane.ledger.rpc import RpcClient
+from farlane.ledger.vouchers import Delegation, TreeHead, sign_head
+from farlane.testing.builders import a_job
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]
+NODE, NODE_KEY = NodeId("n-1"), PrivateKey.from_bytes(bytes([9]) * 32)
+SPEC = NodeSpec(NODE, "rack", "works", Capacity(8000, 64 * GIB, GIB, ()), "3.11", "linux", RateVector(10))
+JOB = replace(a_job(), organisation="lab")
+CREDIT = 10**9
+
+
+@dataclass
+class Keeper:
+    """The part of a hub that settlement sees."""
+
+    books: HubBooks
+    told: list[Signing] = field(default_factory=list)
+
+    @property
+    def bookkeeper(self) -> Keeper:
+        return self
+
+    def set_signing(self, signing: Signing) -> None:
+        self.books.signing = signing
+        self.told.append(signing)
+
+
+class World:
+    """A hub's books and its settlement on anvil, which can be closed and opened again."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory, self.url = directory, url
+        self.keys = HubKeys(directory / "keys", {})
+        inputs = InputDigests(lambda job, indices: Column([b""] * len(indices)))
+        self.keeper = Keeper(HubBooks("ab" * 16, [], self.keys, inputs))
+        self.keeper.books.attach(
+            NODE, NodeAccount(NODE_KEY.address, Delegation(NODE_KEY.address, NODE_KEY.address, 0), b"")
+        )
+        self.done = 0
+
+    @contextlib.asynccontextmanager
+    async def settling(self, starting: int = 1000 * CREDIT) -> AsyncIterator[Settlement]:
+        settings = SettlementSettings(3600.0, CREDIT, 0, starting)
+        service = Settlement(
+            self.directory, self.directory / "ledger.json", "ab" * 16, self.keys, settings, lambda: self.keeper,
+            self.connect,
+        )  # type: ignore[arg-type]  # fmt: skip  # the keeper stands for the hub
+        async with TaskSupervisor("test") as tasks:
+            running = tasks.start(service.run(), "settlement")
+            yield service
+            running.cancel()
+
+    @contextlib.asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection]:
+        async with RpcClient(self.url) as rpc:
+
+            async def faucet(to: Address, wei: int) -> Any:
+                return await rpc.call("anvil_setBalance", to, hex(wei))
+
+            async def outbox(
+                path: Path, deployment: Deployment, key_of: Callable[[Address], PrivateKey | None]
+            ) -> ChainOutbox:
+                how = OutboxSettings(poll_s=0.02)
+                return await ChainOutbox.open(path, rpc, deployment.chain_id, key_of, settings=how)
+
+            yield Connection(rpc, True, "anvil", self.url, outbox, faucet)
+
+    def work(self, count: int, amount: int) -> None:
+        """Let the node end some tasks of so many nano-credits each."""
+        record = TasksEnded(
+            JobId(1), self.done, NODE, 1_790_000_000.0, list(range(self.done, self.done + count)), [1] * count,
+            bytes([TaskState.DONE]) * count, Column([b"r"] * count), {}, {}, [10] * count, [0] * count, [0] * count,
+            [amount] * count,
+        )  # fmt: skip
+        self.keeper.books.book(record, JOB, SPEC, [None] * count)
+        self.done += count
+
+    def sign(self) -> None:
+        """Let the node sign the head, and the hub answer."""
+        (found,) = self.keeper.books.of_node(NODE)
+        at, signing = found.book.boundary(), self.keeper.books.signing
+        assert signing is not None
+        head = sign_head(signing.domain, NODE_KEY, TreeHead(found.channel.id, at.size, at.root))
+        assert self.keeper.books.sign(NODE, found.opened.book, at.size, at.root, head.signature, 0.0)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, anvil_url: str) -> World:
+    return World(tmp_path, anvil_url)
+
+
+async def ready(service: Settlement) -> None:
+    await service.settle_now()
+
+
+async def test_work_is_paid_through_a_channel(world: World) -> None:
+    async with world.settling() as service:
+        await ready(service)
+        world.work(3, CREDIT // 4)
+        await service.settle_now()
+        ledger = service.desk.ledger
+        (found,) = world.keeper.books.of_node(NODE)
+        state = await ledger.channel(found.channel.id)
+        assert (state.deposit, state.claimed) == (CREDIT * 7 // 4, 0)
+        world.sign()
+        (paid,) = await service.settle_now()
+        assert await ledger.balance(NODE_KEY.address) == CREDIT * 3 // 4
+        assert paid.gas_used > 40_000
+        assert await service.settle_now() == []  # nothing is left to do, and nothing is paid twice
+
+
+async def test_a_channel_is_topped_up_and_paid_again(world: World) -> None:
+    async with world.settling() as service:
+        await ready(service)
+        for _ in range(3):
+            world.work(2, CREDIT)
+            await service.settle_now()
+            world.sign()
+            await service.settle_now()
+        assert await service.desk.ledger.balance(NODE_KEY.address) == 6 * CREDIT
+
+
+async def test_starting_credits_are_given_once(world: World) -> None:
+    for _ in range(2):
+        async with world.settling() as service:
+            world.work(1, 1)
+            await ready(service)
+            payer = world.keys.payer("lab")
+            (found,) = world.keeper.books.of_node(NODE)
+            ledger = service.desk.ledger
+            locked = (await ledger.channel(found.channel.id)).deposit
+            assert await ledger.balance(payer) + locked == 1000 * CREDIT
+
+
+async def test_what_an_organisation_cannot_cover_is_told(world: World) -> None:
+    async with world.settling(starting=CREDIT) as service:
+        world.work(1, 3 * CREDIT)
+        await ready(service)
+        assert service.state.short == {"lab": 2 * CREDIT}
+        await service.grant("more", "lab", 10 * CREDIT)
+        await service.grant("more", "lab", 10 * CREDIT)  # the same grant again
+        await service.settle_now()
+        assert service.state.short == {}
+        (found,) = world.keeper.books.of_node(NODE)
+        locked = (await service.desk.ledger.channel(found.channel.id)).deposit
+        assert await service.desk.ledger.balance(world.keys.payer("lab")) + locked == 11 * CREDIT
+
+
+class Crash(FarlaneError):
+    """Stands for the process's death at a call."""
+
+
+@pytest.mark.parametrize("step", ["open", "settle", "topUp", "deposit", "mint"])
+async def test_a_crash_at_any_step_pays_nothing_twice(
+    world: World, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub dies right after it has written the call down; the next one finds it in the outbox."""
+    world.work(2, 2 * CREDIT)
+    submit = ChainOutbox.submit
+
+    async def dies(self: ChainOutbox, key: str, call: Any) -> None:
+        await submit(self, key, call)
+        if key.startswith({"topUp": "top-up"}.get(step, step)):
+            raise Crash(f"died at {key}")
+
+    async def life() -> None:
+        async with world.settling() as service:
+            await ready(service)
+            world.sign()
+            await service.settle_now()
+            world.work(1, 2 * CREDIT)
+            await service.settle_now()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ChainOutbox, "submit", dies)
+        with contextlib.suppress(Crash):
+            await life()
+    world.keeper.books.signing = None
+    (found,) = world.keeper.books.of_node(NODE)
+    async with world.settling() as service:
+        await ready(service)
+        at = found.book.boundary()
+        if found.voucher is None or found.voucher.tasks < at.size:
+            world.sign()
+        await service.settle_now()
+        await service.settle_now()
+        state = await service.desk.ledger.channel(found.channel.id)
+        assert state.claimed == found.book.owed_nano
+        assert await service.desk.ledger.balance(world.keys.payer("lab")) + state.deposit == 1000 * CREDIT
