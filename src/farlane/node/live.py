@@ -88,6 +88,7 @@ class LiveNode:
         )
         self._books = Bookkeeping(books, spec, devices, token.spki_sha256, self, clock)
         self._tasks = tasks
+        tasks.start(self._books.watch_chain(settings), "watch the chain", optional=True)
         self._payload_bytes = self._result_bytes = 0
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from farlane.domain.nodes import NodeSpec
 from farlane.kit.clock import Clock
 from farlane.kit.tasks import TaskSupervisor
+from farlane.node.books.claiming import ChainWatch, watch_chain
 from farlane.node.books.keeper import BookKeeper, KeeperOwner
 from farlane.node.books.memory import Memory
 from farlane.node.books.opening import OpenedBooks
@@ -15,6 +16,7 @@ from farlane.node.books.reading import BooksReading
 from farlane.node.machine.backlog import ResultBatch
 from farlane.node.machine.events import LeasesGranted, LeasesRevoked
 from farlane.node.offer import Devices
+from farlane.node.settings import NodeSettings
 from farlane.wire.v1 import node_pb2
 
 SILENT_LEASES = 0.5
@@ -59,6 +61,14 @@ class Bookkeeping:
         self._memory.join(welcome.epoch)
         self.keeper.on_joined(welcome.network)
         tasks.start(self._key.unlock(), "open the node's key")
+
+    async def watch_chain(self, settings: NodeSettings) -> None:
+        """Look at the chain until cancelled, where the settings name one."""
+
+        def use(watch: ChainWatch) -> None:
+            self.keeper.covered_units = watch.covered_units
+
+        await watch_chain(settings, self._key, self.keeper.shelf.books, use)
 
     def lost(self, heard_s: float) -> None:
         """Hear that the stream ended; the hub was last heard at `heard_s`, monotonic seconds."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farlane.domain.prices import RateVector
-from farlane.errors import NotFound
+from farlane.errors import InvalidSetting, NotFound
 from farlane.ledger.typed_data import Domain
 from farlane.node.books.credit import credit_limit_floor
 from farlane.node.books.disputes import Disputes
@@ -75,6 +75,8 @@ def open_books(settings: NodeSettings, rates: RateVector, now: float) -> OpenedB
         InvalidSetting: a setting that cannot be.
         FarlaneError: see `load_head_key`, `BookStore.open` and `read_network_file`.
     """
+    if settings.rpc is not None and settings.network_file is None:
+        raise InvalidSetting("node.rpc is set without node.network_file: name the network's file too")
     rhythm = Rhythm(settings.head_tasks, settings.head_s, credit_limit_floor(settings.credit))
     key = load_head_key(settings.directory, settings.provider, settings.delegation, now)
     pinned = key.domain

@@ -71,6 +71,10 @@ class BookShelf:
         """Return the books of the present stream."""
         return self._introduced.values()
 
+    def books(self) -> list[NodeBook]:
+        """Return all books."""
+        return list(self.all.values())
+
     def organisations(self) -> set[str]:
         """Return whose books there are."""
         return {book.terms.organisation for book in self.all.values()}
