@@ -78,8 +78,17 @@ def pack(leaf: Leaf) -> bytes:
     Raises:
         InvalidInput: a number does not fit its field.
     """
+    return pack_values(*(getattr(leaf, name) for name in FIELDS))
+
+
+def pack_values(*values: int | bytes) -> bytes:
+    """Return the canonical bytes of a leaf's values, in the order of its fields.
+
+    Raises:
+        InvalidInput: a number does not fit its field.
+    """
     try:
-        return _LAYOUT.pack(VERSION, *(getattr(leaf, name) for name in FIELDS))
+        return _LAYOUT.pack(VERSION, *values)
     except Exception as error:
         raise InvalidInput(f"a leaf has a value that does not fit its field: {error}") from error
 

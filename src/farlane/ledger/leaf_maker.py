@@ -15,11 +15,10 @@ from farlane.ledger.leaf import (
     BLAME_CODES,
     FAILURE_CODES,
     NONE,
-    Leaf,
     Outcome,
     gpu_digest,
     output_digest,
-    pack,
+    pack_values,
     spec_digest,
 )
 
@@ -73,12 +72,9 @@ class LeafMaker:
         """
         kind = 0 if failure is None else FAILURE_CODES[failure.kind]
         blame = 0 if failure is None else BLAME_CODES[failure.rule.blame]
-        return pack(
-            Leaf(
-                task, attempt, 0, part, outcome, kind, blame, self._spec, self._model, input_digest, output,
-                self._gpu, self._cpu, self._memory, self._disk, self._gpu_count, lease_ms, self._hourly,
-                amount_nano, ended_ms,
-            )
+        return pack_values(
+            task, attempt, 0, part, outcome, kind, blame, self._spec, self._model, input_digest, output, self._gpu,
+            self._cpu, self._memory, self._disk, self._gpu_count, lease_ms, self._hourly, amount_nano, ended_ms,
         )  # fmt: skip
 
 
