@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from farlane.errors import ChainUnavailable, InvalidSetting, NotFound
-from farlane.ledger.accounts import PrivateKey
+from farlane.ledger.accounts import Address, PrivateKey
+from farlane.ledger.deploy import Deployment, DeploymentPlan, deploy, deployment_to_json
+from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.memory import MemoryLedger
 from farlane.ledger.port import CLOSED, ChannelState
+from farlane.ledger.rpc import RpcClient
 from farlane.ledger.vouchers import Voucher
-from farlane.node.books.claiming import ChainWatch, covered_by, must_claim
+from farlane.node.books.claiming import ChainWatch, covered_by, must_claim, watch_chain
 from farlane.node.books.opening import open_books
 from farlane.node.books.signing import HeadKey
 from farlane.node.settings import NodeSettings
 from farlane.testing.builders import RATES
 from farlane.testing.kept_books import KEY, KeptBooks
-from farlane.testing.scripted_book import DOMAIN, ScriptedBook
+from farlane.testing.scripted_book import DOMAIN, NETWORK, ScriptedBook
 
 PAYER = PrivateKey.generate()
 HEAD_KEY = HeadKey(Path("keys"), KEY.address, key=KEY)
@@ -109,6 +114,24 @@ async def test_a_payer_that_closes_finds_the_voucher_claimed(tmp_path: Path) -> 
     again.store.close()
 
 
+async def test_one_bad_claim_does_not_cost_the_others(tmp_path: Path) -> None:
+    good, bad = (ScriptedBook(KEY.address, number=number, payer=PAYER.address) for number in (1, 2))
+    node = await paid_node(tmp_path, good)
+    node.hear(terms=bad.terms())
+    node.hear(leaves=bad.append(*node.work(2)))
+    node.hear(voucher=bad.answer(await node.head(), KEY.address))
+    ledger = AwayLedger(DOMAIN)
+    await ledger.mint(PAYER, PAYER.address, 10**12)
+    await ledger.deposit(PAYER, 10**12)
+    for book in (good, bad):
+        await ledger.open_channel(PAYER, book.channel, 10**11)
+        await ledger.start_close(PAYER, book.channel)
+    node.books.keeper.shelf.books()[1].voucher_signature = bytes(65)
+    await ChainWatch(ledger, HEAD_KEY, node.books.keeper.shelf.books).look()
+    assert await ledger.balance(KEY.address) == good.book.owed_nano > 0
+    node.store.close()
+
+
 async def test_books_of_other_chains_are_left_alone(tmp_path: Path) -> None:
     hub = ScriptedBook(KEY.address, payer=PAYER.address)
     node = await paid_node(tmp_path, hub)
@@ -166,3 +189,63 @@ async def test_the_key_opens_when_it_is_needed(tmp_path: Path) -> None:
     await again.key.unlock()
     assert again.key.key is not None
     assert again.key.key.address == first.key.address
+
+
+@pytest.mark.real
+async def test_a_node_alone_with_a_real_chain_claims_before_its_payer_has_closed(
+    tmp_path: Path, anvil_url: str
+) -> None:
+    deployer = PrivateKey.generate()
+    async with RpcClient(anvil_url) as rpc:
+        for key in (deployer, PAYER):
+            await rpc.call("anvil_setBalance", key.address, hex(10**20))
+        deployment = await deploy(rpc, deployer, DeploymentPlan(NETWORK, deployer.address))
+        ledger = EthereumLedger(rpc, deployment)
+        hub = ScriptedBook(KEY.address, payer=PAYER.address, domain=deployment.domain)
+        node = await paid_node(tmp_path, hub)
+        await ledger.mint(deployer, PAYER.address, 10**12)
+        await ledger.deposit(PAYER, 10**12)
+        await ledger.open_channel(PAYER, hub.channel, 10**11)
+        await ledger.start_close(PAYER, hub.channel)
+        file = tmp_path / "network.json"
+        file.write_bytes(deployment_to_json(deployment))
+        settings = NodeSettings(directory=tmp_path, rpc=anvil_url, network_file=file)
+        watches: list[ChainWatch] = []
+        work = asyncio.create_task(
+            watch_chain(settings, HEAD_KEY, node.books.keeper.shelf.books, watches.append, poll_s=0.05)
+        )
+        try:
+            # Without coin for gas nothing is claimed; the log says so, and it goes on when there is some.
+            await until(lambda: bool(watches) and watches[0].covered_units(hub.channel.id) == 10**11)
+            assert await ledger.balance(KEY.address) == 0
+            await rpc.call("anvil_setBalance", KEY.address, hex(10**18))
+            async with asyncio.timeout(20):
+                while await ledger.balance(KEY.address) != hub.book.owed_nano:
+                    await asyncio.sleep(0.05)
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+    assert hub.book.owed_nano > 0
+    node.store.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.real
+async def test_a_chain_that_is_not_the_networks_is_not_used(
+    tmp_path: Path, anvil_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "network.json"
+    where = Address("0x" + "22" * 20)
+    forged = Deployment(NETWORK, 31337, where, where, where, where, where, 10**9, 0)
+    file.write_bytes(deployment_to_json(forged))
+    settings = NodeSettings(directory=tmp_path, rpc=anvil_url, network_file=file)
+    watches: list[ChainWatch] = []
+    with caplog.at_level(logging.ERROR):
+        await watch_chain(settings, HEAD_KEY, list, watches.append)
+    assert not watches
+    assert "does not use this chain" in caplog.text

@@ -12,16 +12,19 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from farlane.domain.jobs import FunctionWork, JobSpec
+from farlane.domain.failures import FailureKind
+from farlane.domain.jobs import FunctionWork, JobSpec, TaskState
 from farlane.domain.resources import Resources
 from farlane.hub.books.books import Signing
 from farlane.ledger.accounts import Address, PrivateKey
+from farlane.ledger.books import Book
 from farlane.node.agent import NodeAgent
 from farlane.node.books.node_book import NodeBook
 from farlane.node.settings import NodeSettings
 from farlane.sdk.client import AsyncClient
 from farlane.testing.running_hub import RunningHub
-from farlane.testing.scripted_book import DOMAIN, UNITS_PER_CREDIT
+from farlane.testing.scripted_book import DOMAIN, UNITS_PER_CREDIT, ScriptedBook, a_leaf
+from farlane.testing.scripted_hub import NodeStream, ScriptedHub, scripted_hub
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 MIB = 1 << 20
@@ -187,3 +190,105 @@ async def test_a_hub_that_does_not_pay_gets_work_up_to_the_credit(
 async def joined(agent: NodeAgent) -> bool:
     await until(lambda: agent._live is not None)
     return True
+
+
+@pytest.fixture
+async def scripted(tmp_path: Path) -> AsyncIterator[ScriptedHub]:
+    async with scripted_hub(tmp_path / "scripted") as hub:
+        yield hub
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: NodeSettings, hub: ScriptedHub) -> AsyncIterator[NodeAgent]:
+    agent = NodeAgent(settings, hub.url, hub.token())
+    work = asyncio.create_task(agent.run())
+    try:
+        yield agent
+    finally:
+        agent.stop()
+        await work
+
+
+def echo(hub: ScriptedHub) -> JobSpec:
+    return JobSpec(
+        name="job", function=FunctionWork(hub.put(cloudpickle.dumps(lambda data: data)), PYTHON, "f"),
+        resources=Resources(1000, 64 * MIB, 0), timeout_ms=20_000, organisation="lab", publisher="ada",
+    )  # fmt: skip
+
+
+async def booked(stream: NodeStream, agent: NodeAgent, spec: JobSpec, first: int) -> bytes:
+    """Have a task done and reported; return its honest leaf."""
+    (task,) = await stream.lease(1, spec, [call(b"x")], first=first)
+    ended = (await stream.receive("ended")).ended
+    rates = agent._live._spec.rates  # type: ignore[union-attr]
+    return a_leaf(
+        task,
+        spec,
+        rates,
+        payload=call(b"x"),
+        result=ended.results.inline[0],
+        lease_ms=max(1, ended.lease_ms[0]),
+    )
+
+
+async def test_a_node_says_who_it_is_and_signs_over_tls(
+    settings: NodeSettings, scripted: ScriptedHub
+) -> None:
+    async with serving(settings, scripted) as agent:
+        opened = await scripted.opened()
+        hello = (await opened.receive("hello")).hello
+        key = Address(hello.account.key)
+        assert hello.account.provider == key
+        assert not hello.books
+        book, stream = ScriptedBook(key), await scripted.joined()
+        await stream.send(terms=book.terms())
+        spec = echo(scripted)
+        await stream.send(leaves=book.append(await booked(stream, agent, spec, 0)))
+        head = (await stream.receive("head")).head
+        voucher = book.answer(head, key)
+        await stream.send(voucher=voucher)
+        await until(lambda: books(agent)[0].paid_tasks == 1)
+    async with serving(settings, scripted):
+        opened = await scripted.opened()
+        hello = (await opened.receive("hello")).hello
+        assert hello.account.key == key
+        (mark,) = hello.books
+        assert (mark.book, mark.size, mark.tasks, mark.root) == (1, 1, 1, head.root)
+
+
+async def test_a_fork_after_a_reconnection_stops_the_work(
+    settings: NodeSettings, scripted: ScriptedHub
+) -> None:
+    async with serving(settings, scripted) as agent:
+        opened = await scripted.opened()
+        key = Address((await opened.receive("hello")).hello.account.key)
+        book, stream, spec = ScriptedBook(key), await scripted.joined(), echo(scripted)
+        await stream.send(terms=book.terms())
+        await stream.send(leaves=book.append(await booked(stream, agent, spec, 0)))
+        await stream.receive("head")
+        stream.close.set()
+        again = await scripted.joined()
+        forked = replace(book, book=Book())
+        await again.send(terms=forked.terms())
+        credit = await again.receive("credit")
+        while not credit.credit.stopped:
+            credit = await again.receive("credit")
+        assert "has dropped some, or started its book anew" in credit.credit.reason
+        await again.lease(1, spec, [call(b"x")], first=1)
+        ((_, _, failure),) = (await again.results(1)).values()
+        assert failure is not None
+        assert failure.kind == FailureKind.HANDED_BACK
+        assert "in dispute" in failure.message
+
+
+async def test_leaves_of_a_book_never_introduced_end_the_stream_and_nothing_else(
+    settings: NodeSettings, scripted: ScriptedHub
+) -> None:
+    async with serving(settings, scripted) as agent:
+        stream = await scripted.joined()
+        spec, book = echo(scripted), ScriptedBook(PAYER)
+        await stream.send(leaves=book.append(await booked(stream, agent, spec, 0)))
+        await stream.ended.wait()
+        again = await scripted.joined()
+        await again.lease(1, spec, [call(b"x")], first=1)
+        assert (await again.results(1)).popitem()[1][0] == TaskState.DONE

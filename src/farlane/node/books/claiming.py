@@ -9,7 +9,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from farlane.errors import ChainUnavailable, FarlaneError
+from farlane.errors import ChainUnavailable, FarlaneError, InvalidSignature, Reverted
+from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.port import CLOSED, MAX_CLAIMS, ChannelState, Ledger, SignedClaim
 from farlane.ledger.vouchers import SignedVoucher, Voucher
 from farlane.node.books.node_book import NodeBook
@@ -70,7 +71,6 @@ class ChainWatch:
 
         Raises:
             ChainUnavailable: the chain is away; what was seen last stands.
-            Reverted: the contract refused the claims.
         """
         endangered: list[SignedClaim] = []
         for book in self._books():
@@ -99,11 +99,28 @@ class ChainWatch:
             return  # said by `unlock`
         await self.check_gas()
         for start in range(0, len(claims), MAX_CLAIMS):
-            receipt = await self._ledger.settle(self._key.key, claims[start : start + MAX_CLAIMS])
-            log.info(
-                "claimed %d vouchers whose channels are being closed, in transaction 0x%s (%d gas)",
-                len(claims[start : start + MAX_CLAIMS]), receipt.hash.hex(), receipt.gas_used,
-            )  # fmt: skip
+            part = claims[start : start + MAX_CLAIMS]
+            try:
+                await self._settle(self._key.key, part)
+            except (Reverted, InvalidSignature):
+                # All or none: the others must not wait for a bad one.
+                for claim in part:
+                    await self._settle_alone(self._key.key, claim)
+
+    async def _settle_alone(self, key: PrivateKey, claim: SignedClaim) -> None:
+        try:
+            await self._settle(key, [claim])
+        except (Reverted, InvalidSignature) as error:
+            log.error(
+                "a voucher of channel 0x%s cannot be claimed: %s", claim.channel.id.hex(), error.message
+            )
+
+    async def _settle(self, key: PrivateKey, claims: Sequence[SignedClaim]) -> None:
+        receipt = await self._ledger.settle(key, claims)
+        log.info(
+            "claimed %d vouchers whose channels are being closed, in transaction 0x%s (%d gas)",
+            len(claims), receipt.hash.hex(), receipt.gas_used,
+        )  # fmt: skip
 
     async def check_gas(self) -> None:
         """Say so where the key could not pay for a claim."""
@@ -138,6 +155,7 @@ async def watch_chain(
     key: HeadKey,
     books: Callable[[], Iterable[NodeBook]],
     ready: Callable[[ChainWatch], None],
+    poll_s: float = POLL_S,
 ) -> None:
     """Watch the chain for a node until cancelled; returns at once where no endpoint is set.
 
@@ -146,6 +164,7 @@ async def watch_chain(
         key: claims and pays the gas.
         books: all there are.
         ready: hears the watch once the deployment was found to be ours.
+        poll_s: how often it looks.
     """
     if settings.rpc is None:
         return
@@ -173,4 +192,4 @@ async def watch_chain(
                 return
         watch = ChainWatch(EthereumLedger(rpc, deployment), key, books, gas_left)
         ready(watch)
-        await watch.run()
+        await watch.run(poll_s)
