@@ -10,16 +10,18 @@ import pytest
 
 from farlane.domain.failures import RULES, Failure, FailureKind
 from farlane.domain.ids import JobId, TaskId, task_id
-from farlane.domain.jobs import Durability, JobSpec
+from farlane.domain.jobs import Durability, Environment, JobSpec
 from farlane.domain.records import Column
 from farlane.domain.resources import GpuKind
-from farlane.ledger.leaf import FIELDS, Leaf, Outcome, pack, unpack
+from farlane.ledger.leaf import FIELDS, Leaf, Outcome, pack, spec_digest, unpack
 from farlane.node.books.checking import LeafChecker
 from farlane.node.books.memory import Memory
 from farlane.node.machine.attempts import HeldAttempt, HeldJob, RunningBundle
 from farlane.node.machine.backlog import EndedColumns, ResultBatch
-from farlane.testing.builders import A100, RATES, T4, a_job, gpus
+from farlane.testing.builders import A100, RATES, T4, a_command, a_job, gpus
 from farlane.testing.scripted_book import a_leaf
+from farlane.wire.jobs import job_spec_from_wire, job_spec_to_wire
+from farlane.wire.v1 import types_pb2
 
 JOB, TASK = JobId(7), task_id(JobId(7), 0)
 SPEC = a_job(timeout_ms=60_000)
@@ -284,6 +286,23 @@ def test_the_oldest_are_forgotten_when_there_are_too_many() -> None:
 
 def test_every_kind_of_failure_has_a_rule() -> None:
     assert set(RULES) == set(FailureKind)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        a_job(),
+        a_command(),
+        a_job(resources=gpus(2, "A100", vram_gib=40)),
+        a_job(
+            deadline_at=1.5, max_price=3, budget=4, durability=Durability.RELAXED, estimate_ms=5,
+            labels=(("b", "1"), ("a", "2")), env=(("z", "é"),), environment=Environment("d" * 64, ("x==1",)),
+        ),
+    ],
+)  # fmt: skip
+def test_a_specification_has_one_digest_on_both_sides_of_the_wire(spec: JobSpec) -> None:
+    message = types_pb2.JobSpec.FromString(job_spec_to_wire(spec).SerializeToString())
+    assert spec_digest(job_spec_from_wire(message)) == spec_digest(spec)
 
 
 def test_remembering_costs_microseconds() -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from farlane.domain.ids import task_id
-from farlane.errors import InvalidInput
+from farlane.errors import InvalidInput, InvalidSignature
 from farlane.ledger.accounts import NO_ADDRESS, PrivateKey
+from farlane.ledger.delegations import delegation_to_json, sign_delegation
 from farlane.ledger.leaf import pack, unpack
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import Voucher, sign_voucher
 from farlane.node.books.opening import Rhythm
 from farlane.node.books.shelf import MAX_BOOKS
+from farlane.node.books.signing import load_head_key
 from farlane.testing.kept_books import JOB, KEY, SPEC, KeptBooks, leaf_of
 from farlane.testing.scripted_book import DOMAIN, NETWORK, ScriptedBook
 from farlane.wire.books import LedgerDomain, VoucherGiven, voucher_to_wire
@@ -135,6 +137,54 @@ async def test_a_new_stream_asks_again_for_a_voucher_that_never_came(
     node.hear(terms=hub.terms())
     assert await node.head() == before
     assert len(node.heads()) == 2
+
+
+async def test_a_node_that_lost_its_file_gets_leaves_and_voucher_again(
+    tmp_path: Path, hub: ScriptedBook
+) -> None:
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "new").mkdir()
+    node = KeptBooks(tmp_path / "lost")
+    node.join()
+    node.hear(terms=hub.terms())
+    leaves = node.work(0, 1, 2)
+    node.hear(leaves=hub.append(*leaves[:2]))
+    voucher = hub.answer(await node.head(), KEY.address)
+    hub.append(leaves[2])
+    node.store.close()
+    fresh = KeptBooks(tmp_path / "new")
+    fresh.join()
+    assert fresh.books.keeper.marks() == []
+    fresh.hear(terms=hub.terms())
+    fresh.hear(voucher=voucher)
+    fresh.hear(leaves=hub.message(0, leaves))
+    await fresh.settle()
+    (book,) = fresh.books.keeper.shelf.books()
+    assert (book.durable.size, book.paid_tasks) == (3, 2)
+    assert fresh.books.read().unremembered == 3
+    (stored,) = fresh.store.load().books
+    assert stored.voucher is not None
+    assert stored.voucher.tasks == 2
+    fresh.store.close()
+
+
+async def test_a_delegate_signs_for_its_provider(tmp_path: Path) -> None:
+    cold = PrivateKey.generate()
+    delegation = sign_delegation(DOMAIN, cold, KEY.address, 2_000_000_000)
+    file = tmp_path / "delegation.json"
+    file.write_bytes(delegation_to_json(delegation))
+    own = load_head_key(tmp_path)
+    with pytest.raises(InvalidSignature, match="this node's key is"):
+        load_head_key(tmp_path, delegation=file)
+    mine = sign_delegation(DOMAIN, cold, own.address, 2_000_000_000)
+    file.write_bytes(delegation_to_json(mine))
+    key = load_head_key(tmp_path, cold.address, file, now=1_900_000_000.0)
+    assert (key.provider, key.account.key, key.domain) == (cold.address, own.address, DOMAIN)
+    with pytest.raises(InvalidSignature, match="has passed"):
+        load_head_key(tmp_path, cold.address, file, now=2_000_000_000.0)
+    await key.unlock()
+    assert key.signing_key(1_999_999_999.0) is not None
+    assert key.signing_key(2_000_000_000.0) is None
 
 
 async def test_marks_are_of_the_network_that_the_hub_serves(node: KeptBooks, hub: ScriptedBook) -> None:

@@ -167,7 +167,15 @@ class BookKeeper:
             self._count.refused_leaves += len(appended.leaves)
             self._object(book, problem, leaves_as_evidence(appended.first, appended.leaves))
         elif leaves:
-            self._keep_leaves(book, leaves, settled)
+            # A node that lost its file is given the newest voucher before the leaves it is for: they end where it does.
+            early = book.early
+            cut = 0 if early is None else early.tasks - book.book.size
+            if early is not None and 0 < cut <= len(leaves):
+                self._keep_leaves(book, leaves[:cut], settled[:cut])
+                self._take_voucher(book, early)
+                leaves, settled = leaves[cut:], settled[cut:]
+            if leaves:
+                self._keep_leaves(book, leaves, settled)
 
     def on_voucher(self, message: node_pb2.VoucherGiven) -> None:
         """Take a voucher, or object to it.
@@ -176,31 +184,7 @@ class BookKeeper:
             InvalidInput: no voucher, or of a book that was not introduced.
         """
         given = wire.voucher_from_wire(message)
-        book = self.shelf.introduced(given.book)
-        try:
-            taken = book.take(given)
-        except Conflict as error:
-            log.warning("a voucher of book %d is of no use: %s", given.book, error.message)
-            return
-        except InvalidSignature as error:
-            sent = {"root": given.root.hex(), "signature": given.signature.hex()}
-            self._object(book, error.message, asdict(given) | sent)
-            return
-        if taken:
-            self._count.vouchers += 1
-            self._append(
-                [
-                    VoucherKept(
-                        book.id,
-                        given.tasks,
-                        given.cumulative,
-                        given.root,
-                        given.signature,
-                        self._clock.now(),
-                    )
-                ]
-            )
-            self.look_at_credit()
+        self._take_voucher(self.shelf.introduced(given.book), given)
 
     def tick(self) -> None:
         """Look at the clock: heads that are due, credit, a disk that was full."""
@@ -292,6 +276,25 @@ class BookKeeper:
                 self._restore(settled)
 
         self._append([*entries, kept], durable)
+
+    def _take_voucher(self, book: NodeBook, given: wire.VoucherGiven) -> None:
+        try:
+            taken = book.take(given)
+        except Conflict as error:
+            log.warning("a voucher of book %d is of no use yet: %s", given.book, error.message)
+            book.early = given if given.tasks > book.book.size else book.early
+            return
+        except InvalidSignature as error:
+            sent = {"root": given.root.hex(), "signature": given.signature.hex()}
+            self._object(book, error.message, asdict(given) | sent)
+            return
+        if taken:
+            self._count.vouchers += 1
+            kept = VoucherKept(
+                book.id, given.tasks, given.cumulative, given.root, given.signature, self._clock.now()
+            )
+            self._append([kept])
+            self.look_at_credit()
 
     def _sign(self, book: NodeBook) -> None:
         """Sign the newest durable boundary; the signature is kept before it is sent."""

@@ -49,6 +49,8 @@ class NodeBook:
         """Leaves under the last head signed on the present stream."""
         self.head_s = 0.0
         """When that was, or the book had its first leaves to sign; monotonic seconds."""
+        self.early: VoucherGiven | None = None
+        """A voucher that is for more leaves than have come."""
         self.voucher_signature = b"" if stored is None or stored.voucher is None else stored.voucher.signature
 
     @property
