@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from farlane.errors import InvalidInput, RpcRefused
+from farlane.errors import InvalidInput, NotFound, RpcRefused
 from farlane.ledger import abi
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.deploy import Deployment
@@ -48,6 +48,17 @@ class EthereumLedger:
     async def now(self) -> float:
         """Return the time of the chain's head, unix seconds."""
         block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        return float(int(block["timestamp"], 16))
+
+    async def block_time(self, number: int) -> float:
+        """Return a block's time, unix seconds.
+
+        Raises:
+            NotFound: the chain has no such block.
+        """
+        block = await self._rpc.call("eth_getBlockByNumber", hex(number), False)
+        if block is None:
+            raise NotFound(f"{self._rpc.place} has no block {number}", block=number)
         return float(int(block["timestamp"], 16))
 
     async def token_balance(self, account: Address) -> int:

@@ -112,6 +112,15 @@ class Settlement:
             raise Unavailable(f"the ledger is not ready: {self.state.problem}; try again in a moment")
         return self._desk
 
+    @property
+    def hub(self) -> Hub:
+        """The hub in force.
+
+        Raises:
+            Unavailable: its store is being reopened.
+        """
+        return self._hub()
+
     def apply_signing(self, hub: Hub) -> None:
         """Let a hub, a new one too, sign vouchers once the chain is there."""
         if self.deployment is not None and hub.books.signing is None:
@@ -124,7 +133,7 @@ class Settlement:
             Unavailable: the chain is not open yet.
             FarlaneError: the chain refuses.
         """
-        await self._wait_ready()
+        await self.wait_ready()
         async with self._round:
             return await self._settle_round(least_nano=0)
 
@@ -139,7 +148,7 @@ class Settlement:
         Raises:
             InvalidInput: this chain's credits are not ours to make.
         """
-        await self._wait_ready()
+        await self.wait_ready()
         desk, operator = self.desk, self.keys.operator()
         if self.connection is None or not self.connection.embedded:
             raise InvalidInput(
@@ -150,7 +159,12 @@ class Settlement:
         await desk.call_token(f"mint/{key}", operator, "mint", operator, units)
         return await desk.call(f"deposit/{key}", operator, "deposit", self.keys.payer(organisation), units)
 
-    async def _wait_ready(self) -> None:
+    async def wait_ready(self) -> None:
+        """Wait until the chain is open.
+
+        Raises:
+            Unavailable: it still is not.
+        """
         try:
             async with asyncio.timeout(60.0):
                 await self._ready.wait()
