@@ -33,6 +33,8 @@ class BookShelf:
         self._provider, self._pinned = provider, pinned
         self._introduced: dict[int, NodeBook] = {}
         self._channels = {book.channel.id for book in self.all.values()}
+        self._taken_up = 0
+        """Books of the network at hand."""
         self._last_id = max((book.id for book in self.all.values()), default=0)
 
     def replace_all(self, books: Iterable[NodeBook]) -> None:
@@ -45,6 +47,7 @@ class BookShelf:
         """Hear whose books come from now on."""
         self.network = network
         self._introduced = {}
+        self._taken_up = sum(known == network for known, _ in self.all)
 
     def leave(self) -> None:
         """Hear that the stream ended: the next one introduces its books anew."""
@@ -91,11 +94,12 @@ class BookShelf:
             problem = book.terms_problem(terms)
             if problem is None and terms.domain is not None and book.terms.domain is None:
                 book.terms = replace(book.terms, domain=terms.domain)
-        elif sum(network == self.network for network, _ in self.all) >= MAX_BOOKS:
+        elif self._taken_up >= MAX_BOOKS:
             self.ignored += 1
             return None, None
         else:
             self._last_id += 1
+            self._taken_up += 1
             book = self.all[key] = NodeBook(self._last_id, self.network, terms)
             problem = self._channel_problem(book)
             self._channels.add(book.channel.id)
