@@ -77,5 +77,8 @@ VARIABLES: dict[str, str] = {
     "FARLANE_JOB": "Set inside a task: its job, such as `j12`.",
     "FARLANE_TASK_INDEX": "Set inside a task: its index in the job, from 0.",
     "FARLANE_EXECUTOR": "Set inside a task: marks the processes of one node, so that none is left behind.",
+    "FARLANE_KEYS": "Directory of a person's keys; `~/.config/farlane/keys` where it is not set.",
+    "FARLANE_KEY_PASSWORD_FILE": "File (0600 or 0400) with the password of the keys, in place of a prompt.",
+    "FARLANE_UNSAFE_KEY": "A raw key, for CI alone: read only with `--unsafe-key-from-environment`.",
 }
 """Environment variable that is no setting -> meaning."""

@@ -20,6 +20,9 @@ OTHER_VARIABLES = (
     "FARLANE_JOB",
     "FARLANE_TASK_INDEX",
     "FARLANE_EXECUTOR",
+    "FARLANE_KEYS",
+    "FARLANE_KEY_PASSWORD_FILE",
+    "FARLANE_UNSAFE_KEY",
 )
 """FARLANE_ variables that are read or set elsewhere."""
 

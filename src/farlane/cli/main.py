@@ -28,7 +28,9 @@ COMMANDS = {
     "retry": ("jobs", "Run the failed tasks of an ended job again."),
     "why": ("jobs", "Explain why a job waits, or how it failed."),
     "cp": ("files", "Copy a job's output files here."),
+    "network": ("registry", "A network on a chain: deploy it, list who is there, register a hub."),
     "receipt": ("receipts", "Show a receipt file, and check it."),
+    "key": ("keys", "Make, list, move and rotate keys; let a node sign for one."),
 }
 """Subcommand -> (module below farlane.cli, one line of help)."""
 

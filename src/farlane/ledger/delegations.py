@@ -109,9 +109,10 @@ def _number(found: dict[str, Any], name: str) -> int:
 
 
 def _network(network: object) -> str:
-    text = str(network)
-    network_salt(text)
-    return text
+    if not isinstance(network, str):
+        raise InvalidInput("the delegation's network must be text")
+    network_salt(network)
+    return network
 
 
 def _signature(text: object) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import secrets
 import stat
 import warnings
@@ -25,6 +26,7 @@ MIN_CHARACTERS = 8
 """Least length of a password that somebody chooses. Source: NIST SP 800-63B, section 5.1.1.2."""
 _MAX_BYTES = 4096
 _RANDOM_BYTES = 32
+_MACHINE = re.compile(rb"[0-9a-f]{64}")
 
 
 class Password:
@@ -166,11 +168,7 @@ def machine_password(directory: Path) -> Password:
 
 def _machine_password(path: Path) -> Password:
     secret = read_private(path).removesuffix(b"\n")
-    try:
-        good = len(bytes.fromhex(secret.decode("ascii"))) == _RANDOM_BYTES
-    except ValueError:
-        good = False
-    if not good:
+    if _MACHINE.fullmatch(secret) is None:
         raise Corrupted(
             f"{path} is not a password that farlane made; expected {2 * _RANDOM_BYTES} hex digits. Restore it from a "
             "backup: the keys beside it cannot be opened without it",
