@@ -136,6 +136,30 @@ class NetworkRegistry:
         """
         return await self._send(operator, "update", key, *_fields(listing))
 
+    async def list_key(
+        self, operator: PrivateKey, kind: EntryKind, key: PrivateKey, listing: Listing
+    ) -> Entry:
+        """Register a key, or bring the entry it has up to date; nothing is sent where nothing differs.
+
+        Raises:
+            Conflict: the key is another operator's, of the other kind, or retired: use another key.
+            InvalidInput: as `register`.
+        """
+        try:
+            known = await self.entry_of(key.address)
+        except NotFound:
+            await self.register(operator, kind, key, listing)
+            return await self.entry_of(key.address)
+        if known.retired or known.kind != kind or known.operator != operator.address:
+            raise Conflict(
+                f"the key {key.address} is registered already, as a {known.kind.name.lower()} of {known.operator}"
+                f"{', and retired' if known.retired else ''}: list another key",
+                key=key.address,
+            )
+        if known.listing != listing:
+            await self.update(operator, key.address, listing)
+        return await self.entry_of(key.address)
+
     async def retire(self, operator: PrivateKey, key: Address) -> TransactionReceipt:
         """Say that a key is used no more; it can never be listed again."""
         return await self._send(operator, "retire", key)

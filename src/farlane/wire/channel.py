@@ -112,20 +112,46 @@ async def open_channel(
         Unavailable: nothing answers there, or what answers does not speak TLS.
         WrongHub: another key than the token's.
     """
+    return await open_pinned_channel(url, token.spki_sha256, secret=token.secret, options=options)
+
+
+async def open_pinned_channel(
+    url: str, pin: bytes, *, secret: str = "", options: Sequence[tuple[str, int | str]] = ()
+) -> grpc.aio.Channel:
+    """Return a channel to whoever holds one TLS key; raises as `open_channel`.
+
+    Args:
+        url: `https://host:port`.
+        pin: SHA-256 of the key, from a token or from the registry on chain.
+        secret: shown on each call; empty for a service that asks for none.
+        options: gRPC channel options that go before `CLIENT_OPTIONS`.
+    """
+    certificate = await _pinned_certificate(url, pin)
+    credentials = grpc.ssl_channel_credentials(root_certificates=certificate.pem)
+    if secret:
+        credentials = grpc.composite_channel_credentials(
+            credentials, grpc.access_token_call_credentials(secret)
+        )
     host, port = parse_url(url)
-    certificate = await _fetch_certificate(host, port, url)
-    found = spki_sha256(certificate.pem)
-    if not hmac.compare_digest(found, token.spki_sha256):
-        raise _wrong_hub(url, token.spki_sha256, found)
-    credentials = grpc.composite_channel_credentials(
-        grpc.ssl_channel_credentials(root_certificates=certificate.pem),
-        grpc.access_token_call_credentials(token.secret),
-    )
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     override = (("grpc.ssl_target_name_override", certificate.name),)
     chosen = {name for name, _ in options}
     defaults = tuple(option for option in CLIENT_OPTIONS if option[0] not in chosen)
     return grpc.aio.secure_channel(target, credentials, options=(*override, *options, *defaults))
+
+
+async def check_pin(url: str, pin: bytes) -> None:
+    """Check that what answers at a URL holds one TLS key; raises as `open_channel`."""
+    await _pinned_certificate(url, pin)
+
+
+async def _pinned_certificate(url: str, pin: bytes) -> _Certificate:
+    host, port = parse_url(url)
+    certificate = await _fetch_certificate(host, port, url)
+    found = spki_sha256(certificate.pem)
+    if not hmac.compare_digest(found, pin):
+        raise _wrong_hub(url, pin, found)
+    return certificate
 
 
 def server_credentials(cert_pem: bytes, key_pem: bytes) -> grpc.ServerCredentials:

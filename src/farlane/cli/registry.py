@@ -1,0 +1,297 @@
+"""`farlane network`: put a network's books on a chain, list who is on it, and keep one's own entries there."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from farlane.cli.chain_options import (
+    network_argument,
+    network_chain,
+    rpc_option,
+    signing_options,
+)
+from farlane.cli.key_options import signing_key
+from farlane.cli.output import json_option, print_json, print_table, say
+from farlane.errors import InvalidInput
+from farlane.sdk.context import data_directory
+
+if TYPE_CHECKING:
+    from farlane.ledger.deploy import Deployment
+    from farlane.ledger.network_registry import Entry
+
+
+@click.group()
+def network() -> None:
+    """A network on a chain: its contracts, and the hubs and nodes that are found there."""
+
+
+@network.command()
+@signing_options
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the network file goes."
+)
+@click.option(
+    "--guardian", metavar="ADDRESS", help="Who may pause deposits, never exits [default: the key's]."
+)
+@click.option(
+    "--token", metavar="ADDRESS", help="ERC-20 to pay in [default: credits of its own, minted by the key]."
+)
+@click.option("--units-per-credit", type=click.IntRange(1), help="Units of that token that make one credit.")
+@click.option("--slasher", metavar="ADDRESS", help="Who may slash bonds [default: nobody].")
+@click.option(
+    "--close-window", default="1d", show_default=True, help="How long a provider can claim after a close."
+)
+@click.option("--unbond-delay", default="7d", show_default=True, help="How long a bond stays slashable.")
+@json_option
+def deploy(
+    rpc: str, key_name: str, password_file: Path | None, output: Path, as_json: bool, **options: Any
+) -> None:
+    """Put a new network's contracts on a chain and write the network file that others join with.
+
+    The file holds addresses, no secret: give it to everybody. Whoever signs this has no power over anybody's money.
+    """
+    from dataclasses import asdict
+
+    from farlane.kit.new_files import write_new
+    from farlane.ledger.deploy import deployment_to_json
+
+    if output.exists():
+        raise InvalidInput(f"{output} exists; a network file is never overwritten: name another")
+    key = signing_key(key_name, password_file)
+    found = asyncio.run(_deploy(rpc, key, options))
+    write_new(output, deployment_to_json(found), 0o644)
+    if as_json:
+        print_json(asdict(found))
+        return
+    click.echo(f"network {found.network} on chain {found.chain_id}, in {output}")
+    click.echo(f"ledger {found.ledger}, registry {found.network_registry}, token {found.token}")
+
+
+async def _deploy(url: str, key: Any, options: dict[str, Any]) -> Deployment:
+    from farlane.domain.units import parse_seconds
+    from farlane.ledger.accounts import parse_address
+    from farlane.ledger.deploy import CREDIT_DECIMALS, DeploymentPlan, verify_deployment
+    from farlane.ledger.deploy import deploy as put
+    from farlane.ledger.rpc import RpcClient
+
+    token, units = options["token"], options["units_per_credit"]
+    if token and not units:
+        raise InvalidInput("--token needs --units-per-credit: how many of its smallest units make one credit")
+    plan = DeploymentPlan(
+        secrets.token_hex(16),
+        parse_address(options["guardian"]) if options["guardian"] else key.address,
+        parse_address(token) if token else None,
+        units or 10**CREDIT_DECIMALS,
+        int(parse_seconds(options["close_window"])),
+        int(parse_seconds(options["unbond_delay"])),
+        parse_address(options["slasher"]) if options["slasher"] else None,
+    )
+    async with RpcClient(url) as rpc:
+        found = await put(rpc, key, plan)
+        await verify_deployment(rpc, found)
+    return found
+
+
+@network.command()
+@network_argument
+@rpc_option
+@click.option("--all", "everything", is_flag=True, help="Also what is retired or cannot be dialled.")
+@click.option("--no-dial", is_flag=True, help="Only read the chain; dial nobody.")
+@json_option
+def show(network_file: Path, rpc: str, everything: bool, no_dial: bool, as_json: bool) -> None:
+    """List the hubs and nodes of the network FILE, and whether each answers with the TLS key it registered."""
+    rows = asyncio.run(_show(network_file, rpc, everything, not no_dial))
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("KIND", "KEY", "OPERATOR", "ENDPOINT", "BOND", "CHECKED"),
+        [
+            (r["kind"], r["key"], r["operator"], r["endpoint"] or "-", str(r["bond"]), r["checked"])
+            for r in rows
+        ],
+        right=(4,),
+    )
+
+
+async def _show(network_file: Path, url: str, everything: bool, dial: bool) -> list[dict[str, Any]]:
+    from farlane.ledger.network_registry import NetworkRegistry
+
+    async with network_chain(network_file, url) as chain:
+        registry = NetworkRegistry(chain.rpc, chain.deployment)
+        entries = [one async for one in registry.entries() if everything or not one.retired]
+        bonds = {one.operator: 0 for one in entries}
+        for operator in bonds:
+            bonds[operator] = (await registry.bond_of(operator)).standing
+        checked = await asyncio.gather(*(_checked(one, dial) for one in entries))
+    return [
+        {
+            "kind": one.kind.name.lower(), "key": one.key, "operator": one.operator,
+            "endpoint": one.listing.endpoint, "tls_key_hash": one.listing.tls_key_hash.hex(),
+            "bond": bonds[one.operator], "retired": one.retired, "checked": result,
+        }
+        for one, result in zip(entries, checked, strict=True)
+    ]  # fmt: skip
+
+
+async def _checked(entry: Entry, dial: bool) -> str:
+    """Return what is known of an entry: why it cannot be used, or whether it answers under its registered key."""
+    from farlane.errors import FarlaneError
+    from farlane.wire.channel import check_pin
+
+    if entry.retired:
+        return "retired"
+    if entry.problem:
+        return entry.problem
+    if not dial:
+        return "not dialled"
+    try:
+        await check_pin(entry.listing.endpoint, entry.listing.tls_key_hash)
+    except FarlaneError as error:
+        return error.message.splitlines()[0]
+    return "answers, TLS key as registered"
+
+
+@network.command("register-hub")
+@network_argument
+@signing_options
+@click.option(
+    "--endpoint", required=True, metavar="URL", help="Where others reach the hub: https://host:port."
+)
+@click.option("--hub-key", metavar="NAME", help="Key the hub is listed under [default: --key itself].")
+@click.option(
+    "--dir", "directory", help="The hub's network directory, for its TLS key [default: ~/.farlane]."
+)
+@click.option(
+    "--tls-key-hash", metavar="HEX", help="SHA-256 of the hub's TLS key, where its directory is elsewhere."
+)
+@json_option
+def register_hub(
+    network_file: Path, rpc: str, key_name: str, password_file: Path | None, endpoint: str, hub_key: str | None,
+    directory: str | None, tls_key_hash: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """List a hub in the registry of the network FILE, or change its entry, so that nodes find it."""
+    from farlane.ledger.network_registry import EntryKind, Listing
+
+    pin = _digest(tls_key_hash) if tls_key_hash else _own_tls_hash(directory)
+    operator = signing_key(key_name, password_file)
+    key = signing_key(hub_key, password_file) if hub_key else operator
+    listing = Listing(endpoint.rstrip("/"), pin)
+    entry = asyncio.run(_register(network_file, rpc, operator, EntryKind.HUB, key, listing))
+    if as_json:
+        print_json({"key": entry.key, "operator": entry.operator, "endpoint": entry.listing.endpoint})
+        return
+    click.echo(f"hub {entry.key} of {entry.operator} is listed at {entry.listing.endpoint}")
+
+
+async def _register(network_file: Path, url: str, operator: Any, kind: Any, key: Any, listing: Any) -> Entry:
+    from farlane.ledger.network_registry import NetworkRegistry
+
+    async with network_chain(network_file, url) as chain:
+        return await NetworkRegistry(chain.rpc, chain.deployment).list_key(operator, kind, key, listing)
+
+
+@network.command()
+@network_argument
+@signing_options
+@click.argument("address")
+def retire(network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str) -> None:
+    """Say that the key ADDRESS of yours is used no more. It can never be listed again."""
+    from farlane.ledger.accounts import parse_address
+    from farlane.ledger.network_registry import NetworkRegistry
+
+    wanted, operator = parse_address(address), signing_key(key_name, password_file)
+
+    async def run() -> None:
+        async with network_chain(network_file, rpc) as chain:
+            await NetworkRegistry(chain.rpc, chain.deployment).retire(operator, wanted)
+
+    asyncio.run(run())
+    click.echo(f"{wanted} is retired")
+
+
+@network.command()
+@network_argument
+@signing_options
+@click.argument("address")
+@click.argument("credits_", metavar="CREDITS")
+def mint(
+    network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str, credits_: str
+) -> None:
+    """Make CREDITS for ADDRESS, on a network whose credits are its own and whose minter is the key: for trying out."""
+    from farlane.domain.units import parse_credits_floor
+    from farlane.ledger.accounts import parse_address
+    from farlane.ledger.ethereum import EthereumLedger
+    from farlane.ledger.vouchers import units_floor
+
+    to, nano = parse_address(address), parse_credits_floor(credits_)
+    key = signing_key(key_name, password_file)
+
+    async def run() -> int:
+        async with network_chain(network_file, rpc) as chain:
+            units = units_floor(nano, chain.deployment.units_per_credit)
+            await EthereumLedger(chain.rpc, chain.deployment).mint(key, to, units)
+            return units
+
+    click.echo(f"{asyncio.run(run())} units for {to}")
+
+
+@network.command()
+@network_argument
+@signing_options
+@click.argument("address")
+@click.argument("coins")
+def gas(
+    network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str, coins: str
+) -> None:
+    """Send COINS (such as 0.5) of the chain's own coin to ADDRESS, so that it can pay for its transactions."""
+    from decimal import Decimal, InvalidOperation
+
+    from farlane.ledger.accounts import parse_address
+    from farlane.ledger.ethereum import EthereumLedger
+
+    to = parse_address(address)
+    try:
+        wei = int(Decimal(coins) * 10**18)
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{coins!r} is not an amount of coins; expected something like 0.5") from error
+    if wei <= 0:
+        raise InvalidInput(f"{coins!r} is not an amount of coins above zero")
+    key = signing_key(key_name, password_file)
+
+    async def run() -> None:
+        async with network_chain(network_file, rpc) as chain:
+            await EthereumLedger(chain.rpc, chain.deployment).pay_gas(key, to, wei)
+
+    asyncio.run(run())
+    click.echo(f"{coins} coins for {to}")
+
+
+def _digest(text: str) -> bytes:
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != 32:
+        raise InvalidInput(f"--tls-key-hash {text[:80]!r} is not one; expected 64 hex digits (SHA-256)")
+    return raw
+
+
+def _own_tls_hash(directory: str | None) -> bytes:
+    from farlane.app.layout import Layout
+    from farlane.kit.keys import CERTIFICATE_FILE, spki_sha256
+
+    root = Path(directory).expanduser() if directory else data_directory()
+    path = Layout(root).tls / CERTIFICATE_FILE
+    if not path.is_file():
+        raise InvalidInput(
+            f"there is no hub in {root} ({path} is missing): name its directory with --dir, or its "
+            "key with --tls-key-hash"
+        )
+    say(f"the hub's TLS key is read from {path}")
+    return spki_sha256(path.read_bytes())

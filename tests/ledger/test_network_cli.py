@@ -1,0 +1,90 @@
+"""`farlane network`: a network is deployed, a hub listed, and the listing shown with what was checked."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from farlane.cli.main import main
+from farlane.kit.keys import server_certificate
+from farlane.ledger.accounts import PrivateKey
+from farlane.ledger.keystore import KeyRing
+from farlane.ledger.passwords import Password
+
+pytestmark = pytest.mark.real
+
+FAUCET = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+PASSWORD = b"a sentence for tests"
+
+
+@pytest.fixture
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    KeyRing(tmp_path / "keys").add("boss", PrivateKey.from_bytes(FAUCET), Password(PASSWORD, random=True))
+    password = tmp_path / "password"
+    password.write_bytes(PASSWORD)
+    password.chmod(0o600)
+    monkeypatch.setenv("FARLANE_KEYS", str(tmp_path / "keys"))
+    monkeypatch.setenv("FARLANE_KEY_PASSWORD_FILE", str(password))
+    return "boss"
+
+
+def test_a_hub_stands_on_the_chain(
+    tmp_path: Path, key: str, anvil_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "net.json")
+    chain = ["--rpc", anvil_url]
+    assert main(["network", "deploy", *chain, "--key", key, "-o", file]) == 0
+    assert main(["network", "deploy", *chain, "--key", key, "-o", file]) != 0  # never overwritten
+    certificate = server_certificate(tmp_path / "net" / "hub" / "tls", ["127.0.0.1"])
+    with socket.socket() as nobody:  # bound, not listening: it refuses whoever dials
+        nobody.bind(("127.0.0.1", 0))
+        endpoint = f"https://127.0.0.1:{nobody.getsockname()[1]}"
+        _list_and_retire(tmp_path, key, chain, file, endpoint, certificate.spki_sha256, capsys)
+
+
+def _list_and_retire(
+    tmp_path: Path, key: str, chain: list[str], file: str, endpoint: str, pin: bytes,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    hub = [file, *chain, "--key", key, "--endpoint", endpoint, "--dir", str(tmp_path / "net")]
+    assert main(["network", "register-hub", *hub]) == 0
+    assert main(["network", "register-hub", *hub]) == 0  # a second time changes nothing
+    capsys.readouterr()
+    assert main(["network", "show", file, *chain, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["kind"], row["endpoint"]) == ("hub", endpoint)
+    assert row["tls_key_hash"] == pin.hex()
+    assert "cannot reach" in row["checked"]
+    assert main(["network", "retire", file, *chain, "--key", key, row["key"]]) == 0
+    capsys.readouterr()
+    assert main(["network", "show", file, *chain, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["network", "register-hub", *hub]) != 0
+    assert "retired" in capsys.readouterr().err
+
+
+def test_money_and_gas_for_trying_out(
+    tmp_path: Path, key: str, anvil_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, other = str(tmp_path / "net.json"), PrivateKey.generate().address
+    assert main(["network", "deploy", "--rpc", anvil_url, "--key", key, "-o", file]) == 0
+    common = [file, "--rpc", anvil_url, "--key", key, other]
+    assert main(["network", "mint", *common, "12.5"]) == 0
+    assert "12500000000 units" in capsys.readouterr().out
+    assert main(["network", "gas", *common, "0.5"]) == 0
+    assert main(["network", "gas", *common, "nan"]) != 0
+
+
+def test_a_forged_network_file_is_refused(
+    tmp_path: Path, key: str, anvil_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "net.json"
+    assert main(["network", "deploy", "--rpc", anvil_url, "--key", key, "-o", str(file)]) == 0
+    document = json.loads(file.read_text())
+    document["network_registry"] = document["token"]
+    file.write_text(json.dumps(document))
+    assert main(["network", "show", str(file), "--rpc", anvil_url]) != 0
+    assert "forged" in capsys.readouterr().err
