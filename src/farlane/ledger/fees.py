@@ -26,6 +26,10 @@ class Fees:
         """Return fees that are below neither."""
         return Fees(max(self.max_tip, other.max_tip), max(self.max_fee, other.max_fee))
 
+    def capped(self, max_fee: int) -> Fees:
+        """Return fees that are not above `max_fee` in all."""
+        return Fees(min(self.max_tip, max_fee), min(self.max_fee, max_fee))
+
 
 def fees_for(base_fee: int, tip: int) -> Fees:
     """Return fees that hold while the base fee doubles: it grows by an eighth a block at most.

@@ -1,0 +1,1 @@
+"""The outbox: transactions written down before they are sent, so that each ends on the chain exactly once."""
