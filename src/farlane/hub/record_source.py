@@ -2,74 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class LedgerStatus:
-    """Where the books stand, of one organisation. Amounts in nano-credits.
-
-    embedded: the chain belongs to this hub, and is worth as much trust; rpc: where it can be asked on the hub's own
-    machine, empty where nowhere; problem: why settlement waits, empty if it does not; held: the hub holds the
-    account's key; free: balance in the contract; locked: in channels, not yet claimed; owed: for all leaves;
-    promised: by vouchers; claimed: on the chain; trades: on record in the contract.
-    """
-
-    network: str
-    chain_id: int
-    contract: str
-    place: str
-    embedded: bool
-    rpc: str
-    problem: str
-    organisation: str
-    account: str
-    held: bool
-    free: int
-    locked: int
-    owed: int
-    promised: int
-    claimed: int
-    trades: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelRow:
-    """One book and its channel. Amounts in nano-credits; tasks: leaves, and how many of them a voucher covers.
-
-    state: none, open, closing or closed; dispute: why node and hub disagree, empty if they do not.
-    """
-
-    book: int
-    organisation: str
-    node: str
-    node_name: str
-    channel: str
-    payer: str
-    provider: str
-    signer: str
-    salt: str
-    state: str
-    deposit: int
-    claimed: int
-    owed: int
-    promised: int
-    tasks: int
-    promised_tasks: int
-    dispute: str
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """One event of the contract that moved an account's money; amount in nano-credits, negative where it went out."""
-
-    block: int
-    transaction: str
-    at: float
-    kind: str
-    amount: int
-    channel: str
+from farlane.wire.ledger import ChannelRow, HistoryRow, LedgerStatus
 
 
 class LedgerReader(Protocol):

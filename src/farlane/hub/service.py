@@ -14,10 +14,12 @@ from farlane.errors import InvalidSetting, Unavailable
 from farlane.hub.books.books import Accounts
 from farlane.hub.grpc_api.blob_service import BlobService
 from farlane.hub.grpc_api.client_service import ClientService
+from farlane.hub.grpc_api.ledger_service import LedgerService
 from farlane.hub.grpc_api.node_service import NodeService
 from farlane.hub.hub import Hub
 from farlane.hub.retention import forget_old
 from farlane.hub.settings import HubSettings
+from farlane.hub.settlement.reading import SettlementReader
 from farlane.hub.settlement.service import Settlement
 from farlane.hub.store.port import Store
 from farlane.kit.clock import Clock
@@ -26,7 +28,7 @@ from farlane.models.store import ContentStore
 from farlane.scheduler.policy import Policy
 from farlane.wire.channel import SERVER_OPTIONS, server_credentials
 from farlane.wire.serving import Identity, TokenAuthenticator
-from farlane.wire.v1 import blob_pb2_grpc, client_pb2_grpc, node_pb2_grpc
+from farlane.wire.v1 import blob_pb2_grpc, client_pb2_grpc, ledger_pb2_grpc, node_pb2_grpc
 
 log = logging.getLogger(__name__)
 RESUME_TRY_S = 1.0
@@ -126,6 +128,9 @@ class HubService:
     def _server(self) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[TokenAuthenticator(self._lookup)], options=SERVER_OPTIONS)
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(lambda: self.hub), server)
+        if self.settlement is not None:
+            reader = SettlementReader(self.settlement)
+            ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(reader), server)
         client_pb2_grpc.add_ClientServiceServicer_to_server(ClientService(lambda: self.hub), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(lambda: self._blobs), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-
-import grpc
 
 from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, TaskId, index_of, job_text
@@ -19,6 +17,7 @@ from farlane.domain.jobs import JobState
 from farlane.domain.records import Column, TasksEnded
 from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, PermissionRefused, Unavailable
 from farlane.hub.explaining import explain_job
+from farlane.hub.grpc_api.answering import Context, answered
 from farlane.hub.grpc_api.session import ClientSession
 from farlane.hub.hub import Hub
 from farlane.hub.intake import check, stamp
@@ -37,11 +36,8 @@ from farlane.wire.status import abort
 from farlane.wire.stream import STALL_S
 from farlane.wire.v1 import client_pb2, client_pb2_grpc
 
-Context = grpc.aio.ServicerContext[Any, Any]
 HubSource = Callable[[], Hub]
 Reply = TypeVar("Reply")
-Service = TypeVar("Service")
-Request = TypeVar("Request")
 MAX_LISTED = 1000
 MAX_LISTED_TASKS = 10_000
 MAX_REASON_CHARS = 500
@@ -54,29 +50,13 @@ PAGE_ROWS = 1000
 log = logging.getLogger(__name__)
 
 
-def _answered(
-    method: Callable[[Service, Request, Context], Awaitable[Reply]],
-) -> Callable[[Service, Request, Context], Awaitable[Reply]]:
-    """Turn an error of the tree into its status."""
-
-    @functools.wraps(method)
-    async def call(self: Service, request: Request, context: Context) -> Reply:
-        try:
-            return await method(self, request, context)
-        except FarlaneError as error:
-            await abort(context, error)
-            raise
-
-    return call
-
-
 class ClientService(client_pb2_grpc.ClientServiceServicer):
     """Serves publishers. `hub` returns the hub in force, which changes after a store failure."""
 
     def __init__(self, hub: HubSource) -> None:
         self._hub = hub
 
-    @_answered
+    @answered
     async def Session(self, request: Any, context: Context) -> None:  # type: ignore[override]  # writes to the context
         """Run one publisher's stream."""
         hub = self._writable()
@@ -86,7 +66,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         except ConnectionLost as error:
             log.info("%s", error.message)  # nobody is left to be told
 
-    @_answered
+    @answered
     async def Quote(self, request: client_pb2.QuoteRequest, context: Context) -> client_pb2.QuoteReply:
         """Price a job without submitting it."""
         hub, who = self._writable(), current_identity()
@@ -94,7 +74,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         check(spec, hub.engine.now())
         return quote_job(hub.reactor.state, spec, max(1, request.tasks), request.payload_bytes)
 
-    @_answered
+    @answered
     async def ListJobs(
         self, request: client_pb2.ListJobsRequest, context: Context
     ) -> client_pb2.ListJobsReply:
@@ -111,7 +91,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         await hub.engine.durable()
         return client_pb2.ListJobsReply(jobs=found[:limit])
 
-    @_answered
+    @answered
     async def GetJob(self, request: client_pb2.GetJobRequest, context: Context) -> client_pb2.JobStatus:
         """Return one job's status."""
         hub = self._writable()
@@ -120,7 +100,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         await hub.engine.durable()
         return status
 
-    @_answered
+    @answered
     async def ListTasks(
         self, request: client_pb2.ListTasksRequest, context: Context
     ) -> client_pb2.ListTasksReply:
@@ -131,7 +111,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         found = await _in_thread(hub.store.results, job, request.after, limit)
         return _listed(found, request.after, limit)
 
-    @_answered
+    @answered
     async def Explain(self, request: client_pb2.ExplainRequest, context: Context) -> client_pb2.ExplainReply:
         """Tell why a job waits, or how it ended."""
         hub, job = self._writable(), JobId(request.job)
@@ -146,7 +126,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         reply.failures.extend(failure_to_wire(failure) for failure in failures)
         return reply
 
-    @_answered
+    @answered
     async def ListNodes(
         self, request: client_pb2.ListNodesRequest, context: Context
     ) -> client_pb2.ListNodesReply:
@@ -159,7 +139,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         ]
         return client_pb2.ListNodesReply(nodes=[node_status(node, row, now) for node, row in rows])
 
-    @_answered
+    @answered
     async def DrainNode(
         self, request: client_pb2.DrainNodeRequest, context: Context
     ) -> client_pb2.DrainNodeReply:
@@ -174,7 +154,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         node = hub.engine.run(lambda reactor, now: reactor.drain_node(found.node, request.hand_back))
         return client_pb2.DrainNodeReply(leases=len(node.leases))
 
-    @_answered
+    @answered
     async def StopJob(self, request: client_pb2.StopJobRequest, context: Context) -> client_pb2.JobStatus:
         """Stop a job; returns once that is durable."""
         hub, job = self._writable(), JobId(request.job)
@@ -183,7 +163,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         await hub.engine.durable()
         return self._status(hub, job)
 
-    @_answered
+    @answered
     async def RetryJob(self, request: client_pb2.RetryJobRequest, context: Context) -> client_pb2.JobStatus:
         """Run an ended job's failed tasks again; returns once that is durable."""
         hub, job = self._writable(), JobId(request.job)
@@ -218,7 +198,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
                 if wanted in (None, index_of(chunk.task)):
                     yield chunk
 
-    @_answered
+    @answered
     async def Backup(self, request: client_pb2.BackupRequest, context: Context) -> client_pb2.BackupReply:
         """Write a consistent copy of the store beside it."""
         hub = self._hub()

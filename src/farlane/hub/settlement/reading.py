@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from farlane.domain.bookkeeping import BookOpened
 from farlane.hub.books.books import HubBook
-from farlane.hub.record_source import ChannelRow, HistoryRow, LedgerStatus
 from farlane.hub.settlement.chain import ChainDesk
 from farlane.hub.settlement.service import Settlement
 from farlane.ledger import port
 from farlane.ledger.accounts import Address
 from farlane.ledger.port import CLOSED, ChannelState
 from farlane.ledger.vouchers import nano_floor
+from farlane.wire.ledger import ChannelRow, HistoryRow, LedgerStatus
 
 
 class SettlementReader:

@@ -90,7 +90,21 @@ class Settlement:
         self._funded: set[str] = set()
 
     async def run(self) -> None:
-        """Open the chain and settle every period, until cancelled; no failure of the chain ends it."""
+        """Open the chain and settle every period, until cancelled; whatever fails is told and tried again."""
+        while True:
+            try:
+                await self._run_once()
+            except FarlaneError as error:
+                self._trouble(error)
+            except Exception as error:
+                # A hub that cannot settle still has work to do: the nodes' credit bounds what can be owed.
+                log.exception("settlement failed; it starts again in a moment")
+                self.state.problem = f"settlement failed ({type(error).__name__}); see the hub's log"
+            self._ready.clear()
+            self._desk = None
+            await asyncio.sleep(RETRY_S)
+
+    async def _run_once(self) -> None:
         async with self._opened() as connection:
             self.connection = connection
             async with TaskSupervisor("settlement") as tasks:

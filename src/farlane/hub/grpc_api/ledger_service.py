@@ -1,0 +1,56 @@
+"""LedgerService: what people ask of the hub's ledger, and tell it to do."""
+
+from __future__ import annotations
+
+from farlane.hub.grpc_api.answering import Context, answered
+from farlane.hub.record_source import LedgerReader
+from farlane.wire import limits
+from farlane.wire.ledger import channel_to_wire, history_to_wire, status_to_wire
+from farlane.wire.serving import current_identity
+from farlane.wire.v1 import ledger_pb2, ledger_pb2_grpc
+
+MAX_KEY_CHARS = 100
+MAX_GRANT_NANO = 10**18
+"""A thousand million credits at once: more is a slip of the pen."""
+
+
+class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
+    """Serves clients; each sees its own organisation's money, and every book of the network."""
+
+    def __init__(self, reader: LedgerReader) -> None:
+        self._reader = reader
+
+    @answered
+    async def Status(
+        self, request: ledger_pb2.LedgerStatusRequest, context: Context
+    ) -> ledger_pb2.LedgerStatusReply:
+        """Return where the caller's books stand."""
+        return status_to_wire(await self._reader.status(current_identity().organisation))
+
+    @answered
+    async def Channels(
+        self, request: ledger_pb2.ChannelsRequest, context: Context
+    ) -> ledger_pb2.ChannelsReply:
+        """Return the caller's books, or all."""
+        rows = await self._reader.channels(None if request.all else current_identity().organisation)
+        return ledger_pb2.ChannelsReply(rows=[channel_to_wire(row) for row in rows])
+
+    @answered
+    async def History(self, request: ledger_pb2.HistoryRequest, context: Context) -> ledger_pb2.HistoryReply:
+        """Return what moved the caller's money on the chain."""
+        rows = await self._reader.history(current_identity().organisation)
+        return ledger_pb2.HistoryReply(rows=[history_to_wire(row) for row in rows])
+
+    @answered
+    async def Grant(self, request: ledger_pb2.GrantRequest, context: Context) -> ledger_pb2.GrantReply:
+        """Make credits of an embedded chain for the caller's organisation."""
+        key = limits.text("the key of a grant", request.key, MAX_KEY_CHARS, required=True)
+        amount = limits.integer("the amount of a grant", request.amount, 1, MAX_GRANT_NANO)
+        organisation = current_identity().organisation
+        done = await self._reader.grant_credits(f"{organisation}/{key}", organisation, amount)
+        return ledger_pb2.GrantReply(transaction=done)
+
+    @answered
+    async def Settle(self, request: ledger_pb2.SettleRequest, context: Context) -> ledger_pb2.SettleReply:
+        """Settle now what can be settled."""
+        return ledger_pb2.SettleReply(transactions=await self._reader.settle())
