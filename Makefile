@@ -14,7 +14,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 
 # In CI the contracts' tools are a must; on a user's machine their tests are skipped with a word where they are missing.
 ifeq ($(CI),true)
-CONTRACT_TOOLS := contracts/node_modules/.installed
+CONTRACT_TOOLS := contracts/node_modules/.installed $(CONTRACTS_VENV)/.installed
 endif
 
 .PHONY: help
@@ -72,6 +72,11 @@ contracts: $(VENV)/.installed-dev contracts/node_modules/.installed ## compile t
 slither: $(CONTRACTS_VENV)/.installed contracts/node_modules/.installed ## static analysis of the contracts
 	@$(CONTRACTS_VENV)/bin/python scripts/contracts.py slither
 
+.PHONY: halmos
+halmos: $(CONTRACTS_VENV)/.installed contracts/node_modules/.installed ## prove the contracts' payouts for every input
+	@$(CONTRACTS_VENV)/bin/python scripts/contracts.py halmos
+	@$(CONTRACTS_VENV)/bin/python scripts/contracts.py halmos --planted
+
 .PHONY: reference
 reference: $(VENV)/.installed-dev ## regenerate docs/reference from the code
 	@$(BIN)/python scripts/generate_reference.py
@@ -125,7 +130,7 @@ $(CONTRACTS_VENV)/.created:
 	@touch $@
 
 $(CONTRACTS_VENV)/.installed: $(CONTRACTS_VENV)/.created requirements/contracts.lock
-	@echo "installing the contracts' analyser into $(CONTRACTS_VENV)"
+	@echo "installing the contracts' analysers into $(CONTRACTS_VENV)"
 	@$(CONTRACTS_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/contracts.lock
 	@touch $@
 

@@ -52,6 +52,48 @@ def test_many_more_runs_pass() -> None:
     run("soak")
 
 
+def test_gas_is_what_the_snapshot_says() -> None:
+    run("gas", "--check")
+    kept = json.loads((ROOT / "contracts/snapshots/gas.json").read_text())
+    assert int(kept["settle"]) <= 46_000
+    assert int(kept["settleMany of 100"]) <= 100 * 19_000
+    accepted = int(kept["openJob"]) + int(kept["acceptResult, by the payer's signature"])
+    assert accepted <= 132_000
+    disputed = sum(int(kept[step]) for step in ("openJob", "submitResult", "dispute", "resolve"))
+    assert disputed <= 205_000
+
+
+@pytest.fixture
+def analysers() -> None:
+    if os.environ.get("CI") != "true" and not (ROOT / ".venv-contracts/.installed").exists():
+        pytest.skip("slither and halmos are missing; to get them run `make slither`")
+
+
+@pytest.mark.usefixtures("analysers")
+def test_slither_finds_nothing_of_medium_or_high_impact() -> None:
+    run("slither")
+
+
+@pytest.mark.usefixtures("analysers")
+def test_settle_close_and_resolve_are_proven_for_every_input() -> None:
+    output = run("halmos")
+    assert "[FAIL]" not in output
+    for proof in (
+        "settle_pays_exactly",
+        "finishClose_refunds",
+        "closeByProvider_refunds",
+        "resolve_pays_exactly",
+    ):
+        assert f"[PASS] check_{proof}" in output
+
+
+@pytest.mark.usefixtures("analysers")
+def test_the_proofs_find_planted_bugs() -> None:
+    output = run("halmos", "--planted", "--share", f"{int(time.time() // 86400) % SHARES}/{SHARES}")
+    assert "planted bugs" in output
+    assert "MISSED" not in output
+
+
 def test_every_planted_bug_fits_the_source() -> None:
     for file in (ROOT / "contracts/mutants").glob("*.json"):
         source = (ROOT / f"contracts/src/{file.stem}.sol").read_text()

@@ -11,6 +11,14 @@ interface Vm {
         address implementation;
     }
 
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     function addr(uint256 key) external pure returns (address);
     function assume(bool condition) external pure;
     function attachDelegation(SignedDelegation calldata delegation) external;
@@ -19,9 +27,11 @@ interface Vm {
     function expectRevert(bytes calldata data) external;
     function expectRevert(bytes4 selector) external;
     function expectRevert() external;
+    function lastCallGas() external view returns (Gas memory gas);
     function prank(address caller) external;
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function signDelegation(address code, uint256 key) external returns (SignedDelegation memory delegation);
+    function snapshotValue(string calldata group, string calldata name, uint256 value) external;
     function store(address target, bytes32 slot, bytes32 value) external;
     function toString(uint256 value) external pure returns (string memory);
     function warp(uint256 time) external;
