@@ -126,7 +126,7 @@ def _outcome(transaction: _Transaction, computation: ComputationAPI, changes: Ch
     used = spent - refund + computation.data_floor_gas
     failed = computation.is_error
     logs = () if failed else tuple(map(_log, computation.get_log_entries()))
-    created = computation.msg.create_address if computation.msg.is_create and not failed else None
+    created = computation.msg.storage_address if computation.msg.is_create and not failed else None
     return Outcome(
         gas_used=used,
         gas_spent=max(spent, used),

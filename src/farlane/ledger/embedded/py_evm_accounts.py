@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 from typing import Any, NoReturn, cast
 
 from eth.abc import AccountDatabaseAPI, MetaWitnessAPI
+from eth.db.journal import get_next_checkpoint
 from eth.typing import JournalDBCheckpoint
 from eth_typing import Address, Hash32
 
@@ -17,7 +17,6 @@ from farlane.ledger.keccak import keccak256
 _MISSING = object()
 _NO_ROOT = Hash32(bytes(32))
 _NO_ACCOUNT = Account()
-_checkpoints = count(1)
 
 
 class JournaledAccounts(AccountDatabaseAPI):
@@ -60,7 +59,7 @@ class JournaledAccounts(AccountDatabaseAPI):
 
     def record(self) -> JournalDBCheckpoint:
         """Return a mark to come back to."""
-        mark = JournalDBCheckpoint(next(_checkpoints))
+        mark = get_next_checkpoint()  # py-evm's own numbers: its transient storage takes the same
         self._marks[mark] = len(self._undo)
         return mark
 
