@@ -95,11 +95,11 @@ def _check_beyond(
     for event in events:
         if isinstance(event, port.VoucherSettled) and event.channel_id in books:
             book = books[event.channel_id]
-            if event.tasks > book.leaves:
+            if not 0 < event.tasks <= book.leaves:
                 into.add(
                     "settled-beyond",
                     f"book {book.book}, {event_text(event)}",
-                    f"at most {book.leaves} leaves",
+                    f"1 to {book.leaves} leaves",
                     f"{event.tasks} leaves",
                 )
 
