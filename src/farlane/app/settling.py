@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from farlane.domain.units import parse_credits_floor
@@ -101,14 +103,19 @@ async def _real(settings: HubSettings) -> AsyncIterator[Connection]:
 @asynccontextmanager
 async def _embedded(settings: HubSettings, network: str, clock: Clock) -> AsyncIterator[Connection]:
     """Open the chain beside the store; its EVM is imported only now, in a thread of its own."""
-    from farlane.ledger.embedded.chain import EmbeddedChain
+    from farlane.ledger.embedded.embedded import EmbeddedChain
     from farlane.ledger.embedded.server import serve_rpc
 
     async with AsyncExitStack() as stack:
-        chain = await EmbeddedChain.open(
-            settings.directory / "chain.db", chain_id=chain_id_of(network), genesis={}, clock=clock
+        opening = partial(
+            EmbeddedChain.open,
+            settings.directory / "chain.db",
+            chain_id=chain_id_of(network),
+            genesis={},
+            clock=clock,
         )
-        stack.push_async_callback(chain.close)
+        chain = await asyncio.get_running_loop().run_in_executor(None, opening)
+        stack.callback(chain.close)
         url = ""
         if settings.chain_port >= 0:
             url = await stack.enter_async_context(serve_rpc(chain, "127.0.0.1", settings.chain_port))

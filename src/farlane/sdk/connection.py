@@ -25,6 +25,9 @@ CALL_TIMEOUT_S = 15.0
 TRIES = 4
 """Tries of a plain call or blob transfer that can be repeated without harm, each on the channel of its moment."""
 
+Stub = Callable[[grpc.aio.Channel], Any]
+"""Makes the client of a gRPC service."""
+
 
 class Connection:
     """One hub's channel, replaced when the hub comes back as another process.
@@ -69,21 +72,29 @@ class Connection:
         self._channel, self._retired = None, []
 
     async def call(
-        self, method: str, request: Any, doing: str, *, timeout_s: float = CALL_TIMEOUT_S, tries: int = TRIES
+        self,
+        method: str,
+        request: Any,
+        doing: str,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        tries: int = TRIES,
+        stub: Stub = ClientServiceStub,
     ) -> Any:
         """Make a plain call.
 
         Args:
-            method: its name in ClientService.
+            method: its name in the service.
             request: the message.
             doing: for the error: `asking for a quote`.
             timeout_s: deadline of each try.
             tries: 1 where doing it twice would do harm.
+            stub: the service.
 
         Raises:
             FarlaneError: what the hub refused, or why it could not be reached.
         """
-        return await self._trying(lambda: self._once(method, request, doing, timeout_s), tries)
+        return await self._trying(lambda: self._once(stub, method, request, doing, timeout_s), tries)
 
     async def stream(self, method: str, request: Any, doing: str) -> AsyncIterator[Any]:
         """Yield the replies of a server stream, which lasts as long as there is something to say.
@@ -116,9 +127,9 @@ class Connection:
         """Fetch a blob into a file, verified."""
         await self._trying(lambda: self._blob_client().get_file(ref, target), TRIES)
 
-    async def _once(self, method: str, request: Any, doing: str, timeout_s: float) -> Any:
+    async def _once(self, stub: Stub, method: str, request: Any, doing: str, timeout_s: float) -> Any:
         try:
-            return await getattr(ClientServiceStub(self._current()), method)(request, timeout=timeout_s)
+            return await getattr(stub(self._current()), method)(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, doing) from error
 

@@ -18,6 +18,7 @@ _OPEN_SERVICES: Final = frozenset({"grpc.health.v1.Health"})
 _ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "farlane.v1.NodeService": frozenset({"node"}),
     "farlane.v1.ClientService": frozenset({"client"}),
+    "farlane.v1.LedgerService": frozenset({"client"}),
     "farlane.v1.BlobService": frozenset({"client", "node"}),
 }
 _GET_A_TOKEN = (

@@ -1,0 +1,64 @@
+"""The hub's ledger as a client sees it: its organisation's account, the network's channels, credits and settlement."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from farlane.sdk.connection import Connection
+from farlane.wire.ledger import (
+    ChannelRow,
+    HistoryRow,
+    LedgerStatus,
+    channel_from_wire,
+    history_from_wire,
+    status_from_wire,
+)
+from farlane.wire.v1 import ledger_pb2
+from farlane.wire.v1.ledger_pb2_grpc import LedgerServiceStub
+
+SETTLE_TIMEOUT_S = 300.0
+
+
+class LedgerClient:
+    """Asks the ledger of the hub behind a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def status(self) -> LedgerStatus:
+        """Return where this organisation's books stand."""
+        return status_from_wire(
+            await self._call("Status", ledger_pb2.LedgerStatusRequest(), "asking the ledger")
+        )
+
+    async def channels(self, *, all: bool = False) -> list[ChannelRow]:
+        """Return this organisation's books, or with `all` every one of the network."""
+        reply = await self._call("Channels", ledger_pb2.ChannelsRequest(all=all), "listing channels")
+        return [channel_from_wire(row) for row in reply.rows]
+
+    async def history(self) -> list[HistoryRow]:
+        """Return what moved this organisation's money on the chain, oldest first."""
+        reply = await self._call("History", ledger_pb2.HistoryRequest(), "reading the ledger's history")
+        return [history_from_wire(row) for row in reply.rows]
+
+    async def grant(self, nano: int, key: str | None = None) -> str:
+        """Make credits for this organisation on an embedded chain; returns the transaction's hash.
+
+        Args:
+            nano: nano-credits.
+            key: makes it happen once however often it is asked; a random one where none is given.
+        """
+        request = ledger_pb2.GrantRequest(key=key or uuid.uuid4().hex, amount=nano)
+        reply = await self._call("Grant", request, "making credits", SETTLE_TIMEOUT_S)
+        return str(reply.transaction)
+
+    async def settle(self) -> list[str]:
+        """Settle now what can be; returns the transactions' hashes."""
+        reply = await self._call("Settle", ledger_pb2.SettleRequest(), "settling", SETTLE_TIMEOUT_S)
+        return list(reply.transactions)
+
+    async def _call(self, method: str, request: Any, doing: str, timeout_s: float = 60.0) -> Any:
+        return await self._connection.call(
+            method, request, doing, timeout_s=timeout_s, stub=LedgerServiceStub
+        )
