@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -26,8 +27,12 @@ _T = TypeVar("_T")
 @cache
 def load_py_evm() -> Evm:
     """Import py-evm, which takes half a second, and return the EVM of it."""
-    from farlane.ledger.embedded.py_evm import PyEvm
-
+    # It lifts the recursion limit of the whole process, under which a deeply nested JSON text overflows the stack.
+    limit = sys.getrecursionlimit()
+    try:
+        from farlane.ledger.embedded.py_evm import PyEvm
+    finally:
+        sys.setrecursionlimit(limit)
     return PyEvm()
 
 

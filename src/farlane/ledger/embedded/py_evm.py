@@ -26,6 +26,7 @@ from eth_typing import Address, BlockNumber, Hash32
 
 from farlane.ledger.embedded.evm import AccessList, BlockContext, Changes, Log, Message, Outcome, State
 from farlane.ledger.embedded.py_evm_accounts import JournaledAccounts
+from farlane.ledger.embedded.refusals import refuse
 
 _NAMES = (
     (OutOfGas, "out of gas"),
@@ -84,7 +85,7 @@ class PyEvm:
     name = f"py-evm/{version('py-evm')}"
 
     def execute(self, block: BlockContext, state: State, message: Message) -> Outcome:
-        """Run a message."""
+        """Run a message; one whose calls nest deeper than Python does is refused."""
         context = ExecutionContext(
             coinbase=Address(block.beneficiary),
             timestamp=block.time,
@@ -99,7 +100,10 @@ class PyEvm:
         )
         running = _State(cast(Any, state), context, Hash32(bytes(32)))
         transaction = _transaction(message)
-        computation = running.apply_transaction(cast(Any, transaction))
+        try:
+            computation = running.apply_transaction(cast(Any, transaction))
+        except RecursionError:
+            refuse("max call depth exceeded: contracts call one another deeper than the embedded EVM goes")
         accounts = cast(JournaledAccounts, running._account_db)
         return _outcome(transaction, computation, accounts.changes())
 
