@@ -10,6 +10,7 @@ from farlane.ledger import abi
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.deploy import Deployment
 from farlane.ledger.events import event_of
+from farlane.ledger.jobs import JobState, JobStatus, Terms
 from farlane.ledger.port import MAX_CLAIMS, ChannelState, LedgerEvent, SignedClaim, TransactionReceipt
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.sending import Sender
@@ -22,7 +23,7 @@ _UNLIMITED = 2**256 - 1
 
 
 class EthereumLedger:
-    """The Ledger port over JSON-RPC.
+    """The Ledger port and its jobs (JobLedger) over JSON-RPC.
 
     Args:
         rpc: the chain; `deploy.verify_deployment` has checked that it is the right one.
@@ -154,6 +155,49 @@ class EthereumLedger:
     async def close_by_provider(self, key: PrivateKey, channel: Channel) -> TransactionReceipt:
         """Close a channel of the provider at once."""
         return await self._send(key, "closeByProvider", channel.payer, channel.signer, channel.salt)
+
+    async def settlements(self, account: Address) -> int:
+        """Return how often an account was paid for work."""
+        return int(await self._read("settlementsOf", account))
+
+    async def job(self, job: bytes) -> JobStatus:
+        """Return a job by its id."""
+        state, since = await self._read("jobs", job)
+        return JobStatus(JobState(state), since)
+
+    async def open_job(self, key: PrivateKey, terms: Terms, provider_signature: bytes) -> TransactionReceipt:
+        """Open a job as the payer `key`."""
+        return await self._send(key, "openJob", terms.values, provider_signature)
+
+    async def submit_result(self, key: PrivateKey, terms: Terms, result: bytes) -> TransactionReceipt:
+        """Commit to a result as the provider `key`."""
+        return await self._send(key, "submitResult", terms.values, result)
+
+    async def accept_result(
+        self, key: PrivateKey, terms: Terms, result: bytes, payer_signature: bytes = b""
+    ) -> TransactionReceipt:
+        """Accept a result as the payer, or with the payer's signature."""
+        return await self._send(key, "acceptResult", terms.values, result, payer_signature)
+
+    async def finalize(self, key: PrivateKey, terms: Terms) -> TransactionReceipt:
+        """Pay the provider after the window."""
+        return await self._send(key, "finalize", terms.values)
+
+    async def reclaim(self, key: PrivateKey, terms: Terms) -> TransactionReceipt:
+        """Pay the payer after a missed deadline."""
+        return await self._send(key, "reclaim", terms.values)
+
+    async def dispute(self, key: PrivateKey, terms: Terms) -> TransactionReceipt:
+        """Dispute a result as the payer `key`."""
+        return await self._send(key, "dispute", terms.values)
+
+    async def resolve(self, key: PrivateKey, terms: Terms, to_provider: int) -> TransactionReceipt:
+        """Award the provider a part of the price as the arbiter `key`."""
+        return await self._send(key, "resolve", terms.values, to_provider)
+
+    async def arbiter_silent(self, key: PrivateKey, terms: Terms) -> TransactionReceipt:
+        """End a dispute no arbiter resolved in time."""
+        return await self._send(key, "arbiterSilent", terms.values)
 
     async def _read(self, name: str, *arguments: Any) -> Any:
         return await self._rpc.read("ComputeLedger", self._deployment.ledger, name, arguments)

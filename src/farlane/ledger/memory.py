@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -40,6 +40,7 @@ class MemoryLedger:
         self._balances: defaultdict[Address, int] = defaultdict(int)
         self._channels: dict[bytes, ChannelState] = {}
         self._events: list[LedgerEvent] = []
+        self._settlements: Counter[Address] = Counter()
         self._trades = 0
 
     @property
@@ -81,6 +82,10 @@ class MemoryLedger:
         """Return how many trades are on record."""
         return self._trades
 
+    async def settlements(self, account: Address) -> int:
+        """Return how often an account was paid for work."""
+        return self._settlements[account]
+
     async def events(self, first_block: int = 0, last_block: int | None = None) -> list[LedgerEvent]:
         """Return the events of these blocks."""
         last = self._block if last_block is None else last_block
@@ -90,9 +95,9 @@ class MemoryLedger:
         """Move tokens into the account's balance."""
         self._positive(amount)
         if self._tokens[key.address] < amount:
-            raise _reverted("ERC20InsufficientBalance", key.address, self._tokens[key.address], amount)
+            raise reverted("ERC20InsufficientBalance", key.address, self._tokens[key.address], amount)
         if amount > MAX_UNITS:
-            raise _reverted("AmountTooLarge", amount)
+            raise reverted("AmountTooLarge", amount)
         self._tokens[key.address] -= amount
         self._balances[key.address] += amount
         return self._record(port.Deposited, key.address, key.address, amount)
@@ -100,7 +105,7 @@ class MemoryLedger:
     async def withdraw(self, key: PrivateKey, to: Address, amount: int) -> TransactionReceipt:
         """Pay a part of a balance out."""
         if to == NO_ADDRESS:
-            raise _reverted("ZeroAddress")
+            raise reverted("ZeroAddress")
         self._positive(amount)
         self._debit(key.address, amount)
         self._tokens[to] += amount
@@ -110,10 +115,10 @@ class MemoryLedger:
         """Open a channel of the payer `key`."""
         channel = replace(channel, payer=key.address)
         if NO_ADDRESS in (channel.provider, channel.signer):
-            raise _reverted("ZeroAddress")
+            raise reverted("ZeroAddress")
         self._positive(amount)
         if self._channels.get(channel.id, _NEVER).exists:
-            raise _reverted("ChannelExists", channel.id)
+            raise reverted("ChannelExists", channel.id)
         self._debit(key.address, amount)
         self._channels[channel.id] = ChannelState(amount, 0, 0)
         self._trades += 1
@@ -124,7 +129,7 @@ class MemoryLedger:
         self._positive(amount)
         known, state = self._of_payer(key, channel)
         if not state.deposit or state.close_at:
-            raise _reverted("ChannelNotOpen", known)
+            raise reverted("ChannelNotOpen", known)
         self._debit(key.address, amount)
         self._channels[known] = replace(state, deposit=state.deposit + amount)
         return self._record(port.ChannelToppedUp, known, amount)
@@ -132,6 +137,8 @@ class MemoryLedger:
     async def settle(self, key: PrivateKey, claims: Sequence[SignedClaim]) -> TransactionReceipt:
         """Settle vouchers, all or none."""
         assert 0 < len(claims) <= MAX_CLAIMS
+        # In the order in which a chain gets them: claims of one provider stand together.
+        claims = sorted(claims, key=lambda claim: claim.channel.provider)
         before = dict(self._channels)
         try:
             paid = [self._settle(claim) for claim in claims]
@@ -140,6 +147,7 @@ class MemoryLedger:
             raise
         for claim, amount in zip(claims, paid, strict=True):
             self._balances[claim.channel.provider] += amount
+            self._settlements[claim.channel.provider] += 1
         self._block += 1
         for claim, amount in zip(claims, paid, strict=True):
             voucher = claim.signed.voucher
@@ -152,9 +160,9 @@ class MemoryLedger:
         """Announce that the payer closes a channel."""
         known, state = self._of_payer(key, channel)
         if not state.claimable:
-            raise _reverted("ChannelNotOpen", known)
+            raise reverted("ChannelNotOpen", known)
         if state.close_at:
-            raise _reverted("AlreadyClosing", known)
+            raise reverted("AlreadyClosing", known)
         close_at = self._now + self._window
         self._channels[known] = replace(state, close_at=close_at)
         return self._record(port.CloseStarted, known, close_at)
@@ -163,9 +171,9 @@ class MemoryLedger:
         """Close a channel whose window has passed."""
         state = self._channels.get(channel.id, _NEVER)
         if state.close_at in (0, CLOSED):
-            raise _reverted("ChannelNotClosing", channel.id)
+            raise reverted("ChannelNotClosing", channel.id)
         if self._now < state.close_at:
-            raise _reverted("CloseWindowOpen", state.close_at)
+            raise reverted("CloseWindowOpen", state.close_at)
         return self._close(channel, state)
 
     async def close_by_provider(self, key: PrivateKey, channel: Channel) -> TransactionReceipt:
@@ -173,23 +181,23 @@ class MemoryLedger:
         channel = replace(channel, provider=key.address)
         state = self._channels.get(channel.id, _NEVER)
         if not state.claimable:
-            raise _reverted("ChannelNotOpen", channel.id)
+            raise reverted("ChannelNotOpen", channel.id)
         return self._close(channel, state)
 
     def _settle(self, claim: SignedClaim) -> int:
         known, voucher = claim.channel.id, claim.signed.voucher
         state = self._channels.get(known, _NEVER)
         if not state.claimable:
-            raise _reverted("ChannelNotOpen", known)
+            raise reverted("ChannelNotOpen", known)
         if voucher.cumulative <= state.claimed:
-            raise _reverted("NothingToClaim", state.claimed, voucher.cumulative)
+            raise reverted("NothingToClaim", state.claimed, voucher.cumulative)
         if voucher.cumulative > state.deposit:
-            raise _reverted("DepositExceeded", state.deposit, voucher.cumulative)
+            raise reverted("DepositExceeded", state.deposit, voucher.cumulative)
         try:
             signed = replace(claim.signed, voucher=replace(voucher, channel=known))
             check_voucher(self._domain, signed, claim.channel.signer)
         except InvalidSignature as error:
-            raise _reverted("InvalidSignature") from error
+            raise reverted("InvalidSignature") from error
         self._channels[known] = replace(state, claimed=voucher.cumulative)
         return voucher.cumulative - state.claimed
 
@@ -205,11 +213,11 @@ class MemoryLedger:
 
     def _positive(self, amount: int) -> None:
         if amount == 0:
-            raise _reverted("ZeroAmount")
+            raise reverted("ZeroAmount")
 
     def _debit(self, account: Address, amount: int) -> None:
         if self._balances[account] < amount:
-            raise _reverted("InsufficientBalance", self._balances[account], amount)
+            raise reverted("InsufficientBalance", self._balances[account], amount)
         self._balances[account] -= amount
 
     def _record(self, kind: type[LedgerEvent], *values: object) -> TransactionReceipt:
@@ -229,6 +237,7 @@ class MemoryLedger:
         return hashlib.sha256(b"memory %d" % self._block).digest()
 
 
-def _reverted(error: str, *arguments: object) -> Reverted:
+def reverted(error: str, *arguments: object) -> Reverted:
+    """Return the refusal a chain would answer with."""
     values = [f"0x{value.hex()}" if isinstance(value, bytes) else str(value) for value in arguments]
     return Reverted(f"the contract refuses: {error}({', '.join(values)})", error=error, arguments=values)
