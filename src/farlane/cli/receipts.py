@@ -1,4 +1,4 @@
-"""`farlane receipt`: show a receipt file, and check it without trusting whoever wrote it."""
+"""`farlane receipt`: fetch a receipt, show it, and check it without trusting whoever wrote it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from farlane.cli.output import json_option, money, print_json, print_table
-from farlane.domain.ids import TaskId, task_text
+from farlane.cli.connecting import with_client
+from farlane.cli.output import json_option, money, print_json, print_table, say
+from farlane.domain.ids import TaskId, parse_task, task_text
 from farlane.domain.units import bytes_text
+from farlane.errors import NotFound, Unavailable
+from farlane.sdk.client import AsyncClient
 
 if TYPE_CHECKING:
     from farlane.ledger.receipt import Finding, Receipt
@@ -22,7 +25,67 @@ file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=Fal
 
 @click.group()
 def receipt() -> None:
-    """Show and check receipts: what a task used, produced and cost, signed by both sides."""
+    """Fetch, show and check receipts: what a task used, produced and cost, signed by both sides."""
+
+
+@receipt.command()
+@click.argument("task")
+@click.option("--attempt", type=click.IntRange(1), help="Only this attempt [default: the newest].")
+@click.option("--all", "everything", is_flag=True, help="Every attempt, each in a file of its own.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write, `-` for stdout; a directory with --all [default: j12.7.receipt.json here].",
+)
+@json_option
+def get(task: str, attempt: int | None, everything: bool, output: Path | None, as_json: bool) -> None:
+    """Fetch the receipt of TASK (such as j12.7) from the hub and write it to a file."""
+    from farlane.ledger.receipt import to_json
+
+    found = _wanted(parse_task(task), attempt, everything)
+    if output == Path("-"):
+        for one in found:
+            click.echo(to_json(one), nl=False)
+        return
+    written = [_write(one, task, output, several=everything) for one in found]
+    if as_json:
+        print_json([str(path) for path in written])
+        return
+    for path in written:
+        click.echo(path)
+
+
+def _wanted(task: TaskId, attempt: int | None, everything: bool) -> list[Receipt]:
+    from farlane.sdk.record import RecordClient
+
+    async def ask(client: AsyncClient) -> tuple[list[Receipt], int]:
+        return await RecordClient(client.connection).receipts(task)
+
+    found, unsigned = with_client(ask)
+    if attempt is not None:
+        found = [one for one in found if one.leaf.attempt == attempt]
+    if not found and unsigned:
+        raise Unavailable(
+            f"{task_text(task)} has ended, but its receipt is not signed yet: a node signs for many tasks at once, "
+            "every few seconds while it is connected; ask again in a moment"
+        )
+    if not found:
+        raise NotFound(f"{task_text(task)} has no attempt {attempt}; leave --attempt out for the newest")
+    if unsigned:
+        say(f"{unsigned} more of {task_text(task)} await a signature")
+    return found if everything or attempt is not None else found[-1:]
+
+
+def _write(one: Receipt, task: str, output: Path | None, *, several: bool) -> Path:
+    from farlane.kit.files import atomic_write
+    from farlane.ledger.receipt import to_json
+
+    name = f"{task}.{one.leaf.attempt}.{one.leaf.part}.receipt.json" if several else f"{task}.receipt.json"
+    path = (output or Path()) / name if several or output is None or output.is_dir() else output
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, to_json(one), mode=0o644)
+    return path
 
 
 @receipt.command()
@@ -30,9 +93,7 @@ def receipt() -> None:
 @json_option
 def show(file: Path, as_json: bool) -> None:
     """Show what the receipt FILE says. Nothing is checked; see `farlane receipt verify`."""
-    from farlane.ledger.receipt import from_json
-
-    found = from_json(file.read_bytes())
+    found = _read(file)
     facts = dict(_facts(found))
     if as_json:
         print_json(facts)
@@ -43,34 +104,66 @@ def show(file: Path, as_json: bool) -> None:
 
 
 @receipt.command()
-@file_argument
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @click.option(
     "--rpc", metavar="URL", help="Ask this chain too: an endpoint that neither side of the receipt runs."
 )
 @json_option
-def verify(file: Path, rpc: str | None, as_json: bool) -> int:
-    """Check the receipt FILE: signatures, proof and sums; with --rpc also that the channel exists and was settled."""
-    from farlane.ledger.receipt import from_json
+def verify(files: tuple[Path, ...], rpc: str | None, as_json: bool) -> int:
+    """Check receipts: signatures, proof and sums; with --rpc also that the channel exists and was settled.
+
+    The exit code is 0 only where every FILE is valid.
+    """
+    checked = {file: _checked(file, rpc) for file in files}
+    good = all(finding.ok for findings in checked.values() for finding in findings)
+    if as_json:
+        documents = [
+            {
+                "file": str(file),
+                "valid": all(one.ok for one in findings),
+                "asked_chain": rpc is not None,
+                "checks": [asdict(one) for one in findings],
+            }
+            for file, findings in checked.items()
+        ]
+        print_json(documents if len(documents) > 1 else documents[0])
+        return 0 if good else 1
+    for file, findings in checked.items():
+        if len(files) > 1:
+            click.echo(click.style(str(file), bold=True))
+        _show_findings(findings, asked_chain=rpc is not None)
+    return 0 if good else 1
+
+
+def _checked(file: Path, rpc: str | None) -> list[Finding]:
     from farlane.ledger.receipt import verify as check
 
-    found = from_json(file.read_bytes())
+    found = _read(file)
     findings = check(found)
-    if rpc is not None:
-        findings += asyncio.run(_on_chain(rpc, found))
-    good = all(finding.ok for finding in findings)
-    if as_json:
-        print_json(
-            {"valid": good, "asked_chain": rpc is not None, "checks": [asdict(one) for one in findings]}
-        )
-        return 0 if good else 1
-    print_table(
-        ("CHECK", "", "WHY NOT"), [(one.check, "ok" if one.ok else "FAILED", one.message) for one in findings]
-    )
-    if good and rpc is None:
+    return findings if rpc is None else findings + asyncio.run(_on_chain(rpc, found))
+
+
+def _show_findings(findings: list[Finding], *, asked_chain: bool) -> None:
+    rows = [(one.check, "ok" if one.ok else "FAILED", one.message) for one in findings]
+    print_table(("CHECK", "", "WHY NOT"), rows)
+    good = all(one.ok for one in findings)
+    if good and not asked_chain:
         click.echo("valid, as far as can be seen without a chain; --rpc URL asks one whether it was settled")
     else:
         click.echo("valid" if good else "NOT VALID: do not rely on it")
-    return 0 if good else 1
+
+
+def _read(file: Path) -> Receipt:
+    from farlane.ledger.receipt import MAX_BYTES, from_json
+
+    with file.open("rb") as stream:
+        return from_json(stream.read(MAX_BYTES + 1))
 
 
 async def _on_chain(url: str, found: Receipt) -> list[Finding]:

@@ -16,6 +16,7 @@ from farlane.hub.grpc_api.blob_service import BlobService
 from farlane.hub.grpc_api.client_service import ClientService
 from farlane.hub.grpc_api.ledger_service import LedgerService
 from farlane.hub.grpc_api.node_service import NodeService
+from farlane.hub.grpc_api.record_service import RecordService
 from farlane.hub.hub import Hub
 from farlane.hub.retention import forget_old
 from farlane.hub.settings import HubSettings
@@ -28,7 +29,7 @@ from farlane.models.store import ContentStore
 from farlane.scheduler.policy import Policy
 from farlane.wire.channel import SERVER_OPTIONS, server_credentials
 from farlane.wire.serving import Identity, TokenAuthenticator
-from farlane.wire.v1 import blob_pb2_grpc, client_pb2_grpc, ledger_pb2_grpc, node_pb2_grpc
+from farlane.wire.v1 import blob_pb2_grpc, client_pb2_grpc, ledger_pb2_grpc, node_pb2_grpc, record_pb2_grpc
 
 log = logging.getLogger(__name__)
 RESUME_TRY_S = 1.0
@@ -131,6 +132,7 @@ class HubService:
         if self.settlement is not None:
             reader = SettlementReader(self.settlement)
             ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(reader), server)
+        record_pb2_grpc.add_RecordServiceServicer_to_server(RecordService(lambda: self.hub), server)
         client_pb2_grpc.add_ClientServiceServicer_to_server(ClientService(lambda: self.hub), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(lambda: self._blobs), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

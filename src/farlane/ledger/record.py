@@ -97,20 +97,12 @@ class Cursor:
         return self
 
 
-def pieces(first: int, stop: int, boundaries: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of leaves that stand on one line each, wherever reading begins.
-
-    Args:
-        first: the first leaf.
-        stop: the end.
-        boundaries: sizes that vouchers cover, rising; no line goes across one.
-    """
-    ends = [size for size in boundaries if first < size < stop]
-    for end in (*ends, stop):
-        while first < end:
-            until = min(end, (first // LEAVES_PER_LINE + 1) * LEAVES_PER_LINE)
-            yield first, until
-            first = until
+def pieces(first: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of leaves `first .. stop - 1` that stand on one line each, wherever reading began."""
+    while first < stop:
+        until = min(stop, (first // LEAVES_PER_LINE + 1) * LEAVES_PER_LINE)
+        yield first, until
+        first = until
 
 
 def line_of(entry: Entry) -> bytes:

@@ -96,13 +96,15 @@ class Connection:
         """
         return await self._trying(lambda: self._once(stub, method, request, doing, timeout_s), tries)
 
-    async def stream(self, method: str, request: Any, doing: str) -> AsyncIterator[Any]:
+    async def stream(
+        self, method: str, request: Any, doing: str, *, stub: Stub = ClientServiceStub
+    ) -> AsyncIterator[Any]:
         """Yield the replies of a server stream, which lasts as long as there is something to say.
 
         Raises:
             FarlaneError: what the hub refused, or that the connection was lost.
         """
-        call = getattr(ClientServiceStub(self._current()), method)(request)
+        call = getattr(stub(self._current()), method)(request)
         try:
             async for reply in call:
                 yield reply

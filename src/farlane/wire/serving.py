@@ -19,6 +19,7 @@ _ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "farlane.v1.NodeService": frozenset({"node"}),
     "farlane.v1.ClientService": frozenset({"client"}),
     "farlane.v1.LedgerService": frozenset({"client"}),
+    "farlane.v1.RecordService": frozenset({"client"}),
     "farlane.v1.BlobService": frozenset({"client", "node"}),
 }
 _GET_A_TOKEN = (

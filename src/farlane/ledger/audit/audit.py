@@ -56,9 +56,14 @@ class Audit:
     asked_chain: bool
 
     @property
+    def deviating(self) -> int:
+        """Return how many deviations there are; notices are none."""
+        return self.counts[Severity.ERROR] + self.counts[Severity.WARNING]
+
+    @property
     def clean(self) -> bool:
-        """Tell whether nothing deviates; notices are no deviations."""
-        return not self.counts[Severity.ERROR] and not self.counts[Severity.WARNING]
+        """Tell whether nothing deviates."""
+        return not self.deviating
 
 
 def audit(
