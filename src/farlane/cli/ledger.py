@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 
 import click
 
+from farlane.cli.auditing import audit, export
 from farlane.cli.connecting import with_client
 from farlane.cli.output import counted, json_option, money, print_json, print_table, say
+from farlane.cli.own_account import account, deposit, withdraw
 from farlane.domain.units import credits_text, parse_credits_floor
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.ledger import LedgerClient
@@ -19,7 +21,11 @@ from farlane.wire.ledger import ChannelRow, HistoryRow, LedgerStatus
 
 @click.group()
 def ledger() -> None:
-    """Show what is owed and paid, and settle it. Amounts are credits."""
+    """Show what is owed and paid, settle it, and audit the record. Amounts are credits."""
+
+
+for command in (export, audit, account, deposit, withdraw):
+    ledger.add_command(command)
 
 
 @ledger.command()
