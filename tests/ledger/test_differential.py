@@ -58,7 +58,7 @@ SCRIPT: list[Step] = [
     ("openJob", 0, 103, 0), ("reclaim", 0, 0, 60), ("openJob", 0, 105, 0),
     ("openJob", 0, 106, 0), ("submitResult", 0, 100, 0), ("dispute", 0, 100, 0), ("resolve", 0, 1500, 0),
     ("resolve", 0, 50, 0), ("dispute", 0, 0, 0),
-    ("openJob", 0, 110, 0), ("submitResult", 0, 100, 0), ("dispute", 0, 100, 0), ("arbiterSilent", 0, 0, 30),
+    ("openJob", 0, 111, 0), ("submitResult", 0, 100, 0), ("dispute", 0, 100, 0), ("arbiterSilent", 0, 0, 30),
 ]  # fmt: skip
 """Succeeds in every step there is, with refusals between: the random sequences need luck for that."""
 

@@ -25,6 +25,7 @@ from farlane.ledger.receipt_chain import verify_on_chain
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.tree import Tree, leaf_hash
 from farlane.ledger.vouchers import Channel, Delegation, TreeHead, Voucher, sign_head, sign_voucher
+from farlane.testing.job_suite import START, JobSuite, JobWorld
 from farlane.testing.ledger_suite import LedgerSuite, LedgerWorld
 
 pytestmark = pytest.mark.real
@@ -66,6 +67,20 @@ async def world(rpc: RpcClient, deployment: Deployment) -> LedgerWorld:
 
 
 class TestEthereumLedger(LedgerSuite):
+    pass
+
+
+@pytest.fixture
+async def jobs(rpc: RpcClient, deployment: Deployment, world: LedgerWorld) -> JobWorld:
+    ledger, arbiter = EthereumLedger(rpc, deployment), PrivateKey.generate()
+    await ledger.pay_gas(FAUCET, arbiter.address, ETHER)
+    for key in (world.payer, world.provider):
+        await ledger.mint(FAUCET, key.address, START)
+        await ledger.deposit(key, START)
+    return JobWorld(ledger, world.payer, world.provider, arbiter, world.pass_time)
+
+
+class TestEthereumJobs(JobSuite):
     pass
 
 

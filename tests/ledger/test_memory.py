@@ -6,7 +6,9 @@ import pytest
 
 from farlane.ledger.accounts import NO_ADDRESS, PrivateKey
 from farlane.ledger.memory import MemoryLedger
+from farlane.ledger.memory_jobs import MemoryJobLedger
 from farlane.ledger.typed_data import Domain
+from farlane.testing.job_suite import START, JobSuite, JobWorld
 from farlane.testing.ledger_suite import LedgerSuite, LedgerWorld
 
 
@@ -23,4 +25,22 @@ async def world() -> LedgerWorld:
 
 
 class TestMemoryLedger(LedgerSuite):
+    pass
+
+
+@pytest.fixture
+async def jobs() -> JobWorld:
+    payer, provider, arbiter = (PrivateKey.generate() for _ in range(3))
+    ledger = MemoryJobLedger(Domain(31337, NO_ADDRESS, "ab" * 16))
+    for key in (payer, provider):
+        await ledger.mint(key, key.address, START)
+        await ledger.deposit(key, START)
+
+    async def pass_time(seconds: int) -> None:
+        ledger.pass_time(seconds)
+
+    return JobWorld(ledger, payer, provider, arbiter, pass_time)
+
+
+class TestMemoryJobs(JobSuite):
     pass
