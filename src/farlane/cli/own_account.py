@@ -1,4 +1,4 @@
-"""`farlane ledger account`, `deposit` and `withdraw`: straight on a chain, with a key of one's own and without a hub."""
+"""`farlane ledger account`, `deposit` and `withdraw`: straight on a chain, with one's own key and without a hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from farlane.cli.chain_options import network_chain, network_option, open_key, rpc_option, signing_options
+from farlane.cli.chain_options import network_chain, network_option, rpc_option, signing_options
+from farlane.cli.key_options import signing_key
 from farlane.cli.output import json_option, print_json
 from farlane.domain.units import credits_text, parse_credits_floor
 from farlane.errors import InsufficientFunds, InvalidInput
@@ -93,7 +94,7 @@ def _move(
     if not nano:
         raise InvalidInput(f"{text!r} is nothing to move; expected at least 0.000000001 credits")
     to = parse_address(target) if target else None
-    key = open_key(key_name, password_file)
+    key = signing_key(key_name, password_file)
 
     async def move(ledger: EthereumLedger) -> TransactionReceipt:
         amount = nano * ledger.units_per_credit // 10**9
