@@ -136,7 +136,7 @@ async def _chain(rpc: str, network_file: Path, block: int | None) -> ChainView:
 
 
 def _receipts(directory: Path | None) -> tuple[list[NamedReceipt], dict[str, str]]:
-    """Return the receipts below a directory, and why each other file of it is none."""
+    """Return the receipts in a directory, and why each other file of it is none."""
     from farlane.ledger.audit.receipts_audit import NamedReceipt
     from farlane.ledger.receipt import MAX_BYTES, from_json
 
@@ -152,7 +152,7 @@ def _receipts(directory: Path | None) -> tuple[list[NamedReceipt], dict[str, str
 
 def _files(directory: Path | None) -> Iterator[Path]:
     if directory is not None:
-        yield from sorted(path for path in directory.rglob("*.json") if path.is_file())
+        yield from sorted(path for path in directory.glob("*.json") if path.is_file())
 
 
 def _document(found: Audit) -> dict[str, object]:

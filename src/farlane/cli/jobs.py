@@ -11,6 +11,7 @@ import click
 from farlane.cli.connecting import with_client
 from farlane.cli.output import ago, json_option, money, on_terminal, print_json, print_table, say
 from farlane.cli.watching import ended_line, print_json_logs, print_logs, show_progress
+from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, NodeId, job_text, parse_job, parse_task
 from farlane.domain.ids import index_of as task_index
 from farlane.domain.ids import job_of as task_job
@@ -48,12 +49,13 @@ def ps(job: str | None, everything: bool, limit: int, as_json: bool) -> None:
     cells = [
         (str(row["task"]), str(row["state"]), str(row["node_name"] or row["node"] or "-"), str(row["attempts"]),
          seconds_text(int(str(row["lease_ms"])) / 1000), seconds_text(int(str(row["cpu_us"])) / 1e6),
-         bytes_text(int(str(row["peak_bytes"]))), money(int(str(row["amount"]))), str(row["failure"] or ""))
+         bytes_text(int(str(row["peak_bytes"]))), money(int(str(row["amount"]))), str(row["blame"] or ""),
+         str(row["failure"] or ""))
         for row in rows
     ]  # fmt: skip
     if cells:
         click.echo("")
-        headings = ("TASK", "STATE", "NODE", "TRIES", "LEASE", "CPU", "PEAK", "CREDITS", "FAILURE")
+        headings = ("TASK", "STATE", "NODE", "TRIES", "LEASE", "CPU", "PEAK", "CREDITS", "BLAME", "FAILURE")
         print_table(headings, cells, right=(3, 4, 5, 6, 7))
 
 
@@ -63,10 +65,23 @@ def _task_rows(job: JobId, batches: list[TasksEnded], names: dict[NodeId, str]) 
          "state": TaskState(batch.states[row]).name.lower(), "node": batch.node, "node_name": names.get(batch.node),
          "attempts": batch.attempts[row], "lease_ms": batch.lease_ms[row], "cpu_us": batch.cpu_us[row],
          "peak_bytes": batch.peak_bytes[row], "amount": batch.amounts[row],
-         "failure": batch.failures[row].message.splitlines()[0][:80] if row in batch.failures else None}
+         **_failure_fields(batch.failures.get(row))}
         for batch in batches
         for row in range(len(batch.indices))
     ]  # fmt: skip
+
+
+def _failure_fields(failure: Failure | None) -> dict[str, object]:
+    """Return what a row says of a failure: what happened, whose fault it is, and whether the lease is paid."""
+    if failure is None:
+        return {"failure": None, "kind": None, "blame": None, "paid": None}
+    first = (failure.message.splitlines() or [""])[0][:80]
+    return {
+        "failure": first,
+        "kind": failure.kind.value,
+        "blame": failure.rule.words(),
+        "paid": failure.rule.paid,
+    }
 
 
 def _list_jobs(jobs: list[JobStatus], as_json: bool) -> None:
@@ -206,6 +221,6 @@ def _explain(found: Explanation) -> None:
         click.echo("")
         print_table(("NODE", "WHY NOT"), [(node.name, node.reason) for node in found.nodes])
     for failure in found.failures:
-        say(f"\nfailed ({failure.kind}, blame: {failure.rule.blame}): {failure.message}")
+        say(f"\nfailed ({failure.kind}, blame: {failure.rule.words()}): {failure.message}")
         if failure.traceback:
             say(failure.traceback.rstrip())

@@ -41,6 +41,7 @@ key_option = click.option("--key", help="Idempotency key: the same key and work 
 @click.option("--deadline", help="When all must have ended, such as 2h from now.")
 @click.option("--max-price", help="The most an hour of one task may cost, in credits.")
 @click.option("--budget", help="The most the whole job may cost, in credits.")
+@click.option("--project", help="What the work is charged to inside your organisation.")
 @key_option
 @yes_option
 @detach_option

@@ -106,7 +106,7 @@ def _summary(status: JobStatus, results: list[TaskResult]) -> None:
         failure = result.failure
         if failure is not None:
             say(
-                f"task {result.index} failed ({failure.kind}, blame: {failure.rule.blame}): {failure.message}"
+                f"task {result.index} failed ({failure.kind}, blame: {failure.rule.words()}): {failure.message}"
             )
             if failure.traceback:
                 say(failure.traceback.rstrip())

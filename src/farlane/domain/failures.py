@@ -51,6 +51,10 @@ class FailureRule:
     paid: bool
     again: str
 
+    def words(self) -> str:
+        """Return who is to blame and what follows for the pay, for people: `publisher, paid`."""
+        return f"{self.blame.value}, {'paid' if self.paid else 'not paid'}"
+
 
 _OWN_FAULT = FailureRule(Blame.PUBLISHER, paid=True, again="counted")
 _PROVIDER_FAULT = FailureRule(Blame.PROVIDER, paid=False, again="free")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from farlane.domain.usage import UsageRow
 from farlane.wire.ledger import ChannelRow, HistoryRow, LedgerStatus
 
 
@@ -27,6 +28,10 @@ class LedgerReader(Protocol):
 
     async def grant_credits(self, key: str, organisation: str, nano: int) -> str:
         """Make credits for an organisation on an embedded chain; returns the transaction's hash."""
+        ...
+
+    async def usage(self, organisation: str, first_month: str, last_month: str) -> list[UsageRow]:
+        """Return what an organisation used, and what its nodes did for others, in these months."""
         ...
 
     async def settle(self) -> list[str]:

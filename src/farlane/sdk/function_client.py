@@ -144,6 +144,7 @@ class FunctionClient:
             deadline_at=read_deadline(given.deadline, time.time()),
             max_price=given.max_price,
             budget=given.budget,
+            project=given.project,
             durability=given.durability,
             labels=given.labels,
             env=given.env,

@@ -70,6 +70,7 @@ class App:
         deadline: Deadline | None = None,
         durability: str = "durable",
         estimate: Duration | None = None,
+        project: str | None = None,
     ) -> Callable[[Callable[P, R]], Function[P, R]]:
         """Decorate a function so that it can run on the network.
 
@@ -89,6 +90,7 @@ class App:
             deadline: a moment, or a duration from each submission; after it calls fail rather than run.
             durability: `durable`, or `relaxed` to acknowledge before the hub's disk has it.
             estimate: expected run time of one call, for the scheduler.
+            project: what the work is charged to inside your organisation.
 
         Raises:
             InvalidJob: an option cannot be read or is impossible.
@@ -106,6 +108,7 @@ class App:
             deadline=deadline,
             durability=forms.read_durability(durability),
             estimate_ms=None if estimate is None else forms.read_milliseconds("estimate", estimate),
+            project="" if project is None else forms.read_project(project),
         )
         forms.read_deadline(deadline, time.time())
         return lambda function: Function(function, self, given)

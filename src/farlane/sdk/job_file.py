@@ -20,7 +20,7 @@ from farlane.sdk.strict_yaml import Located, read_yaml, refused
 
 KEYS = (
     "name", "resources", "workdir", "setup", "run", "env", "retry", "priority", "max_duration", "deadline",
-    "max_price", "budget", "inputs", "outputs", "tasks", "durability", "labels", "estimate",
+    "max_price", "budget", "inputs", "outputs", "tasks", "durability", "labels", "estimate", "project",
 )  # fmt: skip
 """Keys that mean something today."""
 NOT_BUILT = ("image", "secrets", "ports", "nodes", "model", "verify")
@@ -195,6 +195,7 @@ def _spec(entries: _Entries, now: float) -> JobSpec:
         labels=entries.pairs("labels", options.read_labels),
         env=entries.pairs("env", options.read_env),
         estimate_ms=_milliseconds(entries, "estimate", None),
+        project=entries.read("project", options.read_project, ""),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from farlane.domain.usage import UsageRow
 from farlane.sdk.connection import Connection
 from farlane.wire.ledger import (
     ChannelRow,
@@ -13,6 +14,7 @@ from farlane.wire.ledger import (
     channel_from_wire,
     history_from_wire,
     status_from_wire,
+    usage_from_wire,
 )
 from farlane.wire.v1 import ledger_pb2
 from farlane.wire.v1.ledger_pb2_grpc import LedgerServiceStub
@@ -52,6 +54,11 @@ class LedgerClient:
         request = ledger_pb2.GrantRequest(key=key or uuid.uuid4().hex, amount=nano)
         reply = await self._call("Grant", request, "making credits", SETTLE_TIMEOUT_S)
         return str(reply.transaction)
+
+    async def usage(self, first_month: str, last_month: str) -> list[UsageRow]:
+        """Return what this organisation used, and what its nodes did for others, in these months (YYYY-MM)."""
+        request = ledger_pb2.UsageRequest(first_month=first_month, last_month=last_month)
+        return [usage_from_wire(row) for row in (await self._call("Usage", request, "summing usage")).rows]
 
     async def settle(self) -> list[str]:
         """Settle now what can be; returns the transactions' hashes."""

@@ -52,6 +52,7 @@ class JobOptions:
     env: tuple[tuple[str, str], ...] = ()
     estimate_ms: int | None = None
     requires: tuple[str, ...] = ()
+    project: str = ""
 
 
 def read_resources(
@@ -108,6 +109,20 @@ def read_priority(value: object) -> int:
         InvalidJob: it is not one.
     """
     return read_int("priority", value, 0, MAX_PRIORITY)
+
+
+def read_project(value: object) -> str:
+    """Return a project's name: what the work is charged to inside its organisation.
+
+    Raises:
+        InvalidJob: it is not one.
+    """
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
+        raise InvalidJob(
+            f"project is {value!r}; expected at most 63 letters, digits, '.', '_', '/' or '-'",
+            field="project",
+        )
+    return value
 
 
 def read_milliseconds(key: str, value: object) -> int:

@@ -57,6 +57,7 @@ def job_spec_to_wire(spec: JobSpec) -> types_pb2.JobSpec:
             profile=spec.profile,
             organisation=spec.organisation,
             publisher=spec.publisher,
+            project=spec.project,
         )
 
 
@@ -86,6 +87,7 @@ def job_spec_from_wire(message: types_pb2.JobSpec) -> JobSpec:
         profile=limits.text("profile", message.profile, limits.MAX_NAME_CHARS, InvalidJob),
         organisation=limits.text("organisation", message.organisation, limits.MAX_NAME_CHARS, InvalidJob),
         publisher=limits.text("publisher", message.publisher, limits.MAX_NAME_CHARS, InvalidJob),
+        project=limits.text("project", message.project, limits.MAX_NAME_CHARS, InvalidJob),
     )
 
 

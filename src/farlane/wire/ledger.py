@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from farlane.domain.usage import UsageRow
 from farlane.wire.v1 import ledger_pb2
 
 T = TypeVar("T")
@@ -106,6 +107,16 @@ def history_to_wire(row: HistoryRow) -> ledger_pb2.HistoryRow:
 def history_from_wire(message: ledger_pb2.HistoryRow) -> HistoryRow:
     """Read an event."""
     return _read(HistoryRow, message)
+
+
+def usage_to_wire(row: UsageRow) -> ledger_pb2.UsageRow:
+    """Return a sum as it travels."""
+    return ledger_pb2.UsageRow(**_values(row))
+
+
+def usage_from_wire(message: ledger_pb2.UsageRow) -> UsageRow:
+    """Read a sum."""
+    return _read(UsageRow, message)
 
 
 def _values(value: Any) -> dict[str, Any]:

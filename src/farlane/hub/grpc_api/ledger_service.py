@@ -5,11 +5,12 @@ from __future__ import annotations
 from farlane.hub.grpc_api.answering import Context, answered
 from farlane.hub.record_source import LedgerReader
 from farlane.wire import limits
-from farlane.wire.ledger import channel_to_wire, history_to_wire, status_to_wire
+from farlane.wire.ledger import channel_to_wire, history_to_wire, status_to_wire, usage_to_wire
 from farlane.wire.serving import current_identity
 from farlane.wire.v1 import ledger_pb2, ledger_pb2_grpc
 
 MAX_KEY_CHARS = 100
+MAX_MONTH_CHARS = 7
 MAX_GRANT_NANO = 10**18
 """A thousand million credits at once: more is a slip of the pen."""
 
@@ -49,6 +50,16 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         organisation = current_identity().organisation
         done = await self._reader.grant_credits(f"{organisation}/{key}", organisation, amount)
         return ledger_pb2.GrantReply(transaction=done)
+
+    @answered
+    async def Usage(self, request: ledger_pb2.UsageRequest, context: Context) -> ledger_pb2.UsageReply:
+        """Return what the caller's organisation used and did."""
+        months = [
+            limits.text("a month", month, MAX_MONTH_CHARS, required=True)
+            for month in (request.first_month, request.last_month)
+        ]
+        rows = await self._reader.usage(current_identity().organisation, *months)
+        return ledger_pb2.UsageReply(rows=[usage_to_wire(row) for row in rows])
 
     @answered
     async def Settle(self, request: ledger_pb2.SettleRequest, context: Context) -> ledger_pb2.SettleReply:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from farlane.domain.bookkeeping import BookOpened
+from farlane.domain.usage import UsageRow
 from farlane.hub.books.books import HubBook
 from farlane.hub.settlement.chain import ChainDesk
 from farlane.hub.settlement.service import Settlement
@@ -66,6 +69,12 @@ class SettlementReader:
     async def grant_credits(self, key: str, organisation: str, nano: int) -> str:
         """Make credits for an organisation on an embedded chain; returns the transaction's hash."""
         return "0x" + (await self._settlement.grant(key, organisation, nano)).hash.hex()
+
+    async def usage(self, organisation: str, first_month: str, last_month: str) -> list[UsageRow]:
+        """Return what an organisation used, and what its nodes did for others; the chain is not asked."""
+        read = self._settlement.hub.store.usage
+        rows = await asyncio.get_running_loop().run_in_executor(None, read, first_month, last_month)
+        return [row for row in rows if organisation in (row.organisation, row.provider)]
 
     async def settle(self) -> list[str]:
         """Settle everything that can be now; returns the transactions' hashes."""

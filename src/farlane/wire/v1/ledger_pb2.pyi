@@ -320,6 +320,93 @@ class GrantReply(_message.Message):
 Global___GrantReply: _TypeAlias = GrantReply  # noqa: Y015
 
 @_typing.final
+class UsageRequest(_message.Message):
+    """What the caller's organisation used, and what its nodes did for others, in these months (YYYY-MM, both included)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_MONTH_FIELD_NUMBER: _builtins.int
+    LAST_MONTH_FIELD_NUMBER: _builtins.int
+    first_month: _builtins.str
+    last_month: _builtins.str
+    def __init__(
+        self,
+        *,
+        first_month: _builtins.str = ...,
+        last_month: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_month", b"first_month", "last_month", b"last_month"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRequest: _TypeAlias = UsageRequest  # noqa: Y015
+
+@_typing.final
+class UsageRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    LEASE_MS_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
+    month: _builtins.str
+    organisation: _builtins.str
+    project: _builtins.str
+    publisher: _builtins.str
+    node: _builtins.str
+    provider: _builtins.str
+    tasks: _builtins.int
+    lease_ms: _builtins.int
+    spent: _builtins.int
+    def __init__(
+        self,
+        *,
+        month: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        project: _builtins.str = ...,
+        publisher: _builtins.str = ...,
+        node: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        tasks: _builtins.int = ...,
+        lease_ms: _builtins.int = ...,
+        spent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_ms", b"lease_ms", "month", b"month", "node", b"node", "organisation", b"organisation", "project", b"project", "provider", b"provider", "publisher", b"publisher", "spent", b"spent", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
+
+@_typing.final
+class UsageReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___UsageRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageReply: _TypeAlias = UsageReply  # noqa: Y015
+
+@_typing.final
 class SettleRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

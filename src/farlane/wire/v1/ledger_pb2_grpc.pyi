@@ -36,6 +36,7 @@ class LedgerServiceStub:
     History: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.HistoryRequest, _ledger_pb2.HistoryReply]
     Grant: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GrantRequest, _ledger_pb2.GrantReply]
     Settle: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SettleRequest, _ledger_pb2.SettleReply]
+    Usage: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.UsageRequest, _ledger_pb2.UsageReply]
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -45,6 +46,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     History: _aio.UnaryUnaryMultiCallable[_ledger_pb2.HistoryRequest, _ledger_pb2.HistoryReply]  # type: ignore[assignment]
     Grant: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GrantRequest, _ledger_pb2.GrantReply]  # type: ignore[assignment]
     Settle: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SettleRequest, _ledger_pb2.SettleReply]  # type: ignore[assignment]
+    Usage: _aio.UnaryUnaryMultiCallable[_ledger_pb2.UsageRequest, _ledger_pb2.UsageReply]  # type: ignore[assignment]
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -81,5 +83,12 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.SettleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.SettleReply, _abc.Awaitable[_ledger_pb2.SettleReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Usage(
+        self,
+        request: _ledger_pb2.UsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.UsageReply, _abc.Awaitable[_ledger_pb2.UsageReply]]: ...
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -402,6 +402,7 @@ class JobSpec(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     ORGANISATION_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     priority: _builtins.int
     retries: _builtins.int
@@ -414,6 +415,7 @@ class JobSpec(_message.Message):
     profile: _builtins.str
     organisation: _builtins.str
     publisher: _builtins.str
+    project: _builtins.str
     @_builtins.property
     def function(self) -> Global___FunctionWork: ...
     @_builtins.property
@@ -447,10 +449,11 @@ class JobSpec(_message.Message):
         profile: _builtins.str = ...,
         organisation: _builtins.str = ...,
         publisher: _builtins.str = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_deadline_at", b"_deadline_at", "_estimate_ms", b"_estimate_ms", "_max_price", b"_max_price", "budget", b"budget", "command", b"command", "deadline_at", b"deadline_at", "environment", b"environment", "estimate_ms", b"estimate_ms", "function", b"function", "max_price", b"max_price", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_deadline_at", b"_deadline_at", "_estimate_ms", b"_estimate_ms", "_max_price", b"_max_price", "budget", b"budget", "command", b"command", "deadline_at", b"deadline_at", "env", b"env", "environment", b"environment", "estimate_ms", b"estimate_ms", "function", b"function", "labels", b"labels", "max_price", b"max_price", "name", b"name", "organisation", b"organisation", "priority", b"priority", "profile", b"profile", "publisher", b"publisher", "relaxed_durability", b"relaxed_durability", "resources", b"resources", "retries", b"retries", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_deadline_at", b"_deadline_at", "_estimate_ms", b"_estimate_ms", "_max_price", b"_max_price", "budget", b"budget", "command", b"command", "deadline_at", b"deadline_at", "env", b"env", "environment", b"environment", "estimate_ms", b"estimate_ms", "function", b"function", "labels", b"labels", "max_price", b"max_price", "name", b"name", "organisation", b"organisation", "priority", b"priority", "profile", b"profile", "project", b"project", "publisher", b"publisher", "relaxed_durability", b"relaxed_durability", "resources", b"resources", "retries", b"retries", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
