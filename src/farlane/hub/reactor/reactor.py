@@ -78,7 +78,9 @@ class Reactor:
     def join_node(
         self, now: float, spec: NodeSpec, secret_sha256: bytes, epoch: int, held: Mapping[TaskId, int]
     ) -> Node:
-        """Admit a node's stream; see `membership.join`."""
+        """Admit a node's stream; see `membership.join`. Whom it gives no credit it says anew."""
+        for organisation in list(self.state.credit_stops):
+            self.set_credit(spec.node, organisation, None)
         return membership.join(self.state, self._out, now, spec, secret_sha256, epoch, held)
 
     def hear_node(self, now: float, node: NodeId, rtt_s: float | None = None) -> None:
