@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from farlane.errors import Conflict, Corrupted, DiskFull, FarlaneError, InvalidInput, RpcRefused
 from farlane.kit.clock import ManualClock
+from farlane.kit.files import free_bytes
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.embedded import methods
 from farlane.ledger.embedded.embedded import EmbeddedChain
@@ -173,6 +175,8 @@ async def _send(rpc: RpcClient, transaction: str) -> str:
         await rpc.call("eth_sendRawTransaction", transaction)
     except RpcRefused as error:
         return str(error.facts["rpc_message"])
+    except DiskFull as error:
+        return error.message
     return ""
 
 
@@ -201,6 +205,37 @@ async def test_a_full_file_refuses_whole_and_goes_on(tmp_path: Path) -> None:
         rpc = RpcClient(chain.transport())
         await rpc.call("eth_sendRawTransaction", raw(nonce))
         assert await rpc.quantity("eth_getTransactionCount", HUB.address, "latest") == nonce + 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 2 MiB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(mount)]
+    made = subprocess.run(command, check=False, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"a small tmpfs cannot be mounted (needs root): {made.stderr.strip()}")
+    yield mount
+    subprocess.run(["umount", "--lazy", str(mount)], check=True)
+
+
+async def test_a_full_disk_refuses_whole_and_goes_on(small_disk: Path) -> None:
+    path, filler = small_disk / "chain.sqlite", small_disk / "filler"
+    with opened(path) as chain:
+        filler.write_bytes(bytes(free_bytes(small_disk) - (200 << 10)))
+        rpc, nonce = RpcClient(chain.transport()), 0
+        while not (refusal := await _send(rpc, raw(nonce, data=os.urandom(4000), gas=300_000))):
+            nonce += 1
+        assert "full" in refusal
+        assert await rpc.quantity("eth_getTransactionCount", HUB.address, "latest") == nonce > 1
+        filler.unlink()
+        assert await _send(rpc, raw(nonce)) == ""
+        filler.write_bytes(bytes(free_bytes(small_disk)))
+    with opened(path) as chain:
+        assert chain.height == nonce + 1
+        assert await chain.check_state() == 1
+    filler.unlink()
 
 
 async def _logger(rpc: RpcClient) -> str:
@@ -260,10 +295,15 @@ async def test_a_hundred_thousand_logs_stay_quick(tmp_path: Path) -> None:
 async def test_endless_calls_end(tmp_path: Path) -> None:
     with opened(tmp_path / "chain.sqlite") as chain:
         rpc = RpcClient(chain.transport())
-        # A constructor that calls what it has deployed is not needed: code that runs in a call's creation recurses.
-        itself = bytes.fromhex("5b3830600060003938600060006000f050")
-        loop = hexed(itself)
-        with pytest.raises(RpcRefused, match=r"max call depth|out of gas"):
-            await rpc.call("eth_call", {"data": loop})
+        with pytest.raises(RpcRefused, match="out of gas"):  # a loop: JUMPDEST, PUSH 0, JUMP
+            await rpc.call("eth_call", {"data": "0x5b600056", "gas": "0x30d40"})
+        calls_itself = bytes.fromhex("60006000600060006000305af1")
+        deploying = bytes.fromhex("600d600c600039600d6000f3") + calls_itself
+        digest = await rpc.call("eth_sendRawTransaction", raw(0, None, deploying, 300_000))
+        contract = (await rpc.call("eth_getTransactionReceipt", digest))["contractAddress"]
+        with pytest.raises(RpcRefused, match="max call depth exceeded"):
+            await rpc.call("eth_call", {"to": contract})
+        transaction = Transaction(CHAIN_ID, 1, 0, GWEI, 10_000_000, contract, 0, b"")
+        assert "max call depth" in await _send(rpc, hexed(sign_transaction(transaction, HUB).raw))
+        assert chain.height == 1
         assert sys.getrecursionlimit() < 5000
-        assert await rpc.quantity("eth_blockNumber") == 0

@@ -22,7 +22,7 @@ from farlane.ledger.embedded.evm import Account, Changes, Log
 from farlane.ledger.embedded.state_sum import account_entry, moved, new_entries, slot_entry
 from farlane.ledger.keccak import keccak256
 
-PAGE_BYTES = 8192
+PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,7 @@ class ChainFile:
         self.code = lru_cache(maxsize=64)(self._code)
 
     def _prepare(self, max_bytes: int | None) -> None:
+        self._connection.execute(queries.ALONE)
         # Recognised before any pragma that would write into somebody else's file.
         recognise(self._connection, self._path)
         for pragma in queries.PRAGMAS:

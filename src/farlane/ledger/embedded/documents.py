@@ -1,4 +1,4 @@
-"""JSON-RPC documents: a request or a batch in, the answers out; nothing that was sent can make it raise."""
+"""JSON-RPC documents: a request or a batch in, the answers out; whatever was sent is answered."""
 
 from __future__ import annotations
 
@@ -16,21 +16,27 @@ MAX_BATCH = 100
 log = logging.getLogger(__name__)
 
 
-def answer(chain: Chain, document: Any, *, testing: bool = False) -> Any:
+def answer(chain: Chain, document: Any, *, testing: bool = False, raise_faults: bool = False) -> Any:
     """Return the answer to a document: None where nothing in it wants one.
 
     Args:
         chain: asked.
         document: parsed JSON.
         testing: also take the methods that move time.
+        raise_faults: raise what is the file's fault, not the caller's, instead of answering with it.
+
+    Raises:
+        DiskFull: no room for a block; only with `raise_faults`, as the others.
+        Corrupted: the file is damaged.
+        Unavailable: its disk failed.
     """
     if not isinstance(document, list):
-        return _one(chain, document, testing)
+        return _one(chain, document, testing, raise_faults)
     if not document:
         return failure(None, INVALID_REQUEST, "empty batch")
     if len(document) > MAX_BATCH:
         return failure(None, INVALID_REQUEST, f"batch too large: {len(document)} requests, limit {MAX_BATCH}")
-    answers = [_one(chain, each, testing) for each in document]
+    answers = [_one(chain, each, testing, raise_faults) for each in document]
     return [each for each in answers if each is not None] or None
 
 
@@ -42,7 +48,7 @@ def failure(number: Any, code: object, message: str, data: object = None) -> dic
     return {"jsonrpc": "2.0", "id": number, "error": error}
 
 
-def _one(chain: Chain, request: Any, testing: bool) -> dict[str, Any] | None:
+def _one(chain: Chain, request: Any, testing: bool, raise_faults: bool) -> dict[str, Any] | None:
     if not isinstance(request, Mapping):
         return failure(None, INVALID_REQUEST, "invalid request: expected an object")
     number, method, given = request.get("id"), request.get("method"), request.get("params")
@@ -58,6 +64,8 @@ def _one(chain: Chain, request: Any, testing: bool) -> dict[str, Any] | None:
         facts = error.facts
         return failure(number, facts["code"], str(facts["rpc_message"]), facts.get("data"))
     except FarlaneError as error:
+        if raise_faults:
+            raise
         log.error("%s failed: %s", method, error.message)
         return failure(number, SERVER_ERROR, error.message)
     except Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from farlane.errors import Conflict
+from farlane.errors import Conflict, DiskFull
 from farlane.kit.clock import Clock
 from farlane.kit.file_lock import FileLock
-from farlane.kit.files import disk_full_as_error
+from farlane.kit.files import Ballast, disk_full_as_error
 from farlane.ledger.accounts import Address, address_bytes
 from farlane.ledger.embedded.chain import Chain, create_chain
 from farlane.ledger.embedded.chain_file import ChainFile
 from farlane.ledger.embedded.documents import answer
 from farlane.ledger.embedded.evm import Evm
+
+BALLAST_BYTES = 256 << 10
+"""Disk space kept back, so that a chain on a full disk can still be opened and read."""
 
 _T = TypeVar("_T")
 
@@ -63,7 +67,8 @@ class EmbeddedChain:
         """Open a chain, or make it where there is none.
 
         Args:
-            path: the file; its directory must exist. Beside it stand `-wal` while it is open, and `.lock`.
+            path: the file; its directory must exist. Beside it stand `-wal` while it is
+                open, `.lock` and `.ballast`.
             chain_id: of the chain; choose it at random for each network.
             genesis: wei of the first accounts, where it is made.
             clock: the time of blocks.
@@ -77,21 +82,17 @@ class EmbeddedChain:
             InvalidInput: the file is no chain.
             DiskFull: there is no room for a new one.
         """
-        lock = _locked(path)
+        ballast = Ballast(path.with_name(f"{path.name}.ballast"), BALLAST_BYTES)
         try:
-            if not path.exists():
-                create_chain(path, chain_id, genesis, int(clock.now()))
-            file = ChainFile(path, max_bytes)
-            if file.chain_id != chain_id:
-                file.close()
-                raise Conflict(
-                    f"the chain file {path} is chain {file.chain_id}, not {chain_id}: choose the file that belongs to "
-                    "this network",
-                    path=str(path),
-                )
-        except BaseException:
-            lock.release()
-            raise
+            lock, file = _opened(path, chain_id, genesis, clock, max_bytes)
+        except DiskFull:
+            if not ballast.release():
+                raise
+            lock, file = _opened(path, chain_id, genesis, clock, max_bytes)
+        with contextlib.suppress(
+            DiskFull
+        ):  # what is there can be read; what does not fit is refused one by one
+            ballast.reserve()
         return cls(lock, file, Chain(file, evm, clock), testing)
 
     @property
@@ -117,9 +118,16 @@ class EmbeddedChain:
         """
         return await self._do(lambda: self._chain.credit(address_bytes(to), wei))
 
-    async def answer(self, document: Any) -> Any:
-        """Return the answer to a JSON-RPC document, None where nothing in it wants one."""
-        return await self._do(lambda: answer(self._chain, document, testing=self._testing))
+    async def answer(self, document: Any, *, raise_faults: bool = False) -> Any:
+        """Return the answer to a JSON-RPC document, None where nothing in it wants one.
+
+        Args:
+            document: parsed JSON.
+            raise_faults: raise DiskFull, Corrupted and Unavailable instead of answering with them.
+        """
+        return await self._do(
+            lambda: answer(self._chain, document, testing=self._testing, raise_faults=raise_faults)
+        )
 
     async def check_state(self) -> int:
         """Compare accounts, storage and code with the head's state root; returns the number of entries.
@@ -164,11 +172,38 @@ class EmbeddedTransport:
         self._chain = chain
 
     async def post(self, document: Any) -> Any:
-        """Return the answer."""
-        return await self._chain.answer(document)
+        """Return the answer.
+
+        Raises:
+            DiskFull: no room for a block; nothing has happened.
+            Corrupted: the file is damaged.
+            Unavailable: its disk failed.
+        """
+        return await self._chain.answer(document, raise_faults=True)
 
     async def close(self) -> None:
         """Do nothing: the chain is its owner's to close."""
+
+
+def _opened(
+    path: Path, chain_id: int, genesis: Mapping[Address, int], clock: Clock, max_bytes: int | None
+) -> tuple[FileLock, ChainFile]:
+    lock = _locked(path)
+    try:
+        if not path.exists():
+            create_chain(path, chain_id, genesis, int(clock.now()))
+        file = ChainFile(path, max_bytes)
+        if file.chain_id != chain_id:
+            file.close()
+            raise Conflict(
+                f"the chain file {path} is chain {file.chain_id}, not {chain_id}: choose the file that belongs to "
+                "this network",
+                path=str(path),
+            )
+    except BaseException:
+        lock.release()
+        raise
+    return lock, file
 
 
 def _locked(path: Path) -> FileLock:

@@ -30,9 +30,9 @@ CREATE INDEX logs_by_topic2 ON logs (topic2, block) WHERE topic2 IS NOT NULL
 """
 """Balances, slot numbers and values are big-endian without leading zeros; headers are compressed."""
 
+ALONE = "PRAGMA locking_mode = EXCLUSIVE"
+"""No other connection exists, so SQLite needs no shared memory beside the file. It writes nothing."""
 PRAGMAS = (
-    # No other connection exists, so SQLite needs no shared memory beside the file.
-    "PRAGMA locking_mode = EXCLUSIVE",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA cell_size_check = ON",
