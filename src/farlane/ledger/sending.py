@@ -1,38 +1,46 @@
-"""Sending: one transaction of one account, from its calldata to a receipt that is deep enough."""
+"""Sending: one transaction of one account, from its calldata to a receipt that is deep enough; somebody waits for it."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import defaultdict
-from typing import Any
+from pathlib import Path
 
-from farlane.errors import ChainUnavailable, Reverted, RpcRefused
+from farlane.errors import ChainUnavailable
 from farlane.ledger.accounts import Address, PrivateKey
-from farlane.ledger.fees import Fees, current_fees
+from farlane.ledger.outbox.engine import OutboxSettings
+from farlane.ledger.outbox.intents import Call, IntentState
+from farlane.ledger.outbox.outbox import ChainOutbox
 from farlane.ledger.port import TransactionReceipt
-from farlane.ledger.rpc import RefusalReason, RpcClient, hexed, unhexed
-from farlane.ledger.transactions import SignedTransaction, Transaction, sign_transaction
+from farlane.ledger.rpc import RpcClient
 
-GAS_MARGIN_PERCENT = 20
-"""An estimate is made on the present state; by its block the transaction may touch a slot or two more."""
 CONFIRM_TIMEOUT_S = 600.0
 BUMP_AFTER_S = 45.0
-POLL_S = 0.05
+FIRST_POLL_S = 0.005
 MAX_POLL_S = 2.0
 
 
 class Sender:
     """Sends transactions and waits for them; one at a time for each account, so that nonces have no gaps.
 
+    Unlike an outbox it does not wait for a chain that is away, for coin or for cheaper gas before it has sent: it
+    raises, and nothing is left behind. What it has signed is another matter: with a `file` that survives its process,
+    and the same call then goes on with the same transaction.
+
     Args:
         rpc: the chain.
         chain_id: its id, checked by whoever made this.
         confirmations: blocks a transaction must have on top of its own before it counts.
+        file: keeps what was signed until it is confirmed; None: nothing survives the process.
     """
 
-    def __init__(self, rpc: RpcClient, chain_id: int, confirmations: int = 0) -> None:
-        self._rpc, self._chain_id, self._confirmations = rpc, chain_id, confirmations
-        self._locks: defaultdict[Address, asyncio.Lock] = defaultdict(asyncio.Lock)
+    def __init__(
+        self, rpc: RpcClient, chain_id: int, confirmations: int = 0, file: Path | None = None
+    ) -> None:
+        self._rpc, self._chain_id, self._confirmations, self._file = rpc, chain_id, confirmations, file
+        # With a file all take turns: it is opened for one transaction at a time.
+        self._locks: defaultdict[Address | None, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def send(
         self, key: PrivateKey, to: Address | None, data: bytes, value: int = 0
@@ -41,87 +49,57 @@ class Sender:
 
         Raises:
             Reverted: the contract refuses, found out before anything is sent where possible.
+            InsufficientFunds: the account cannot pay for gas and value.
+            RpcRefused: the endpoint refuses the call.
             ChainUnavailable: the chain cannot be reached, or does not confirm within ten minutes.
+            Conflict: another process uses the file.
         """
-        async with self._locks[key.address]:
-            gas = await self._estimate(key.address, to, data, value)
-            nonce = await self._rpc.quantity("eth_getTransactionCount", key.address, "pending")
-            fees = await current_fees(self._rpc)
+        async with self._locks[key.address if self._file is None else None]:
+            settings = OutboxSettings(confirmations=self._confirmations, bump_after_s=BUMP_AFTER_S)
+            outbox = await ChainOutbox.open(self._file, self._rpc, self._chain_id, [key], settings=settings)
+            try:
+                return await self._sent(outbox, Call(key.address, to, data, value))
+            finally:
+                await outbox.close()
 
-            def signed(offered: Fees) -> SignedTransaction:
-                return sign_transaction(
-                    Transaction(
-                        self._chain_id, nonce, offered.max_tip, offered.max_fee, gas, to, value, data
-                    ),
-                    key,
-                )
-
-            return await self._confirmed(signed, fees)
-
-    async def _estimate(self, sender: Address, to: Address | None, data: bytes, value: int) -> int:
-        call = {"from": sender, "data": hexed(data), "value": hex(value)}
-        if to is not None:
-            call["to"] = to
-        estimate = await self._rpc.quantity("eth_estimateGas", call)
-        return estimate + estimate * GAS_MARGIN_PERCENT // 100
-
-    async def _confirmed(self, signed: Any, fees: Fees) -> TransactionReceipt:
-        loop = asyncio.get_running_loop()
-        hashes: list[bytes] = []
+    async def _sent(self, outbox: ChainOutbox, call: Call) -> TransactionReceipt:
+        loop, name, pause_s = asyncio.get_running_loop(), await _name_of(outbox, call), FIRST_POLL_S
+        await outbox.submit(name, call)
         give_up = loop.time() + CONFIRM_TIMEOUT_S
-        while loop.time() < give_up:
-            attempt = signed(fees)
-            if await self._submit(attempt.raw):
-                hashes.append(attempt.hash)
-            receipt = await self._await_receipt(hashes, min(give_up, loop.time() + BUMP_AFTER_S))
-            if receipt is not None:
-                return await self._deep_enough(receipt, give_up)
-            fees = fees.bumped().at_least(await current_fees(self._rpc))
-        raise ChainUnavailable(
-            f"the transaction 0x{hashes[-1].hex() if hashes else ''} is not confirmed after {CONFIRM_TIMEOUT_S:g} s; "
-            "it may still be: look it up before you repeat it"
+        while True:
+            await outbox.step()
+            state = await outbox.state(name)
+            if state.ended:
+                return await outbox.outcome(name)
+            if state == IntentState.PLANNED:
+                await _raise_if_stopped(outbox, name)
+            if loop.time() > give_up:
+                raise await self._unconfirmed(outbox, name)
+            await asyncio.sleep(pause_s)
+            pause_s = min(MAX_POLL_S, pause_s * 1.5)
+
+    async def _unconfirmed(self, outbox: ChainOutbox, name: str) -> ChainUnavailable:
+        hashes = [
+            each.newest.hash.hex() for each in await outbox.pending() if each.key == name and each.attempts
+        ]
+        wait, trouble = outbox.waits_for(name), outbox.status().trouble
+        why = f" ({wait.error.message if wait else trouble})" if wait or trouble else ""
+        return ChainUnavailable(
+            f"the transaction {', '.join(f'0x{each}' for each in hashes)} is not confirmed after "
+            f"{CONFIRM_TIMEOUT_S:g} s{why}; it may still be: "
+            + ("repeat the call to wait for it" if self._file else "look it up before you repeat it")
         )
 
-    async def _submit(self, raw: bytes) -> bool:
-        try:
-            await self._rpc.call("eth_sendRawTransaction", hexed(raw))
-        except RpcRefused as error:
-            reason = error.facts.get("reason")
-            if reason == RefusalReason.ALREADY_KNOWN:
-                return True
-            if reason == RefusalReason.NONCE_TOO_LOW:
-                return False  # one of ours before it was mined meanwhile
-            raise
-        return True
 
-    async def _await_receipt(self, hashes: list[bytes], until: float) -> dict[str, Any] | None:
-        loop, pause = asyncio.get_running_loop(), POLL_S
-        while loop.time() < until:
-            for hash_ in hashes:
-                found: dict[str, Any] | None = await self._rpc.call("eth_getTransactionReceipt", hexed(hash_))
-                if found is not None:
-                    return found
-            await asyncio.sleep(pause)
-            pause = min(MAX_POLL_S, pause * 1.5)
-        return None
+async def _name_of(outbox: ChainOutbox, call: Call) -> str:
+    """Return the name of the same call where an earlier process has left it open, else a new one."""
+    left = (each.key for each in await outbox.pending() if each.call.digest == call.digest)
+    return next(left, None) or f"send {secrets.token_hex(8)}"
 
-    async def _deep_enough(self, receipt: dict[str, Any], give_up: float) -> TransactionReceipt:
-        hash_, block = unhexed(receipt["transactionHash"]), int(receipt["blockNumber"], 16)
-        loop = asyncio.get_running_loop()
-        while await self._rpc.quantity("eth_blockNumber") < block + self._confirmations:
-            if loop.time() > give_up:
-                raise ChainUnavailable(
-                    f"block {block} does not get {self._confirmations} blocks on top of it"
-                )
-            await asyncio.sleep(POLL_S)
-        again = await self._rpc.call("eth_getTransactionReceipt", hexed(hash_))
-        if again is None or again["blockHash"] != receipt["blockHash"]:
-            found = await self._await_receipt([hash_], give_up)
-            if found is None:
-                raise ChainUnavailable(
-                    f"a reorganisation has dropped the transaction 0x{hash_.hex()}; send it again"
-                )
-            return await self._deep_enough(found, give_up)
-        if int(receipt["status"], 16) != 1:
-            raise Reverted(f"the transaction 0x{hash_.hex()} failed on the chain", error="", hash=hash_.hex())
-        return TransactionReceipt(hash_, block, int(receipt["gasUsed"], 16))
+
+async def _raise_if_stopped(outbox: ChainOutbox, name: str) -> None:
+    trouble, wait = outbox.status().trouble, outbox.waits_for(name)
+    if not trouble and (wait is None or wait.until_earlier):
+        return
+    if await outbox.withdraw(name):
+        raise wait.error if wait is not None else ChainUnavailable(trouble)

@@ -137,7 +137,8 @@ class ChainReader:
 
 def call_of(call: Call) -> dict[str, str]:
     """Return a call as JSON-RPC has it."""
-    return {"from": call.sender, "to": call.to, "data": hexed(call.data), "value": hex(call.value)}
+    found = {"from": call.sender, "data": hexed(call.data), "value": hex(call.value)}
+    return found if call.to is None else {**found, "to": call.to}
 
 
 def _sighting(receipt: dict[str, Any] | None, pooled: bool) -> Sighting:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from farlane.errors import FarlaneError, InsufficientFunds, Reverted, RpcRefused
+from farlane.errors import FarlaneError, InsufficientFunds, Reverted, RpcRefused, Unavailable
 from farlane.kit.clock import Clock
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.fees import Fees
@@ -21,7 +21,7 @@ from farlane.ledger.transactions import Transaction, sign_transaction
 
 log = logging.getLogger(__name__)
 
-_NO_KEY = "there is no key of its account: open the outbox with it"
+_NO_KEY = Wait(Unavailable("there is no key of its account: open the outbox with it"))
 
 Disk = Callable[..., Awaitable[Any]]
 """Runs a method of the journal in the thread that owns it."""
@@ -69,8 +69,8 @@ class Engine:
         self._chain, self._chain_id, self._journal, self._disk = chain, chain_id, journal, disk
         self._key_of = keys if callable(keys) else {key.address: key for key in keys}.get
         self._clock, self._settings = clock, settings
-        self.waiting: Mapping[IntentKey, str] = {}
-        self._waiting: dict[IntentKey, str] = {}
+        self.waiting: Mapping[IntentKey, Wait] = {}
+        self._waiting: dict[IntentKey, Wait] = {}
 
     async def step(self) -> int:
         """Do one pass; returns how many intents are still open.
@@ -170,7 +170,7 @@ class Engine:
             if isinstance(fees, Fees):
                 await self._sign(intent, intent.nonce, fees, intent.gas, intent.first_block)
                 return
-            self._wait(intent, fees.reason)
+            self._wait(intent, fees)
         if intent.state == IntentState.SIGNED or seen is None or not seen.known:
             await self._send(intent, intent.newest)
 
@@ -183,17 +183,20 @@ class Engine:
         except RpcRefused as error:
             self._wait(
                 intent,
-                f"nonce {intent.nonce} of {account} is used, and the endpoint no longer knows by whom "
-                f"({error.message}): name one with older state",
+                Wait(
+                    Unavailable(
+                        f"nonce {intent.nonce} of {account} is used, and the endpoint no longer knows by whom "
+                        f"({error.message}): name one with older state"
+                    )
+                ),
             )
             return
         if user is None or any(user[1] == attempt.hash for attempt in intent.attempts):
             return  # its receipt comes with the next look
         block, foreign = user
         if head.number < block + self._settings.confirmations:
-            self._wait(
-                intent, f"0x{foreign.hex()} took its nonce; a new one is chosen once that is confirmed"
-            )
+            text = f"0x{foreign.hex()} took its nonce; a new one is chosen once that is confirmed"
+            self._wait(intent, Wait(Unavailable(text)))
             return
         log.warning(
             "nonce %d of %s was used by 0x%s, not by us: %s gets another", intent.nonce, account, foreign.hex(),
@@ -209,7 +212,7 @@ class Engine:
             await self._refuse(intent, found)
             return False
         if isinstance(found, Wait) or self._key_of(intent.call.sender) is None:
-            self._wait(intent, found.reason if isinstance(found, Wait) else _NO_KEY)
+            self._wait(intent, found if isinstance(found, Wait) else _NO_KEY)
             return None
         await self._sign(intent, nonce, found.fees, found.gas, head.number)
         return True
@@ -233,7 +236,7 @@ class Engine:
         try:
             await self._chain.rpc.call("eth_sendRawTransaction", hexed(attempt.raw))
         except InsufficientFunds as error:
-            self._wait(intent, too_poor(intent.call.sender, error.message).reason)
+            self._wait(intent, too_poor(intent.call.sender, error.message))
             return
         except FarlaneError as error:
             reason = error.facts.get("reason")
@@ -242,7 +245,7 @@ class Engine:
             if reason == RefusalReason.NONCE_TOO_LOW:
                 return  # ours was mined, or somebody else's: the next look tells
             if reason != RefusalReason.ALREADY_KNOWN:
-                self._wait(intent, error.message)
+                self._wait(intent, Wait(error))
                 return
         await self._disk(self._journal.sent, intent.number)
 
@@ -252,5 +255,5 @@ class Engine:
         log.warning("%s is refused: %s", intent.key, refusal.message)
         await self._disk(self._journal.refused, intent.number, refusal, self._clock.now())
 
-    def _wait(self, intent: Intent, reason: str) -> None:
-        self._waiting[intent.key] = reason
+    def _wait(self, intent: Intent, why: Wait) -> None:
+        self._waiting[intent.key] = why

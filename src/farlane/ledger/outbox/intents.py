@@ -77,10 +77,13 @@ class GasPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What an intent does: `sender` calls `to` with `data` and sends it `value` wei. Policy: see GasPolicy."""
+    """What an intent does: `sender` calls `to` with `data` and sends it `value` wei. Policy: see GasPolicy.
+
+    to: None where a contract is created.
+    """
 
     sender: Address
-    to: Address
+    to: Address | None
     data: bytes
     value: int = 0
     policy: GasPolicy = field(default_factory=GasPolicy)
@@ -88,7 +91,8 @@ class Call:
     @property
     def digest(self) -> bytes:
         """SHA-256 of what it does; the policy is no part of that."""
-        head = address_bytes(self.sender) + address_bytes(self.to) + self.value.to_bytes(32, "big")
+        to = b"" if self.to is None else address_bytes(self.to)
+        head = address_bytes(self.sender) + to.rjust(21, b"\0") + self.value.to_bytes(32, "big")
         return hashlib.sha256(head + self.data).digest()
 
 

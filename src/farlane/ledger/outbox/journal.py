@@ -67,7 +67,7 @@ class Journal:
         with file_errors(self._path), transaction(self._connection):
             known = self._connection.execute(queries.FIND, (key,)).fetchone()
             if known is None:
-                row = (key, call.sender, call.to, str(call.value), call.digest, policy, now, call.data)
+                row = (key, call.sender, call.to or "", str(call.value), call.digest, policy, now, call.data)
                 self._connection.execute(queries.ADD, row)
                 return True
             number, digest, old_policy, state = known
@@ -80,6 +80,11 @@ class Journal:
             if policy != old_policy and not IntentState(state).ended:
                 self._connection.execute(queries.SET_POLICY, (policy, number))
             return False
+
+    def withdraw(self, key: IntentKey) -> bool:
+        """Take back an intent for which nothing was ever signed; False if it is too late."""
+        with file_errors(self._path):
+            return bool(self._connection.execute(queries.WITHDRAW, (key,)).rowcount)
 
     def open_intents(self) -> list[Intent]:
         """Return what has not ended, oldest first.
@@ -164,7 +169,9 @@ class Journal:
     def _intent(self, row: tuple[Any, ...], attempts: list[Attempt]) -> Intent:
         number, key, sender, to, value, digest, policy, created_at, state, *rest, data = row
         nonce, gas, first_block, block_hash = rest
-        call = Call(Address(sender), Address(to), data, int(value), GasPolicy(**json.loads(policy)))
+        call = Call(
+            Address(sender), Address(to) if to else None, data, int(value), GasPolicy(**json.loads(policy))
+        )
         if call.digest != digest:
             raise self._damaged(f"the intent {key!r}")
         return Intent(

@@ -18,6 +18,7 @@ from farlane.ledger.outbox.chain import ChainReader
 from farlane.ledger.outbox.engine import Engine, KeySource, OutboxSettings
 from farlane.ledger.outbox.intents import Call, Intent, IntentKey, IntentState, OutboxStatus, Refusal
 from farlane.ledger.outbox.journal import Journal
+from farlane.ledger.outbox.preparing import Wait
 from farlane.ledger.port import TransactionReceipt
 from farlane.ledger.rpc import RefusalReason, RpcClient
 
@@ -122,7 +123,17 @@ class ChainOutbox:
 
     def status(self) -> OutboxStatus:
         """Return what keeps it from its work, as of its last pass."""
-        return OutboxStatus(self._open, self._trouble, self._since, dict(self._engine.waiting))
+        waiting = {key: why.error.message for key, why in self._engine.waiting.items()}
+        return OutboxStatus(self._open, self._trouble, self._since, waiting)
+
+    def waits_for(self, key: str) -> Wait | None:
+        """Return why an intent could not go on in the last pass, None if it could."""
+        return self._engine.waiting.get(IntentKey(key))
+
+    async def withdraw(self, key: str) -> bool:
+        """Take back an intent; False if it is too late, since a transaction of it was signed already."""
+        async with self._passing:
+            return bool(await self._disk(self._journal.withdraw, IntentKey(key)))
 
     async def run(self) -> None:
         """Drive everything until cancelled; failures of the chain are waited out, those of the disk are raised."""

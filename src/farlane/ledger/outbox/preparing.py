@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farlane.errors import InsufficientFunds, Reverted, RpcRefused
+from farlane.errors import FarlaneError, InsufficientFunds, Reverted, RpcRefused, Unavailable
 from farlane.ledger.accounts import Address
 from farlane.ledger.fees import GWEI, Fees, fees_for
 from farlane.ledger.outbox.chain import ChainReader, Head, call_of
@@ -24,7 +24,9 @@ class Prepared:
 class Wait:
     """Why something cannot go on now."""
 
-    reason: str
+    error: FarlaneError
+    until_earlier: bool = False
+    """Only until its account's earlier transactions are confirmed."""
 
 
 async def prepare(
@@ -64,13 +66,14 @@ async def _estimate(chain: ChainReader, call: Call, has_earlier: bool) -> int | 
         return await chain.rpc.quantity("eth_estimateGas", call_of(call))
     except Reverted as error:
         if has_earlier:
-            return Wait(f"it would fail before its account's earlier ones: {error.message}")
+            text = f"it would fail before its account's earlier ones: {error.message}"
+            return Wait(Reverted(text, **error.facts), until_earlier=True)
         name, data = str(error.facts.get("error", "")), str(error.facts.get("data", ""))
         return Refusal(error.message, name, data)
     except RpcRefused as error:
         if error.facts.get("reason") == RefusalReason.GAS_LIMIT:
             return Refusal(error.message, too_large=True)
-        return Wait(error.message)
+        return Wait(error)
     except InsufficientFunds as error:
         return too_poor(call.sender, error.message)
 
@@ -92,11 +95,15 @@ async def dearer(chain: ChainReader, stuck: Attempt, policy: GasPolicy, head: He
 def too_dear(wanted: int, cap: int) -> Wait:
     """Say that gas costs more than the cap; wei per gas."""
     return Wait(
-        f"gas is too dear: it would take {wanted / GWEI:.4g} gwei, the cap (max_fee_gwei) is {cap / GWEI:.4g}; it "
-        "waits until gas is cheaper or the cap higher"
+        Unavailable(
+            f"gas is too dear: it would take {wanted / GWEI:.4g} gwei, the cap (max_fee_gwei) is {cap / GWEI:.4g}; it "
+            "waits until gas is cheaper or the cap higher"
+        )
     )
 
 
 def too_poor(account: Address, detail: str) -> Wait:
     """Say which account needs coin."""
-    return Wait(f"account {account} needs coin for gas: {detail}; send it some, then it goes on")
+    return Wait(
+        InsufficientFunds(f"account {account} needs coin for gas: {detail}; send it some, then it goes on")
+    )

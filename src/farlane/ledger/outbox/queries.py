@@ -34,6 +34,8 @@ FIND = "SELECT number, digest, policy, state FROM intents WHERE key = ?"
 ADD = """INSERT INTO intents (key, sender, recipient, value, digest, policy, created_at, state, data)
 VALUES (?, ?, ?, ?, ?, ?, ?, 'planned', ?)"""
 SET_POLICY = "UPDATE intents SET policy = ? WHERE number = ?"
+WITHDRAW = """DELETE FROM intents WHERE key = ? AND state = 'planned'
+AND NOT EXISTS (SELECT 1 FROM attempts WHERE intent = number)"""
 OPEN_INTENTS = """SELECT number, key, sender, recipient, value, digest, policy, created_at, state, nonce, gas,
 first_block, block_hash, data FROM intents WHERE ended_at = 0 ORDER BY number"""
 OPEN_ATTEMPTS = """SELECT intent, attempts.hash, raw, attempts.nonce, max_tip, max_fee, signed_at FROM attempts
