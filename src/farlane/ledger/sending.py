@@ -1,4 +1,4 @@
-"""Sending: one transaction of one account, from its calldata to a receipt that is deep enough; somebody waits for it."""
+"""Sending: one transaction of one account, from its calldata to a receipt that is deep enough."""
 
 from __future__ import annotations
 
