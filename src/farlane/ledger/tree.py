@@ -142,6 +142,11 @@ class Frontier:
         self.size = size
         self._peaks = list(peaks)
 
+    @property
+    def peaks(self) -> tuple[bytes, ...]:
+        """The roots, largest subtree first: backwards they are the inclusion proof of the next leaf to come."""
+        return tuple(self._peaks)
+
     def append(self, hash_: bytes) -> None:
         """Add one leaf by its hash."""
         size = self.size

@@ -40,6 +40,13 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "Acceptance": (("bytes32", "job"), ("bytes32", "result")),
     "KeyOfOperator": (("address", "operator"), ("address", "key")),
+    "TaskOrder": (
+        ("bytes32", "channel"),
+        ("bytes32", "task"),
+        ("bytes32", "spec"),
+        ("uint64", "place"),
+        ("uint96", "limit"),
+    ),
     "Admission": (("bytes32", "hub"), ("bytes32", "nonce"), ("uint64", "expires")),
 }
 """Struct -> its fields (type, name), in the order in which they are hashed."""

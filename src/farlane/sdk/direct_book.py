@@ -1,0 +1,173 @@
+"""The publisher's side of a direct channel, durable: its book, the order under way, and whether it trusts the node."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from farlane.domain.prices import RateVector
+from farlane.errors import Corrupted, FarlaneError
+from farlane.kit.files import atomic_write, private_directory, read_private
+from farlane.ledger.accounts import Address, parse_address
+from farlane.ledger.books import Book
+from farlane.ledger.tree import Frontier
+from farlane.ledger.vouchers import Channel, SignedVoucher, Voucher
+
+_FORMAT = "farlane-direct-channel-1"
+
+
+@dataclass(frozen=True, slots=True)
+class PendingOrder:
+    """An order that was signed and whose result was not yet accepted.
+
+    message: as it travels; began: unix seconds; rates: what the node asked then.
+    """
+
+    message: bytes
+    began: float
+    rates: RateVector
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelBook:
+    """One channel as its payer keeps it.
+
+    opened: the chain has confirmed it; dispute: what the node did that no voucher is signed for any more, empty if
+    nothing.
+    """
+
+    channel: Channel
+    opened: bool = False
+    frontier: bytes = bytes(8)
+    owed_nano: int = 0
+    voucher: SignedVoucher | None = None
+    pending: PendingOrder | None = None
+    dispute: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many leaves it has."""
+        return int.from_bytes(self.frontier[:8], "big")
+
+    def open(self) -> Book:
+        """Return the book to work on."""
+        voucher = None if self.voucher is None else self.voucher.voucher
+        return Book(Frontier.from_bytes(self.frontier), self.owed_nano, voucher)
+
+    def after(self, book: Book, voucher: SignedVoucher) -> ChannelBook:
+        """Return it with one more leaf, paid."""
+        return replace(
+            self, frontier=book.frontier.to_bytes(), owed_nano=book.owed_nano, voucher=voucher, pending=None
+        )
+
+
+class ChannelFile:
+    """Keeps one channel's book in a private file; each save is on disk when it returns.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> ChannelBook | None:
+        """Return what was saved last, None where nothing was.
+
+        Raises:
+            Corrupted: the file holds something else.
+            PermissionRefused: others may read it.
+        """
+        try:
+            raw = read_private(self.path)
+        except FileNotFoundError:
+            return None
+        try:
+            found = json.loads(raw)
+            if found["format"] != _FORMAT:
+                raise ValueError(found["format"])
+            return _book(found)
+        except (ValueError, KeyError, TypeError, FarlaneError) as error:
+            raise Corrupted(
+                f"{self.path} is not a channel's book ({error}): restore it from a backup; without it no result of "
+                "that channel can be checked, so move it away and open another channel",
+                path=str(self.path),
+            ) from error
+
+    def save(self, book: ChannelBook) -> None:
+        """Keep a book.
+
+        Raises:
+            DiskFull: it cannot be written.
+        """
+        private_directory(self.path.parent)
+        atomic_write(self.path, json.dumps(_document(book), indent=1).encode(), 0o600)
+
+
+def channel_file(directory: Path, network: str, payer: Address, node: Address) -> ChannelFile:
+    """Return where a payer's channel to a node is kept, below the directory of all its channels."""
+    return ChannelFile(directory / network / payer / node / "channel.json")
+
+
+def _document(book: ChannelBook) -> dict[str, object]:
+    channel, signed, pending = book.channel, book.voucher, book.pending
+    return {
+        "format": _FORMAT,
+        "payer": channel.payer,
+        "provider": channel.provider,
+        "signer": channel.signer,
+        "salt": channel.salt.hex(),
+        "opened": book.opened,
+        "frontier": book.frontier.hex(),
+        "owed_nano": book.owed_nano,
+        "voucher": None
+        if signed is None
+        else {
+            "cumulative": str(signed.voucher.cumulative),
+            "tasks": signed.voucher.tasks,
+            "root": signed.voucher.root.hex(),
+            "signature": signed.signature.hex(),
+        },
+        "pending": None
+        if pending is None
+        else {
+            "message": base64.b64encode(pending.message).decode(),
+            "began": pending.began,
+            "rates": asdict(pending.rates),
+        },
+        "dispute": book.dispute,
+    }
+
+
+def _book(found: dict[str, object]) -> ChannelBook:
+    text = {name: str(found[name]) for name in ("payer", "provider", "signer", "salt", "frontier")}
+    payer, provider, signer = (parse_address(text[name]) for name in ("payer", "provider", "signer"))
+    channel = Channel(payer, provider, signer, bytes.fromhex(text["salt"]))
+    frontier = bytes.fromhex(text["frontier"])
+    Frontier.from_bytes(frontier)
+    return ChannelBook(
+        channel,
+        bool(found["opened"]),
+        frontier,
+        int(str(found["owed_nano"])),
+        _voucher(channel, found["voucher"]),
+        _pending(found["pending"]),
+        str(found["dispute"]),
+    )
+
+
+def _voucher(channel: Channel, found: object) -> SignedVoucher | None:
+    if not isinstance(found, dict):
+        return None
+    root, signature = bytes.fromhex(found["root"]), bytes.fromhex(found["signature"])
+    return SignedVoucher(Voucher(channel.id, int(found["cumulative"]), int(found["tasks"]), root), signature)
+
+
+def _pending(found: object) -> PendingOrder | None:
+    if not isinstance(found, dict):
+        return None
+    rates = dict(found["rates"])
+    rates["gpu_second"] = tuple((str(model), int(rate)) for model, rate in rates["gpu_second"])
+    return PendingOrder(base64.b64decode(found["message"]), float(found["began"]), RateVector(**rates))
