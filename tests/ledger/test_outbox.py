@@ -178,6 +178,23 @@ async def test_a_nonce_that_somebody_else_used_is_replaced_only_with_proof(world
     await other.close()
 
 
+async def test_a_receipt_that_lags_is_no_proof_that_somebody_else_used_the_nonce(world: World) -> None:
+    to = stranger()
+    await world.outbox.submit("a", world.pay(to))
+    await world.outbox.step()
+    await world.mine(CONFIRMATIONS + 2)
+    world.transport.hidden = frozenset({"eth_getTransactionReceipt", "eth_getTransactionByHash"})
+    for _ in range(5):
+        world.clock.advance(46)
+        await world.outbox.step()
+        await world.mine()
+    (intent,) = await world.outbox.pending()
+    assert (intent.nonce, len(intent.attempts)) == (0, 1)
+    world.transport.hidden = frozenset()
+    await world.settle()
+    assert (await world.paid(to), await world.count()) == (1, 1)
+
+
 @pytest.mark.parametrize("dropped", [False, True])
 async def test_a_reorganisation_takes_it_back_to_sent(world: World, dropped: bool) -> None:
     to = stranger()

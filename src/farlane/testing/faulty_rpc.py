@@ -48,6 +48,8 @@ class FaultyTransport:
         """Answer nothing."""
         self.chain_id = 0
         """What to claim for a chain id; 0: the truth."""
+        self.hidden: frozenset[str] = frozenset()
+        """Methods answered with null, as by an endpoint that lags behind."""
         self.refuse: Callable[[str], dict[str, Any] | None] = lambda _: None
         """Returns the JSON-RPC error a method is answered with, None to pass it on."""
         self.posts = 0
@@ -81,12 +83,12 @@ class FaultyTransport:
         self.sent += [each["params"][0] for each in requests if each["method"] == "eth_sendRawTransaction"]
 
     def _disguised(self, document: Any, answer: Any) -> Any:
-        if not self.chain_id:
-            return answer
         requests = document if isinstance(document, list) else [document]
-        asked = {each["id"] for each in requests if each["method"] == "eth_chainId"}
-        answers = answer if isinstance(answer, list) else [answer]
-        for each in answers:
-            if each.get("id") in asked:
+        methods = {each["id"]: each["method"] for each in requests}
+        for each in answer if isinstance(answer, list) else [answer]:
+            method = methods.get(each.get("id"))
+            if method in self.hidden:
+                each["result"] = None
+            elif method == "eth_chainId" and self.chain_id:
                 each["result"] = hex(self.chain_id)
         return answer
