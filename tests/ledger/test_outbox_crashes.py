@@ -105,6 +105,7 @@ async def crash_everywhere(
         whole = await live(life, call, rpc, meddle)
         await life.end()
         if not whole:
+            await rpc.call("evm_mine")  # what it has sent is mined while it is dead
             life = Life(file, url, chain_id, key, 0)
             assert await live(life, call, rpc, meddle)
             await life.end()
