@@ -65,9 +65,10 @@ async def measure(url: str) -> None:
     await until_there(rpc)
     rows = [*await rivals(rpc), *await ours(rpc), *PUBLISHED]
     print(f"\nanvil 1.7.1 (prague), solc 0.8.37; {platform.machine()}, Python {platform.python_version()}\n")
-    print("| design | gas | jobs settled | gas per job |\n|---|---|---|---|")
+    print("| design | gas | jobs settled | gas per job | naive / this |\n|---|---|---|---|---|")
+    naive = rows[0][1]
     for name, gas, jobs in rows:
-        print(f"| {name} | {gas:,} | {jobs:,} | {gas / jobs:,.1f} |")
+        print(f"| {name} | {gas:,} | {jobs:,} | {gas / jobs:,.1f} | {naive * jobs / gas:,.1f}x |")
     rates()
     await rpc.close()
 
