@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 
 from farlane.app.addresses import bracketed, certificate_names
+from farlane.app.admitting import hub_admission
 from farlane.app.configuration import Configuration
 from farlane.app.daemon import run_daemon, stop_signal
 from farlane.app.layout import Layout
@@ -44,6 +45,7 @@ async def serve(layout: Layout, settings: HubSettings) -> None:
     service = HubService(
         settings, store, blobs, policy_named(settings.policy), clock,
         (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup, settlement, keys,
+        hub_admission(settings, certificate.spki_sha256, clock),
     )  # fmt: skip
     if settings.metrics_port:
         _serve_metrics(service, settings.metrics_port)

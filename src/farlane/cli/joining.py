@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from farlane.cli.key_options import password_option, signing_key
 from farlane.cli.network import config_option
 from farlane.cli.output import json_option, on_terminal, print_json, say
-from farlane.errors import InvalidSetting
+from farlane.errors import InvalidInput, InvalidSetting
 from farlane.sdk.context import data_directory
 
 if TYPE_CHECKING:
@@ -19,8 +20,20 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("url")
+@click.argument("url", required=False)
 @click.option("--token", help="The join token `farlane up` printed [or FARLANE_JOIN_TOKEN].")
+@click.option(
+    "--network",
+    "network_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Instead of URL and token: find a hub of this network file on chain, and be let in by key.",
+)
+@click.option("--rpc", metavar="RPC-URL", help="With --network: JSON-RPC endpoint of its chain.")
+@click.option(
+    "--key", "key_name", metavar="NAME", help="With --network: your key that stands in its registry."
+)
+@password_option
 @click.option("--name", help="The node's name [default: this machine's].")
 @click.option("--dir", "directory", help="The node's directory [default: ~/.farlane/joined/NAME].")
 @config_option
@@ -33,8 +46,8 @@ if TYPE_CHECKING:
 )
 @json_option
 def join(
-    url: str, token: str | None, name: str | None, directory: str | None, config: Path | None,
-    settings: tuple[str, ...], as_json: bool,
+    url: str | None, token: str | None, name: str | None, directory: str | None, config: Path | None,
+    settings: tuple[str, ...], as_json: bool, network_file: Path | None, **chain: Any,
 ) -> int:  # fmt: skip
     """Add this machine to the network at URL as a node. It only connects outwards. Ends with Ctrl-C or `farlane drain`.
 
@@ -47,6 +60,14 @@ def join(
     from farlane.wire.channel import parse_url
     from farlane.wire.tokens import parse_token
 
+    if network_file is not None:
+        if url is not None or token is not None:
+            raise InvalidInput("--network finds the hub by itself: give either it or URL and --token")
+        return _join_by_key(network_file, name, directory, config, settings, as_json, chain)
+    if url is None:
+        raise click.UsageError(
+            "Missing argument 'URL'; or --network FILE --rpc URL --key NAME instead of it."
+        )
     parse_url(url)
     text = token or os.environ.get(TOKEN_VARIABLE, "")
     parse_token(text)
@@ -63,6 +84,35 @@ def join(
     if as_json:
         _print_identity(root, name, url)
     return main(["--dir", str(root), "--url", url, *arguments], "text" if on_terminal() else "json")
+
+
+def _join_by_key(
+    network_file: Path, name: str | None, directory: str | None, config: Path | None, settings: tuple[str, ...],
+    as_json: bool, chain: dict[str, Any],
+) -> int:  # fmt: skip
+    import asyncio
+    from dataclasses import replace
+
+    from farlane.app.admitting import work_by_key
+    from farlane.app.configuration import configuration
+    from farlane.app.network_file import check_name
+    from farlane.cli.chain_options import read_network_file
+    from farlane.kit.logs import configure
+
+    rpc, key_name = chain["rpc"], chain["key_name"]
+    if not rpc or not key_name:
+        raise InvalidInput("--network needs --rpc URL and --key NAME too")
+    deployment = read_network_file(network_file)
+    given = configuration(config, _flags(settings))
+    name = check_name(name or given.node.name or platform.node().split(".")[0] or "node")
+    root = _root(directory, given, name)
+    key = signing_key(key_name, chain["password_file"])
+    configure(style="text" if on_terminal() else "json")
+    say(f"node {name} looks for a hub of network {deployment.network}; stop it with Ctrl-C")
+    if as_json:
+        _print_identity(root, name, "")
+    asyncio.run(work_by_key(replace(given.node, name=name, directory=root), rpc, deployment, key))
+    return 0
 
 
 def _flags(settings: tuple[str, ...]) -> dict[str, str]:

@@ -31,6 +31,8 @@ COMMANDS = {
     "network": ("registry", "A network on a chain: deploy it, list who is there, register a hub."),
     "usage": ("usage", "Show what was used and what it cost, by month."),
     "ledger": ("ledger", "Show what is owed and paid, and settle it."),
+    "node": ("serving", "This machine as a node that is called without any hub."),
+    "direct": ("direct", "Call a node found on chain yourself, without any hub."),
     "receipt": ("receipts", "Show a receipt file, and check it."),
     "key": ("keys", "Make, list, move and rotate keys; let a node sign for one."),
 }

@@ -189,6 +189,31 @@ def register_hub(
     click.echo(f"hub {entry.key} of {entry.operator} is listed at {entry.listing.endpoint}")
 
 
+@network.command("register-node")
+@network_argument
+@signing_options
+@click.option("--node-key", metavar="NAME", help="Key the node is listed under [default: --key itself].")
+@json_option
+def register_node(
+    network_file: Path,
+    rpc: str,
+    key_name: str,
+    password_file: Path | None,
+    node_key: str | None,
+    as_json: bool,
+) -> None:
+    """List a node that only connects outwards in the registry of FILE, so that hubs let it in by `join --network`."""
+    from farlane.ledger.network_registry import NO_DIGEST, EntryKind, Listing
+
+    operator = signing_key(key_name, password_file)
+    key = signing_key(node_key, password_file) if node_key else operator
+    entry = asyncio.run(_register(network_file, rpc, operator, EntryKind.NODE, key, Listing("", NO_DIGEST)))
+    if as_json:
+        print_json({"key": entry.key, "operator": entry.operator})
+        return
+    click.echo(f"node {entry.key} of {entry.operator} is listed")
+
+
 async def _register(network_file: Path, url: str, operator: Any, kind: Any, key: Any, listing: Any) -> Entry:
     from farlane.ledger.network_registry import NetworkRegistry
 
@@ -201,7 +226,7 @@ async def _register(network_file: Path, url: str, operator: Any, kind: Any, key:
 @signing_options
 @click.argument("address")
 def retire(network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str) -> None:
-    """Say that the key ADDRESS of yours is used no more. It can never be listed again."""
+    """Say in the registry of FILE that your key ADDRESS is used no more. It can never be listed again."""
     from farlane.ledger.accounts import parse_address
     from farlane.ledger.network_registry import NetworkRegistry
 
@@ -223,7 +248,7 @@ def retire(network_file: Path, rpc: str, key_name: str, password_file: Path | No
 def mint(
     network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str, credits_: str
 ) -> None:
-    """Make CREDITS for ADDRESS, on a network whose credits are its own and whose minter is the key: for trying out."""
+    """Make CREDITS for ADDRESS, where the network of FILE has credits of its own and the key mints them."""
     from farlane.domain.units import parse_credits_floor
     from farlane.ledger.accounts import parse_address
     from farlane.ledger.ethereum import EthereumLedger
@@ -249,7 +274,7 @@ def mint(
 def gas(
     network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str, coins: str
 ) -> None:
-    """Send COINS (such as 0.5) of the chain's own coin to ADDRESS, so that it can pay for its transactions."""
+    """Send COINS (such as 0.5) of the coin of the chain of FILE to ADDRESS, so that it can pay for transactions."""
     from decimal import Decimal, InvalidOperation
 
     from farlane.ledger.accounts import parse_address

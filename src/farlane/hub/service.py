@@ -11,7 +11,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from farlane.errors import InvalidSetting, Unavailable
+from farlane.hub.admission import Admission
 from farlane.hub.books.books import Accounts
+from farlane.hub.grpc_api.admission_service import AdmissionService
 from farlane.hub.grpc_api.blob_service import BlobService
 from farlane.hub.grpc_api.client_service import ClientService
 from farlane.hub.grpc_api.ledger_service import LedgerService
@@ -29,7 +31,14 @@ from farlane.models.store import ContentStore
 from farlane.scheduler.policy import Policy
 from farlane.wire.channel import SERVER_OPTIONS, server_credentials
 from farlane.wire.serving import Identity, TokenAuthenticator
-from farlane.wire.v1 import blob_pb2_grpc, client_pb2_grpc, ledger_pb2_grpc, node_pb2_grpc, record_pb2_grpc
+from farlane.wire.v1 import (
+    admission_pb2_grpc,
+    blob_pb2_grpc,
+    client_pb2_grpc,
+    ledger_pb2_grpc,
+    node_pb2_grpc,
+    record_pb2_grpc,
+)
 
 log = logging.getLogger(__name__)
 RESUME_TRY_S = 1.0
@@ -49,6 +58,7 @@ class HubService:
         lookup: finds who a token's secret belongs to, by its digest.
         settlement: brings the books to a chain; None: they stay here.
         accounts: who pays; None: nobody, and nothing is signed.
+        admission: lets keys of the network's registry in without a token; None: nobody.
     """
 
     def __init__(
@@ -62,10 +72,11 @@ class HubService:
         lookup: Callable[[bytes], Identity | None],
         settlement: Settlement | None = None,
         accounts: Accounts | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._settings, self._store, self._blobs = settings, store, blobs
         self._policy, self._clock = policy, clock
-        self._certificate, self._lookup = certificate, lookup
+        self._certificate, self._tokens, self._admission = certificate, lookup, admission
         self.settlement, self._accounts = settlement, accounts
         self._failed = asyncio.Event()
         self._health = health.aio.HealthServicer()
@@ -83,6 +94,10 @@ class HubService:
             raise Unavailable("the hub is starting; try again in a moment")
         return self._hub
 
+    def _lookup(self, digest: bytes) -> Identity | None:
+        found = self._tokens(digest)
+        return self._admission.lookup(digest) if found is None and self._admission is not None else found
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve inside the block; `port` is set from its start."""
@@ -97,6 +112,8 @@ class HubService:
                     tasks.start(self._keep_alive(), "store watchdog")
                     tasks.start(self._tick(), "clock tick")
                     tasks.start(forget_old(lambda: self.hub), "result retention")
+                    if self._admission is not None:
+                        tasks.start(self._admission.run(), "admission")
                     if self.settlement is not None:
                         tasks.start(self.settlement.run(), "settlement")
                     yield
@@ -135,6 +152,10 @@ class HubService:
         record_pb2_grpc.add_RecordServiceServicer_to_server(RecordService(lambda: self.hub), server)
         client_pb2_grpc.add_ClientServiceServicer_to_server(ClientService(lambda: self.hub), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(lambda: self._blobs), server)
+        if self._admission is not None:
+            admission_pb2_grpc.add_AdmissionServiceServicer_to_server(
+                AdmissionService(self._admission), server
+            )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         certificate, key = self._certificate
         address = f"{self._settings.host}:{self._settings.port}"

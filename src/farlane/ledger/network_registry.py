@@ -99,6 +99,10 @@ class NetworkRegistry:
         """Where signatures over the registry's structs count."""
         return registry_domain(self._deployment)
 
+    async def close(self) -> None:
+        """Let go of connections to the chain."""
+        await self._rpc.close()
+
     async def check(self) -> None:
         """Check that the registry belongs to the deployment's network and token.
 

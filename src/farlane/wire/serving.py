@@ -14,7 +14,7 @@ from farlane.wire import status
 from farlane.wire.tokens import Role, secret_digest
 
 _BEARER: Final = "bearer "
-_OPEN_SERVICES: Final = frozenset({"grpc.health.v1.Health"})
+_OPEN_SERVICES: Final = frozenset({"grpc.health.v1.Health", "farlane.v1.AdmissionService"})
 _ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "farlane.v1.NodeService": frozenset({"node"}),
     "farlane.v1.ClientService": frozenset({"client"}),
