@@ -29,6 +29,7 @@ COMMANDS = {
     "why": ("jobs", "Explain why a job waits, or how it failed."),
     "cp": ("files", "Copy a job's output files here."),
     "network": ("registry", "A network on a chain: deploy it, list who is there, register a hub."),
+    "budget": ("budget", "Cap what an organisation and its projects spend and hold."),
     "usage": ("usage", "Show what was used and what it cost, by month."),
     "ledger": ("ledger", "Show what is owed and paid, and settle it."),
     "node": ("serving", "This machine as a node that is called without any hub."),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from farlane.domain.ids import job_text
+from farlane.hub.reactor.accounts import UNLIMITED, Account
 from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.reactor.state import Job
 from farlane.scheduler.eligibility import Obstacle, ObstacleKind, first_obstacle
 from farlane.scheduler.explain import Explanation, explain
 from farlane.scheduler.ordering import fifo_order
 from farlane.scheduler.policy import Policy
+from farlane.scheduler.situation import Reason
 from farlane.wire.v1 import client_pb2
 
 
@@ -42,7 +46,17 @@ def _explanation(reactor: Reactor, job: Job, policy: Policy, now: float) -> Expl
         for spec in reactor.state.table.specs
     ]
     order = getattr(policy, "order", fifo_order)
-    return explain(view, keys[0], obstacles, policy.decide(view), order)
+    found = explain(view, keys[0], obstacles, policy.decide(view), order)
+    if found.reason is not Reason.BUDGET:
+        return found
+    # A job's own budget is named by the scheduler; those of its organisation and project it does not know.
+    capped = next((account for account in job.accounts if _stops(account, job)), None)
+    return found if capped is None else replace(found, dominant=capped.why()[0], fix=capped.why()[1])
+
+
+def _stops(account: Account, job: Job) -> bool:
+    own = UNLIMITED if job.spec.budget is None else job.spec.budget - job.spent - job.reserved
+    return not account.room() or account.left() < min(UNLIMITED, own)
 
 
 def _no_credit(why: str | None) -> Obstacle | None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from farlane.domain.caps import Cap
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, job_text, task_id
 from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.records import Column
+from farlane.domain.units import credits_text
+from farlane.domain.usage import month_of
 from farlane.errors import FarlaneError, NotFound, PermissionRefused, Unavailable
 from farlane.hub.books.bookkeeper import Bookkeeper
 from farlane.hub.books.books import Accounts, HubBooks, NoAccounts
 from farlane.hub.books.inputs import InputDigests
+from farlane.hub.cap_file import CapFile
 from farlane.hub.engine import Engine
 from farlane.hub.intake import check
 from farlane.hub.log_store import LogStore
@@ -69,8 +73,36 @@ class Hub:
             self.reactor, store, policy, clock, self.sessions.perform, on_failure, self.bookkeeper.keep
         )
         self.reactor.replay(store.replay(), store.last_job(), clock.now())
+        self._seed_accounts(clock.now())
         self.sessions.visible.update({job.id: job.seq for job in self.reactor.state.jobs.values()})
         self.engine.run(lambda reactor, now: reactor.tick(now))
+
+    def _seed_accounts(self, now: float) -> None:
+        """Begin with what was spent this month, and with the caps in force."""
+        month, accounts = month_of(now), self.reactor.state.accounts
+        rows = self.store.usage(month, month)
+        accounts.seed(month, [((row.organisation, row.project), row.spent) for row in rows])
+        self.caps = CapFile(self.settings.directory / "caps.json")
+        for cap in self.caps.caps:
+            accounts.set_cap(cap)
+
+    def set_cap(self, cap: Cap) -> None:
+        """Put a cap in force, durably; an empty one lifts it.
+
+        Raises:
+            DiskFull: it cannot be kept; nothing changes.
+        """
+        self.caps.put(cap)
+        self.reactor.state.accounts.set_cap(cap)
+
+    def tell_alerts(self) -> None:
+        """Log the caps that have been used to one of their alert percents."""
+        for alert in self.reactor.state.accounts.take_alerts():
+            whose = f"project {alert.cap.project} of " if alert.cap.project else ""
+            log.warning(
+                "%s%s has spent %d %% of its %s credits of %s", whose, alert.cap.organisation, alert.percent,
+                credits_text(alert.cap.monthly_nano or 0), alert.month,
+            )  # fmt: skip
 
     def close(self) -> None:
         """End every stream; peers connect again, to this hub or the one that takes over."""

@@ -148,7 +148,9 @@ class HubService:
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(lambda: self.hub), server)
         if self.settlement is not None:
             reader = SettlementReader(self.settlement)
-            ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerService(reader), server)
+            ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
+                LedgerService(reader, lambda: self.hub), server
+            )
         record_pb2_grpc.add_RecordServiceServicer_to_server(RecordService(lambda: self.hub), server)
         client_pb2_grpc.add_ClientServiceServicer_to_server(ClientService(lambda: self.hub), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(lambda: self._blobs), server)
@@ -170,6 +172,8 @@ class HubService:
     async def _tick(self) -> None:
         while True:
             await self.hub.engine.tick_once()
+            if self._hub is not None:
+                self._hub.tell_alerts()
 
     def _on_failure(self, error: Exception) -> None:
         self._failed.set()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from farlane.domain.caps import Cap, CapState
 from farlane.domain.usage import UsageRow
 from farlane.sdk.connection import Connection
 from farlane.wire.ledger import (
     ChannelRow,
     HistoryRow,
     LedgerStatus,
+    cap_state_from_wire,
+    cap_to_wire,
     channel_from_wire,
     history_from_wire,
     status_from_wire,
@@ -59,6 +62,18 @@ class LedgerClient:
         """Return what this organisation used, and what its nodes did for others, in these months (YYYY-MM)."""
         request = ledger_pb2.UsageRequest(first_month=first_month, last_month=last_month)
         return [usage_from_wire(row) for row in (await self._call("Usage", request, "summing usage")).rows]
+
+    async def set_cap(self, cap: Cap) -> list[CapState]:
+        """Set a cap of this organisation (its name in `cap` does not matter); returns all of them."""
+        return self._caps(await self._call("SetCap", cap_to_wire(cap), "setting a budget"))
+
+    async def caps(self) -> list[CapState]:
+        """Return the caps of this organisation and its projects, with what stands against them."""
+        return self._caps(await self._call("ListCaps", ledger_pb2.ListCapsRequest(), "listing budgets"))
+
+    @staticmethod
+    def _caps(reply: ledger_pb2.CapsReply) -> list[CapState]:
+        return [cap_state_from_wire(state, "") for state in reply.caps]
 
     async def settle(self) -> list[str]:
         """Settle now what can be; returns the transactions' hashes."""

@@ -7,10 +7,13 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from farlane.domain.caps import Cap, CapState
 from farlane.domain.usage import UsageRow
+from farlane.wire import limits
 from farlane.wire.v1 import ledger_pb2
 
 T = TypeVar("T")
+MAX_ALERTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,43 @@ def usage_to_wire(row: UsageRow) -> ledger_pb2.UsageRow:
 def usage_from_wire(message: ledger_pb2.UsageRow) -> UsageRow:
     """Read a sum."""
     return _read(UsageRow, message)
+
+
+def cap_to_wire(cap: Cap) -> ledger_pb2.Cap:
+    """Return a cap as it travels; whose it is, is who asks."""
+    return ledger_pb2.Cap(
+        project=cap.project, monthly=cap.monthly_nano, max_leases=cap.max_leases, alerts=cap.alerts
+    )
+
+
+def cap_from_wire(message: ledger_pb2.Cap, organisation: str) -> Cap:
+    """Read a cap of an organisation.
+
+    Raises:
+        InvalidInput: figures that cannot be.
+    """
+    project = limits.text("project", message.project, limits.MAX_NAME_CHARS)
+    monthly = message.monthly if message.HasField("monthly") else None
+    leases = message.max_leases if message.HasField("max_leases") else None
+    limits.at_most("alerts of a budget", message.alerts, MAX_ALERTS)
+    return Cap(organisation, project, monthly, leases, tuple(sorted(set(message.alerts))))
+
+
+def cap_state_to_wire(state: CapState) -> ledger_pb2.CapState:
+    """Return a cap with what stands against it, as it travels."""
+    return ledger_pb2.CapState(
+        cap=cap_to_wire(state.cap),
+        month=state.month,
+        spent=state.spent,
+        reserved=state.reserved,
+        leases=state.leases,
+    )
+
+
+def cap_state_from_wire(message: ledger_pb2.CapState, organisation: str) -> CapState:
+    """Read a cap with what stands against it."""
+    cap = cap_from_wire(message.cap, organisation)
+    return CapState(cap, message.month, message.spent, message.reserved, message.leases)
 
 
 def _values(value: Any) -> dict[str, Any]:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from farlane.hub.grpc_api.answering import Context, answered
+from farlane.hub.hub import Hub
 from farlane.hub.record_source import LedgerReader
 from farlane.wire import limits
-from farlane.wire.ledger import channel_to_wire, history_to_wire, status_to_wire, usage_to_wire
+from farlane.wire.ledger import (
+    cap_from_wire,
+    cap_state_to_wire,
+    channel_to_wire,
+    history_to_wire,
+    status_to_wire,
+    usage_to_wire,
+)
 from farlane.wire.serving import current_identity
 from farlane.wire.v1 import ledger_pb2, ledger_pb2_grpc
 
@@ -18,8 +28,8 @@ MAX_GRANT_NANO = 10**18
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
     """Serves clients; each sees its own organisation's money, and every book of the network."""
 
-    def __init__(self, reader: LedgerReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: LedgerReader, hub: Callable[[], Hub]) -> None:
+        self._reader, self._hub = reader, hub
 
     @answered
     async def Status(
@@ -60,6 +70,22 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         ]
         rows = await self._reader.usage(current_identity().organisation, *months)
         return ledger_pb2.UsageReply(rows=[usage_to_wire(row) for row in rows])
+
+    @answered
+    async def SetCap(self, request: ledger_pb2.Cap, context: Context) -> ledger_pb2.CapsReply:
+        """Set what the caller's organisation, or one of its projects, may spend and hold."""
+        who = current_identity().organisation
+        self._hub().set_cap(cap_from_wire(request, who))
+        return self._caps(who)
+
+    @answered
+    async def ListCaps(self, request: ledger_pb2.ListCapsRequest, context: Context) -> ledger_pb2.CapsReply:
+        """Return the caps of the caller's organisation."""
+        return self._caps(current_identity().organisation)
+
+    def _caps(self, organisation: str) -> ledger_pb2.CapsReply:
+        states = self._hub().reactor.state.accounts.states(organisation)
+        return ledger_pb2.CapsReply(caps=[cap_state_to_wire(state) for state in states])
 
     @answered
     async def Settle(self, request: ledger_pb2.SettleRequest, context: Context) -> ledger_pb2.SettleReply:

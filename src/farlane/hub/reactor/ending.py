@@ -52,8 +52,11 @@ def settle(job: Job, node: Node | None, record: TasksEnded) -> None:
 def give_back(state: HubState, node: Node, job: Job, leases: Sequence[Lease]) -> None:
     """Return the resources and reserved money of leases already taken out of `node.leases`."""
     counts: dict[GpuKind | None, int] = {}
+    reserved = sum(lease.reserve for lease in leases)
+    job.reserved -= reserved
+    for account in job.accounts:
+        account.give(len(leases), reserved)
     for lease in leases:
-        job.reserved -= lease.reserve
         counts[lease.gpu] = counts.get(lease.gpu, 0) + 1
     tally, row = job.running[node.spec.node], state.table.rows[node.spec.node]
     for gpu, count in counts.items():
@@ -107,6 +110,8 @@ def pay(job: Job, node: Node, record: TasksEnded | AttemptsFailed) -> None:
     """Book lease time and money of finished attempts on the job and on the node."""
     amount, lease_ms = sum(record.amounts), sum(record.lease_ms)
     job.spent += amount
+    for account in job.accounts:
+        account.pay(amount)
     job.lease_ms += lease_ms
     node.earned += amount
     node.busy_ms += lease_ms

@@ -14,7 +14,7 @@ from farlane.hub.reactor.ending import elapsed_ms, end_leased, give_back
 from farlane.hub.reactor.queues import leave
 from farlane.hub.reactor.state import MAX_ATTEMPTS, HubState, Job, Lease, Node, Tally
 from farlane.hub.reactor.submission import finish_if_ended
-from farlane.hub.reactor.viewing import GroupSource
+from farlane.hub.reactor.viewing import GroupSource, lease_room, money_left
 from farlane.scheduler.view import Decision
 
 
@@ -85,15 +85,15 @@ def grant(
 
 
 def _covered(job: Job, reserves: list[int]) -> int:
-    """Return how many leases, in order, the budget still covers."""
-    if job.spec.budget is None:
-        return len(reserves)
-    left = job.spec.budget - job.spent - job.reserved
-    for count, reserve in enumerate(reserves):
+    """Return how many leases, in order, the budgets and quotas still cover."""
+    left, room = money_left(job), lease_room(job)
+    if left is None:
+        return min(room, len(reserves))
+    for count, reserve in enumerate(reserves[:room]):
         left -= reserve
         if left < 0:
             return count
-    return len(reserves)
+    return min(room, len(reserves))
 
 
 def _lease_each(
@@ -106,7 +106,10 @@ def _lease_each(
         states[index] = TaskState.LEASED
         leases[task_id(job.id, index)] = Lease(attempt, now, reserve, gpu)
         attempts.append(attempt)
-    job.reserved += sum(reserves[: len(indices)])
+    reserved = sum(reserves[: len(indices)])
+    job.reserved += reserved
+    for account in job.accounts:
+        account.take(len(indices), reserved)
     return attempts
 
 

@@ -12,7 +12,9 @@ from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.records import Column, WorkRecord
+from farlane.domain.usage import month_of
 from farlane.hub.reactor import completion, leasing, membership, replaying, submission, viewing
+from farlane.hub.reactor.accounts import UNLIMITED as FREE
 from farlane.hub.reactor.commands import Command
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.state import HubState, Job, Node
@@ -117,6 +119,7 @@ class Reactor:
 
     def tick(self, now: float) -> None:
         """Do what only time brings: leases that run out, deadlines that pass, budgets that cannot go on."""
+        self.state.accounts.roll(month_of(now))
         leasing.expire(self.state, self._out, now)
         for job in list(self.state.jobs.values()):
             if job.ended == job.total:
@@ -146,7 +149,9 @@ class Reactor:
 
     def _check_budget(self, now: float, job: Job) -> None:
         eligible = viewing.willing(self.state, job)
-        if eligible.any() and viewing.within_budget(self.state, job)[1] == 0:
+        # Only its own budget ends a job: those of its accounts are raised, or begin anew with the month.
+        capped = any(account.left() < FREE for account in job.accounts)
+        if not capped and eligible.any() and viewing.within_budget(self.state, job)[1] == 0:
             self._end(now, job, FailureKind.BUDGET, "the job's budget does not cover another task")
 
     def _end(self, now: float, job: Job, kind: FailureKind, why: str) -> None:

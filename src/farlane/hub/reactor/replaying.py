@@ -91,7 +91,7 @@ def fold(state: HubState, record: WorkRecord) -> None:
 
 
 def _opened(state: HubState, record: JobOpened) -> None:
-    state.jobs[record.job] = new_job(record.job, record.key, record.spec, record.at)
+    state.jobs[record.job] = new_job(state, record.job, record.key, record.spec, record.at)
     state.keys[record.spec.publisher, record.key] = record.job
     state.next_job = max(state.next_job, record.job + 1)
 
@@ -110,6 +110,8 @@ def _leased(state: HubState, record: TasksLeased) -> None:
         reserve = tally.meters[record.gpu].reserve_ceiling(job.sizes[index])
         node.leases[task_id(job.id, index)] = Lease(attempt, record.at, reserve, record.gpu)
         job.reserved += reserve
+        for account in job.accounts:
+            account.take(1, reserve)
     tally.counts[record.gpu] = tally.counts.get(record.gpu, 0) + len(record.indices)
     tally.last_at = record.at
     job.state = JobState.RUNNING

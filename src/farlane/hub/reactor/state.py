@@ -11,6 +11,7 @@ from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.jobs import JobSpec, JobState
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.resources import GpuKind
+from farlane.hub.reactor.accounts import Account, Accounts
 from farlane.hub.reactor.requirements import Requirement
 from farlane.hub.reactor.table import NodeTable
 
@@ -48,7 +49,8 @@ class Job:
 
     states, attempts: one byte a task; sizes: payload bytes a task; fresh: first index never leased;
     returned: indices to run again; counted / free: failures so far by retry rule, sparse; avoid: nodes where a
-    returned task has failed; seq: the result cursor; running: leases per node.
+    returned task has failed; seq: the result cursor; running: leases per node;
+    accounts: what it is charged to.
     """
 
     id: JobId
@@ -79,6 +81,7 @@ class Job:
     ended_at: float = 0.0
     reason: str = ""
     running: dict[NodeId, Tally] = field(default_factory=dict)
+    accounts: tuple[Account, ...] = ()
 
     @property
     def total(self) -> int:
@@ -156,5 +159,6 @@ class HubState:
     waiting: dict[tuple[int, Requirement], OrderedDict[JobId, Job]] = field(default_factory=dict)
     active: dict[JobId, Job] = field(default_factory=dict)
     run_times: dict[str, RunTime] = field(default_factory=dict)
+    accounts: Accounts = field(default_factory=Accounts)
     credit_stops: dict[str, dict[NodeId, str]] = field(default_factory=dict)
     stale_results: int = 0

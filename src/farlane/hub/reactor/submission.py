@@ -35,7 +35,7 @@ def open_job(state: HubState, out: list[Command], now: float, key: str, spec: Jo
         job = state.jobs[known]
         check_same(job.id, job.spec, spec)
         return job, True
-    job = new_job(JobId(state.next_job), key, spec, now)
+    job = new_job(state, JobId(state.next_job), key, spec, now)
     state.next_job += 1
     state.jobs[job.id] = job
     state.keys[spec.publisher, key] = job.id
@@ -43,9 +43,10 @@ def open_job(state: HubState, out: list[Command], now: float, key: str, spec: Jo
     return job, False
 
 
-def new_job(job: JobId, key: str, spec: JobSpec, now: float) -> Job:
+def new_job(state: HubState, job: JobId, key: str, spec: JobSpec, now: float) -> Job:
     """Build an empty job."""
-    return Job(job, key, spec, requirement_of(spec), opened_at=now, since=now)
+    accounts = state.accounts.of(spec)
+    return Job(job, key, spec, requirement_of(spec), opened_at=now, since=now, accounts=accounts)
 
 
 def check_same(job: JobId, known: JobSpec, again: JobSpec) -> None:

@@ -11,6 +11,7 @@ from farlane.domain.billing import meter
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import JobSpec
 from farlane.domain.prices import hourly_ceiling
+from farlane.hub.reactor.accounts import UNLIMITED as FREE
 from farlane.hub.reactor.queues import WINDOW
 from farlane.hub.reactor.state import HubState, Job
 from farlane.scheduler.eligibility import fitting_kinds
@@ -93,6 +94,7 @@ def _sources(job: Job) -> list[GroupSource]:
 def _group(state: HubState, job: Job, source: GroupSource, key: int) -> Group:
     count = len(source.returned) if source.returned is not None else job.total - job.fresh
     eligible, affordable = within_budget(state, job)
+    affordable = min(affordable, lease_room(job))
     return Group(
         key, job.id, count, state.table.demands(job.requirement), eligible, _avoid_mask(state, job, source),
         job.spec.priority, job.since, job.spec.deadline_at, run_time_s(state, job.spec), job.spec.timeout_ms / 1000,
@@ -111,6 +113,20 @@ def _avoid_mask(state: HubState, job: Job, source: GroupSource) -> Bools | None:
     return mask
 
 
+def money_left(job: Job) -> int | None:
+    """Return what one job may still reserve, of its own budget and of its accounts'; None: no budget bounds it."""
+    left = [account.left() for account in job.accounts]
+    if job.spec.budget is not None:
+        left.append(max(0, job.spec.budget - job.spent - job.reserved))
+    least = min(left, default=FREE)
+    return None if least >= FREE else least
+
+
+def lease_room(job: Job) -> int:
+    """Return how many more leases the quotas of a job's accounts allow."""
+    return min((account.room() for account in job.accounts), default=FREE)
+
+
 def willing(state: HubState, job: Job) -> Bools:
     """Return the nodes that could run a job and give its organisation credit: (n,) bool."""
     eligible, stops = state.table.mask(job.requirement), state.credit_stops.get(job.spec.organisation)
@@ -121,14 +137,13 @@ def willing(state: HubState, job: Job) -> Bools:
 
 
 def within_budget(state: HubState, job: Job) -> tuple[Bools, int]:
-    """Return the eligible nodes on which one more lease stays within the budget, and how many leases do.
+    """Return the eligible nodes on which one more lease stays within every budget, and how many leases do.
 
     The number holds on the dearest of those nodes, so that whatever a policy picks is covered.
     """
-    eligible = willing(state, job)
-    if job.spec.budget is None:
+    eligible, left = willing(state, job), money_left(job)
+    if left is None:
         return eligible, UNLIMITED
-    left = job.spec.budget - job.spent - job.reserved
     costs = {int(row): lease_cost(state, job, int(row)) for row in np.flatnonzero(eligible)}
     covered = {row: cost for row, cost in costs.items() if cost <= left}
     mask = np.zeros(len(eligible), np.bool_)

@@ -407,6 +407,111 @@ class UsageReply(_message.Message):
 Global___UsageReply: _TypeAlias = UsageReply  # noqa: Y015
 
 @_typing.final
+class Cap(_message.Message):
+    """What the caller's organisation (project empty) or one of its projects may spend in a month and hold at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    MONTHLY_FIELD_NUMBER: _builtins.int
+    MAX_LEASES_FIELD_NUMBER: _builtins.int
+    ALERTS_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    monthly: _builtins.int
+    max_leases: _builtins.int
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        monthly: _builtins.int | None = ...,
+        max_leases: _builtins.int | None = ...,
+        alerts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_leases", b"_max_leases", "_monthly", b"_monthly", "max_leases", b"max_leases", "monthly", b"monthly"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_leases", b"_max_leases", "_monthly", b"_monthly", "alerts", b"alerts", "max_leases", b"max_leases", "monthly", b"monthly", "project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_leases: _TypeAlias = _typing.Literal["max_leases"]  # noqa: Y015
+    _WhichOneofArgType__max_leases: _TypeAlias = _typing.Literal["_max_leases", b"_max_leases"]  # noqa: Y015
+    _WhichOneofReturnType__monthly: _TypeAlias = _typing.Literal["monthly"]  # noqa: Y015
+    _WhichOneofArgType__monthly: _TypeAlias = _typing.Literal["_monthly", b"_monthly"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_leases) -> _WhichOneofReturnType__max_leases | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__monthly) -> _WhichOneofReturnType__monthly | None: ...
+
+Global___Cap: _TypeAlias = Cap  # noqa: Y015
+
+@_typing.final
+class CapState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAP_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    month: _builtins.str
+    spent: _builtins.int
+    reserved: _builtins.int
+    leases: _builtins.int
+    @_builtins.property
+    def cap(self) -> Global___Cap: ...
+    def __init__(
+        self,
+        *,
+        cap: Global___Cap | None = ...,
+        month: _builtins.str = ...,
+        spent: _builtins.int = ...,
+        reserved: _builtins.int = ...,
+        leases: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "leases", b"leases", "month", b"month", "reserved", b"reserved", "spent", b"spent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapState: _TypeAlias = CapState  # noqa: Y015
+
+@_typing.final
+class ListCapsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCapsRequest: _TypeAlias = ListCapsRequest  # noqa: Y015
+
+@_typing.final
+class CapsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapState]: ...
+    def __init__(
+        self,
+        *,
+        caps: _abc.Iterable[Global___CapState] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caps", b"caps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapsReply: _TypeAlias = CapsReply  # noqa: Y015
+
+@_typing.final
 class SettleRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -64,6 +64,16 @@ class LedgerServiceStub:
                 request_serializer=farlane_dot_v1_dot_ledger__pb2.UsageRequest.SerializeToString,
                 response_deserializer=farlane_dot_v1_dot_ledger__pb2.UsageReply.FromString,
                 _registered_method=True)
+        self.SetCap = channel.unary_unary(
+                '/farlane.v1.LedgerService/SetCap',
+                request_serializer=farlane_dot_v1_dot_ledger__pb2.Cap.SerializeToString,
+                response_deserializer=farlane_dot_v1_dot_ledger__pb2.CapsReply.FromString,
+                _registered_method=True)
+        self.ListCaps = channel.unary_unary(
+                '/farlane.v1.LedgerService/ListCaps',
+                request_serializer=farlane_dot_v1_dot_ledger__pb2.ListCapsRequest.SerializeToString,
+                response_deserializer=farlane_dot_v1_dot_ledger__pb2.CapsReply.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -105,6 +115,18 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetCap(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCaps(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -137,6 +159,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.Usage,
                     request_deserializer=farlane_dot_v1_dot_ledger__pb2.UsageRequest.FromString,
                     response_serializer=farlane_dot_v1_dot_ledger__pb2.UsageReply.SerializeToString,
+            ),
+            'SetCap': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCap,
+                    request_deserializer=farlane_dot_v1_dot_ledger__pb2.Cap.FromString,
+                    response_serializer=farlane_dot_v1_dot_ledger__pb2.CapsReply.SerializeToString,
+            ),
+            'ListCaps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCaps,
+                    request_deserializer=farlane_dot_v1_dot_ledger__pb2.ListCapsRequest.FromString,
+                    response_serializer=farlane_dot_v1_dot_ledger__pb2.CapsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -301,6 +333,60 @@ class LedgerService:
             '/farlane.v1.LedgerService/Usage',
             farlane_dot_v1_dot_ledger__pb2.UsageRequest.SerializeToString,
             farlane_dot_v1_dot_ledger__pb2.UsageReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farlane.v1.LedgerService/SetCap',
+            farlane_dot_v1_dot_ledger__pb2.Cap.SerializeToString,
+            farlane_dot_v1_dot_ledger__pb2.CapsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCaps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farlane.v1.LedgerService/ListCaps',
+            farlane_dot_v1_dot_ledger__pb2.ListCapsRequest.SerializeToString,
+            farlane_dot_v1_dot_ledger__pb2.CapsReply.FromString,
             options,
             channel_credentials,
             insecure,

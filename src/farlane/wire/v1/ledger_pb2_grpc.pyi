@@ -37,6 +37,8 @@ class LedgerServiceStub:
     Grant: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GrantRequest, _ledger_pb2.GrantReply]
     Settle: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SettleRequest, _ledger_pb2.SettleReply]
     Usage: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.UsageRequest, _ledger_pb2.UsageReply]
+    SetCap: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.Cap, _ledger_pb2.CapsReply]
+    ListCaps: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListCapsRequest, _ledger_pb2.CapsReply]
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -47,6 +49,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     Grant: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GrantRequest, _ledger_pb2.GrantReply]  # type: ignore[assignment]
     Settle: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SettleRequest, _ledger_pb2.SettleReply]  # type: ignore[assignment]
     Usage: _aio.UnaryUnaryMultiCallable[_ledger_pb2.UsageRequest, _ledger_pb2.UsageReply]  # type: ignore[assignment]
+    SetCap: _aio.UnaryUnaryMultiCallable[_ledger_pb2.Cap, _ledger_pb2.CapsReply]  # type: ignore[assignment]
+    ListCaps: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListCapsRequest, _ledger_pb2.CapsReply]  # type: ignore[assignment]
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -90,5 +94,19 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.UsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.UsageReply, _abc.Awaitable[_ledger_pb2.UsageReply]]: ...
+
+    @_abc_1.abstractmethod
+    def SetCap(
+        self,
+        request: _ledger_pb2.Cap,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.CapsReply, _abc.Awaitable[_ledger_pb2.CapsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListCaps(
+        self,
+        request: _ledger_pb2.ListCapsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.CapsReply, _abc.Awaitable[_ledger_pb2.CapsReply]]: ...
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
