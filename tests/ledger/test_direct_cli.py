@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,8 @@ def desk(tmp_path: Path, anvil_url: str) -> Desk:
     return found
 
 
-@pytest.fixture
-def node(desk: Desk) -> Iterator[subprocess.Popen[str]]:
+@contextmanager
+def serving(desk: Desk) -> Iterator[subprocess.Popen[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -94,23 +95,30 @@ def node(desk: Desk) -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def test_a_command_runs_on_a_node_found_on_chain_and_is_paid(
-    desk: Desk, node: subprocess.Popen[str], tmp_path: Path
-) -> None:
-    network, receipt = ["--network", str(tmp_path / "net.json")], tmp_path / "receipt.json"
-    listed = json.loads(desk.run("direct", "nodes", *network, "--rpc", desk.url, "--json"))
-    assert [one["key"] for one in listed["nodes"]] == [desk.addresses["lab"]]
+def call(desk: Desk, receipt: str, *arguments: str) -> str:
+    network = ["--network", str(desk.root / "net.json"), "--receipt", str(desk.root / receipt)]
+    small = ["--memory", "256MB", "--max-duration", "30s"]
+    return desk.signed("me", "direct", "run", *network, *small, *arguments)
+
+
+def test_a_command_runs_on_a_node_found_on_chain_and_is_paid(desk: Desk, tmp_path: Path) -> None:
+    network, verify = ["--network", str(tmp_path / "net.json")], ["receipt", "verify"]
     (tmp_path / "in.txt").write_text("from another machine")
     files = ["-i", str(tmp_path / "in.txt"), "-o", "out.txt", "--into", str(tmp_path / "back")]
-    printed = desk.signed(
-        "me", "direct", "run", *network, "--memory", "256MB", "--max-duration", "30s", *files,
-        "--receipt", str(receipt), "--", "tr a-z A-Z < in.txt | tee out.txt",
-    )  # fmt: skip
-    assert printed == "FROM ANOTHER MACHINE"
-    assert (tmp_path / "back/out.txt").read_text() == "FROM ANOTHER MACHINE"
-    desk.run("receipt", "verify", str(receipt))
-    unpaid = desk.run("receipt", "verify", str(receipt), "--rpc", desk.url, code=1)
-    assert "can still be claimed" in unpaid
-    node.send_signal(signal.SIGTERM)
-    assert node.wait(30) == 0
-    assert "NOT VALID" not in desk.run("receipt", "verify", str(receipt), "--rpc", desk.url)
+    with serving(desk) as node:
+        listed = json.loads(desk.run("direct", "nodes", *network, "--rpc", desk.url, "--json"))
+        assert [one["key"] for one in listed["nodes"]] == [desk.addresses["lab"]]
+        printed = call(desk, "first.json", *files, "--", "tr a-z A-Z < in.txt | tee out.txt")
+        assert printed == "FROM ANOTHER MACHINE"
+        assert (tmp_path / "back/out.txt").read_text() == printed
+        node.kill()
+        node.wait(10)
+    first = str(tmp_path / "first.json")
+    assert "can still be claimed" in desk.run(*verify, first, "--rpc", desk.url, code=1)
+    with serving(desk) as node:  # on another port, with the books that the killed one left
+        assert call(desk, "second.json", "--", "echo again") == "again\n"
+        desk.signed("me", "direct", "close", *network, desk.addresses["lab"])
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(60) == 0
+    for receipt in (first, str(tmp_path / "second.json")):
+        assert "NOT VALID" not in desk.run(*verify, receipt, "--rpc", desk.url)
