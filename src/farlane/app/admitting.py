@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 
 import grpc
@@ -25,6 +26,8 @@ from farlane.wire.v1 import admission_pb2, admission_pb2_grpc
 
 log = logging.getLogger(__name__)
 CALL_TIMEOUT_S = 10.0
+FRESH_S = 10.0
+"""A credential that is refused so soon after it was given is no credential that has run out."""
 
 
 def hub_admission(settings: HubSettings, pin: bytes, clock: Clock) -> Admission | None:
@@ -53,9 +56,12 @@ async def work_by_key(settings: NodeSettings, rpc_url: str, deployment: Deployme
     while True:
         admitted = await find_hub(rpc_url, deployment, key)
         log.info("let in by the hub at %s, as %s", admitted.url, admitted.token.organisation)
+        began = time.monotonic()
         try:
             await run_node(settings, admitted.url, admitted.token)
         except Unauthenticated as error:
+            if time.monotonic() - began < FRESH_S:  # asking once more would only go round in circles
+                raise
             log.warning("the credential is not known any more, asking for another: %s", error.message)
         else:
             return
