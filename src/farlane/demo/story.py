@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from farlane.app.network import NodePlan, add_node, load, up
 from farlane.demo.embedding import shared_encoder
 from farlane.demo.passages import AUTHOR, TITLE, Passage, load_passages
 from farlane.demo.report import Progress, books, hits, quote_line
+from farlane.demo.settling import settle_and_audit
 from farlane.demo.work import BATCH, VOLUME_STARTS, embedders
 from farlane.domain.units import seconds_text
 from farlane.errors import Internal
@@ -84,6 +86,7 @@ def tell(directory: Path, limit: int | None) -> None:
                     f"the best hit for {question!r} is chapter {best.chapter}; expected one of {chapters}"
                 )
         books(client, quotes, took, VICTIM)
+    settle_and_audit(directory, endpoint, frozenset({VICTIM}), Random(time.time_ns()))
     print(f"\nall of it in {seconds_text(time.monotonic() - began)}")
 
 
