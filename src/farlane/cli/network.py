@@ -175,20 +175,30 @@ def down(directory: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--join", is_flag=True, help="The token for nodes instead, for `farlane join`.")
+@click.option("--organisation", help="Make a new token, for a member of this organisation.")
+@click.option("--publisher", help="Who submits with the new token [default: ORGANISATION/member].")
 @directory_option
 @json_option
-def token(join: bool, directory: str | None, as_json: bool) -> None:
+def token(
+    join: bool, organisation: str | None, publisher: str | None, directory: str | None, as_json: bool
+) -> None:
     """Print the client token of this machine's network, for commands and programs on other machines.
 
     There, set FARLANE_URL and FARLANE_TOKEN. Whoever holds it can submit work in your name: hand it on with care.
+    With --organisation a new one is made on the hub's machine, for somebody else: it is shown once.
     """
     from farlane.app.layout import Layout
     from farlane.app.network_file import load, load_if_there
     from farlane.sdk.context import read_client_file
 
     layout = Layout(_directory(directory))
-    known = load(layout) if join else load_if_there(layout)
-    if known is not None and join:
+    known = load(layout) if join or organisation else load_if_there(layout)
+    if known is not None and organisation:
+        from farlane.app.memberships import new_token
+
+        made = new_token(layout, "node" if join else "client", organisation, publisher)
+        role, url, text = made.role, known.url, made.text()
+    elif known is not None and join:
         role, url, text = "node", known.url, known.join_token
     else:
         endpoint = read_client_file(layout.root)

@@ -13,7 +13,7 @@ from farlane.domain.resources import Capacity
 class NodeSpec:
     """One node's description: identity, capacity, Python minor (`3.11`), labels and prices.
 
-    `organisation` is whose work the node runs: without a sandbox it accepts only its own organisation's.
+    organisation: whose machine it is; serves: organisations besides it whose work its owner trusts enough to run.
     """
 
     node: NodeId
@@ -24,6 +24,11 @@ class NodeSpec:
     platform: str
     rates: RateVector = RateVector()
     labels: tuple[tuple[str, str], ...] = ()
+    serves: tuple[str, ...] = ()
+
+    def runs_work_of(self, organisation: str) -> bool:
+        """Tell whether the node runs an organisation's work."""
+        return organisation == self.organisation or organisation in self.serves
 
 
 def advertised_labels(spec: NodeSpec) -> frozenset[tuple[str, str]]:

@@ -25,15 +25,22 @@ class Credentials:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[bytes, Identity] = {}
-        if path.exists():
-            self._load()
+        self._read_at = 0
+        self._load_if_changed()
 
     def lookup(self, digest: bytes) -> Identity | None:
-        """Return who a secret's digest belongs to."""
+        """Return who a secret's digest belongs to; one that was added by another process meanwhile is found too.
+
+        Raises:
+            Corrupted: the file has become something else.
+        """
+        if digest not in self._known:
+            self._load_if_changed()
         return self._known.get(digest)
 
     def add(self, secret: str, role: Literal["client", "node"], organisation: str, publisher: str) -> None:
         """Admit a secret, durably."""
+        self._load_if_changed()
         self._known[secret_digest(secret)] = Identity(
             role=role, organisation=organisation, publisher=publisher
         )
@@ -47,6 +54,15 @@ class Credentials:
             for digest, who in self._known.items()
         ]
         atomic_write(self._path, json.dumps({"version": 1, "secrets": rows}, indent=1).encode(), mode=0o600)
+
+    def _load_if_changed(self) -> None:
+        try:
+            changed_at = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if changed_at != self._read_at:
+            self._read_at = changed_at
+            self._load()
 
     def _load(self) -> None:
         try:

@@ -45,6 +45,7 @@ def offer_of(
         platform=hardware.platform,
         rates=rates_ceiling(settings),
         labels=hardware.labels,
+        serves=settings.serves,
     )
     devices = ((one.index, GpuKind(one.model, one.vram_bytes)) for one in hardware.gpus.devices)
     return spec, tuple(devices)

@@ -33,6 +33,9 @@ class NodeSettings:
     """Price of one GiB of payloads, input files and results moved, in credits."""
     labels: tuple[str, ...] = ()
     """Labels that jobs may ask for, as key=value."""
+    serves: tuple[str, ...] = ()
+    """Organisations besides the node's own whose work it runs. There is no sandbox yet: list only whom you trust with
+    your machine."""
     backend: Literal["process"] = "process"
     """How tasks run: in warm worker processes."""
     cache: str = "10GB"

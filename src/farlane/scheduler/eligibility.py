@@ -164,12 +164,14 @@ def cores_text(milli: int) -> str:
 
 
 def _identity(wants: Wants, node: NodeSpec) -> Obstacle | None:
-    if wants.organisation != node.organisation:
+    if not node.runs_work_of(wants.organisation):
+        others = f" and of {', '.join(node.serves)}" if node.serves else ""
         return Obstacle(
             ObstacleKind.ORGANISATION,
-            f"{node.name} runs only work of its own organisation ({_named(node.organisation)}) as long as there is "
-            f"no sandbox; this is work of {_named(wants.organisation)}",
-            f"add a node of {_named(wants.organisation)}, or submit as a member of {_named(node.organisation)}",
+            f"{node.name} runs only work of its own organisation ({_named(node.organisation)}){others} as long as "
+            f"there is no sandbox; this is work of {_named(wants.organisation)}",
+            f"add a node of {_named(wants.organisation)}, submit as a member of {_named(node.organisation)}, or ask its "
+            "owner to list yours in node.serves",
         )
     if wants.python and wants.python != node.python:
         return Obstacle(

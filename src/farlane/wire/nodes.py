@@ -14,6 +14,9 @@ MAX_GPU_KINDS = 64
 MAX_RATE = 10**12
 """A thousand credits a second for one core, GiB or GPU: beyond it a price is a slip of the pen."""
 
+MAX_SERVED = 100
+"""Organisations a node may name that it serves."""
+
 
 def node_spec_to_wire(spec: NodeSpec) -> types_pb2.NodeSpec:
     """Return a node's description as it travels.
@@ -31,6 +34,7 @@ def node_spec_to_wire(spec: NodeSpec) -> types_pb2.NodeSpec:
             platform=spec.platform,
             rates=_rates_to_wire(spec.rates),
             labels=pairs_to_wire(spec.labels),
+            serves=spec.serves,
         )
 
 
@@ -49,6 +53,15 @@ def node_spec_from_wire(message: types_pb2.NodeSpec) -> NodeSpec:
         platform=limits.text("platform", message.platform, limits.MAX_NAME_CHARS),
         rates=_rates_from_wire(message.rates),
         labels=limits.pairs("labels", message.labels, MAX_LABELS, MAX_LABEL_CHARS),
+        serves=_serves(message),
+    )
+
+
+def _serves(message: types_pb2.NodeSpec) -> tuple[str, ...]:
+    limits.at_most("organisations a node serves", message.serves, MAX_SERVED)
+    return tuple(
+        limits.text("organisation a node serves", name, limits.MAX_NAME_CHARS, required=True)
+        for name in message.serves
     )
 
 

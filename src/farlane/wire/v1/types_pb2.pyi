@@ -486,6 +486,7 @@ class NodeSpec(_message.Message):
     PLATFORM_FIELD_NUMBER: _builtins.int
     RATES_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    SERVES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     name: _builtins.str
     organisation: _builtins.str
@@ -497,6 +498,8 @@ class NodeSpec(_message.Message):
     def rates(self) -> Global___RateVector: ...
     @_builtins.property
     def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyValue]: ...
+    @_builtins.property
+    def serves(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -508,10 +511,11 @@ class NodeSpec(_message.Message):
         platform: _builtins.str = ...,
         rates: Global___RateVector | None = ...,
         labels: _abc.Iterable[Global___KeyValue] | None = ...,
+        serves: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "rates", b"rates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "labels", b"labels", "name", b"name", "node", b"node", "organisation", b"organisation", "platform", b"platform", "python", b"python", "rates", b"rates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "labels", b"labels", "name", b"name", "node", b"node", "organisation", b"organisation", "platform", b"platform", "python", b"python", "rates", b"rates", "serves", b"serves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
