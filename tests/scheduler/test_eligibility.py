@@ -40,13 +40,15 @@ def test_a_node_that_could_run_it_has_no_obstacle(build):
             {"organisation": "uni"}, {}, ObstacleKind.ORGANISATION,
             "alpha runs only work of its own organisation ('lab') as long as there is no sandbox; "
             "this is work of 'uni'",
-            "add a node of 'uni', or submit as a member of 'lab'", 0,
+            "add a node of 'uni', or submit as a member of 'lab', or ask its owner to list you in node.serves",
+            0,
         ),
         (
             {"organisation": ""}, {}, ObstacleKind.ORGANISATION,
             "alpha runs only work of its own organisation ('lab') as long as there is no sandbox; "
             "this is work of no organisation",
-            "add a node of no organisation, or submit as a member of 'lab'", 0,
+            "add a node of no organisation, or submit as a member of 'lab', or ask its owner to list you in node.serves",
+            0,
         ),
         (
             {}, {"python": "3.12"}, ObstacleKind.PYTHON,

@@ -170,8 +170,8 @@ def _identity(wants: Wants, node: NodeSpec) -> Obstacle | None:
             ObstacleKind.ORGANISATION,
             f"{node.name} runs only work of its own organisation ({_named(node.organisation)}){others} as long as "
             f"there is no sandbox; this is work of {_named(wants.organisation)}",
-            f"add a node of {_named(wants.organisation)}, submit as a member of {_named(node.organisation)}, or ask its "
-            "owner to list yours in node.serves",
+            f"add a node of {_named(wants.organisation)}, or submit as a member of {_named(node.organisation)}, or ask "
+            "its owner to list you in node.serves",
         )
     if wants.python and wants.python != node.python:
         return Obstacle(

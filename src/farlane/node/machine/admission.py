@@ -36,8 +36,8 @@ def refusal_reason(node: NodeSpec, spec: JobSpec) -> str | None:
     if not node.runs_work_of(spec.organisation):
         whose = ", ".join(map(repr, (node.organisation, *node.serves)))
         return (
-            f"this node runs only work of {whose} until a sandbox exists, and the job is of {spec.organisation!r}: use a "
-            "node of that organisation, or ask its owner to list it in node.serves"
+            f"this node runs only work of {whose} until a sandbox exists, and the job is of {spec.organisation!r}: use "
+            "a node of that organisation, or ask its owner to list it in node.serves"
         )
     if (spec.function is None) == (spec.command is None):
         return "the job has neither or both of a function and a command: expected exactly one"
