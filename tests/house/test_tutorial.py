@@ -1,4 +1,4 @@
-"""docs/tutorial.md is typed for real: every block marked `<!-- run -->` runs, and every line it shows must come out.
+"""The tutorials are typed for real: every block marked `<!-- run -->` runs, and every line it shows must come out.
 
 Markers before a block: `<!-- run -->` types its `$ ` lines into one shell; `until` repeats the block until its lines
 come; `exit=1` expects its last command to fail; `append="--port 0"` adds that to its first. `<!-- file NAME -->` writes
@@ -167,9 +167,10 @@ def run_until(shell: Shell, block: Block) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_does_what_it_says(root: Path, tmp_path: Path, shell: Shell) -> None:
-    blocks = blocks_of((root / "docs/tutorial.md").read_text(encoding="utf-8"))
-    assert len(blocks) > 10
+@pytest.mark.parametrize("page", ["tutorial.md", "tutorial-federation.md"])
+def test_a_tutorial_does_what_it_says(root: Path, tmp_path: Path, shell: Shell, page: str) -> None:
+    blocks = blocks_of((root / "docs" / page).read_text(encoding="utf-8"))
+    assert len(blocks) > 5
     for block in blocks:
         if block.kind == "file":
             (tmp_path / next(iter(block.options))).write_text(block.body)
