@@ -3,49 +3,18 @@ pragma solidity 0.8.37;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
+import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+
 /// @title Names of models: who owns one, which manifests were published under it, and what its owner asks for
 /// @dev A version is published once and never changes; it can be yanked, which warns and does not erase.
-contract ModelRegistry {
+contract ModelRegistry is IModelRegistry {
     uint16 public constant MAX_ROYALTY_BPS = 2000;
     uint256 public constant MAX_NAME_BYTES = 64;
 
-    struct Model {
-        address owner;
-        uint32 versions;
-        uint16 royaltyBps;
-        address successor;
-        address royaltyTo;
-    }
-
-    struct Version {
-        bytes32 manifest;
-        uint64 publishedAt;
-        bool yanked;
-    }
-
-    /// @notice The ledger whose channels pay royalties.
     address public immutable ledger;
     mapping(bytes32 id => Model) public models;
     mapping(bytes32 id => mapping(uint32 version => Version)) public versionOf;
     string[] private _names;
-
-    error InvalidName(string name);
-    error NameTaken(bytes32 id);
-    error NotOwner(address caller);
-    error NotSuccessor(address caller);
-    error UnknownVersion(uint32 version);
-    error WrongVersion(uint32 expected);
-    error EmptyManifest();
-    error AlreadyYanked(uint32 version);
-    error RoyaltyTooHigh(uint16 bps);
-    error ZeroAddress();
-
-    event ModelClaimed(bytes32 indexed id, string name, address indexed owner);
-    event VersionPublished(bytes32 indexed id, uint32 indexed version, bytes32 manifest);
-    event VersionYanked(bytes32 indexed id, uint32 indexed version, string reason);
-    event TransferOffered(bytes32 indexed id, address indexed successor);
-    event ModelTransferred(bytes32 indexed id, address indexed from, address indexed to);
-    event RoyaltySet(bytes32 indexed id, uint16 bps, address indexed to);
 
     constructor(address ledger_) {
         ledger = ledger_;
@@ -56,7 +25,7 @@ contract ModelRegistry {
         _;
     }
 
-    /// @notice Names are 1 to 64 bytes of a-z, 0-9, `-`, `_`, `.` and `/`, beginning with a letter or digit.
+    /// @inheritdoc IModelRegistry
     function claim(string calldata name) external returns (bytes32 id) {
         if (!_valid(bytes(name))) revert InvalidName(name);
         id = idOf(name);
@@ -66,8 +35,7 @@ contract ModelRegistry {
         emit ModelClaimed(id, name, msg.sender);
     }
 
-    /// @notice Publish a manifest (the SHA-256 inside its CID) as the next version; `version` says which that is, so that
-    /// two publishers with one key cannot overtake each other.
+    /// @inheritdoc IModelRegistry
     function publish(bytes32 id, uint32 version, bytes32 manifest) external onlyOwner(id) {
         uint32 next = models[id].versions + 1;
         if (version != next) revert WrongVersion(next);
@@ -77,6 +45,7 @@ contract ModelRegistry {
         emit VersionPublished(id, next, manifest);
     }
 
+    /// @inheritdoc IModelRegistry
     function yank(bytes32 id, uint32 version, string calldata reason) external onlyOwner(id) {
         Version storage known = versionOf[id][version];
         if (known.manifest == bytes32(0)) revert UnknownVersion(version);
@@ -85,12 +54,13 @@ contract ModelRegistry {
         emit VersionYanked(id, version, reason);
     }
 
-    /// @notice Offer a name to another account; nothing changes until it accepts. The zero address withdraws the offer.
+    /// @inheritdoc IModelRegistry
     function offerTransfer(bytes32 id, address successor) external onlyOwner(id) {
         models[id].successor = successor;
         emit TransferOffered(id, successor);
     }
 
+    /// @inheritdoc IModelRegistry
     function acceptTransfer(bytes32 id) external {
         Model storage model = models[id];
         if (model.successor != msg.sender || msg.sender == address(0)) revert NotSuccessor(msg.sender);
@@ -100,8 +70,7 @@ contract ModelRegistry {
         emit ModelTransferred(id, from, msg.sender);
     }
 
-    /// @notice Ask for a part of what tasks with this model cost, in hundredths of a percent. It is paid as every
-    /// provider is: by vouchers of a channel from the publisher to `to`.
+    /// @inheritdoc IModelRegistry
     function setRoyalty(bytes32 id, uint16 bps, address to) external onlyOwner(id) {
         if (bps > MAX_ROYALTY_BPS) revert RoyaltyTooHigh(bps);
         if (bps != 0 && to == address(0)) revert ZeroAddress();
@@ -110,21 +79,23 @@ contract ModelRegistry {
         emit RoyaltySet(id, bps, to);
     }
 
-    /// @notice The royalty on an amount, rounded down, and whom it belongs to.
+    /// @inheritdoc IModelRegistry
     function royaltyInfo(bytes32 id, uint256 amount) external view returns (address to, uint256 royalty) {
         Model storage model = models[id];
         return (model.royaltyTo, Math.mulDiv(amount, model.royaltyBps, 10_000));
     }
 
+    /// @inheritdoc IModelRegistry
     function idOf(string calldata name) public pure returns (bytes32) {
         return keccak256(bytes(name));
     }
 
+    /// @inheritdoc IModelRegistry
     function count() external view returns (uint256) {
         return _names.length;
     }
 
-    /// @notice Names in the order in which they were claimed.
+    /// @inheritdoc IModelRegistry
     function page(uint256 start, uint256 limit) external view returns (string[] memory names) {
         uint256 known = _names.length;
         if (start > known) start = known;

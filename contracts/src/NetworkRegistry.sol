@@ -5,38 +5,14 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
+import {INetworkRegistry} from "./interfaces/INetworkRegistry.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 
 /// @title Nodes and hubs of a network, found on chain
 /// @dev An entry is one key of one operator. The key signs that it belongs to the operator, so that nobody lists another's.
-contract NetworkRegistry is ReentrancyGuardTransient {
+contract NetworkRegistry is INetworkRegistry, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
-
-    enum Kind {
-        Node,
-        Hub
-    }
-
-    /// @notice `tlsKeyHash` is the SHA-256 of the TLS key's SubjectPublicKeyInfo; `descriptor` the SHA-256 inside the CID of
-    /// a document that says more.
-    struct Entry {
-        Kind kind;
-        bool retired;
-        uint64 updatedAt;
-        address operator;
-        address key;
-        bytes32 tlsKeyHash;
-        bytes32 descriptor;
-        string endpoint;
-    }
-
-    /// @notice Bond of an operator: what stands, what is on its way out, and from when it may leave.
-    struct Bond {
-        uint96 standing;
-        uint96 leaving;
-        uint64 leavesAt;
-    }
 
     uint256 public constant MAX_ENDPOINT_BYTES = 256;
     bytes32 public constant KEY_TYPE = keccak256("KeyOfOperator(address operator,address key)");
@@ -45,34 +21,11 @@ contract NetworkRegistry is ReentrancyGuardTransient {
     address public immutable token;
     bytes32 public immutable network;
     uint64 public immutable unbondDelay;
-    /// @notice Who may slash; the zero address: nobody.
     address public immutable slasher;
 
     mapping(address key => uint256 place) private _places;
     Entry[] private _entries;
     mapping(address operator => Bond) public bonds;
-
-    error ZeroAddress();
-    error ZeroAmount();
-    error KeyTaken(address key);
-    error UnknownKey(address key);
-    error NotOperator(address caller);
-    error NotSlasher(address caller);
-    error InvalidSignature();
-    error EndpointTooLong(uint256 length);
-    error Retired(address key);
-    error FeeOnTransfer(uint256 expected, uint256 received);
-    error InsufficientBond(uint256 standing, uint256 wanted);
-    error UnbondingUntil(uint64 leavesAt);
-    error WrongVictim(address victim);
-
-    event Registered(address indexed key, address indexed operator, Kind kind);
-    event Updated(address indexed key, bytes32 tlsKeyHash, bytes32 descriptor, string endpoint);
-    event EntryRetired(address indexed key);
-    event Bonded(address indexed operator, address indexed from, uint96 amount);
-    event UnbondRequested(address indexed operator, uint96 amount, uint64 leavesAt);
-    event BondWithdrawn(address indexed operator, address indexed to, uint96 amount);
-    event Slashed(address indexed operator, address indexed victim, uint96 amount, bytes32 evidence);
 
     constructor(address token_, bytes32 network_, uint64 unbondDelay_, address slasher_) {
         if (token_ == address(0)) revert ZeroAddress();
@@ -82,7 +35,7 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         slasher = slasher_;
     }
 
-    /// @notice List a key. Its owner signs KeyOfOperator(operator, key) in this contract's EIP-712 domain.
+    /// @inheritdoc INetworkRegistry
     function register(
         Kind kind,
         address key,
@@ -105,6 +58,7 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         emit Updated(key, tlsKeyHash, descriptor, endpoint);
     }
 
+    /// @inheritdoc INetworkRegistry
     function update(address key, bytes32 tlsKeyHash, bytes32 descriptor, string calldata endpoint) external {
         Entry storage known = _owned(key);
         if (known.retired) revert Retired(key);
@@ -116,7 +70,7 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         emit Updated(key, tlsKeyHash, descriptor, endpoint);
     }
 
-    /// @notice Say that a key is used no more; it can never be listed again.
+    /// @inheritdoc INetworkRegistry
     function retire(address key) external {
         Entry storage known = _owned(key);
         if (known.retired) revert Retired(key);
@@ -125,7 +79,7 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         emit EntryRetired(key);
     }
 
-    /// @notice Add to an operator's bond.
+    /// @inheritdoc INetworkRegistry
     function bond(address operator, uint96 amount) external nonReentrant {
         if (operator == address(0)) revert ZeroAddress();
         if (amount == 0) revert ZeroAmount();
@@ -137,8 +91,7 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         emit Bonded(operator, msg.sender, amount);
     }
 
-    /// @notice Ask for a part of the bond back. It can be slashed until it is withdrawn; a second request begins the delay
-    /// anew for all that is leaving.
+    /// @inheritdoc INetworkRegistry
     function requestUnbond(uint96 amount) external {
         Bond storage held = bonds[msg.sender];
         if (amount == 0) revert ZeroAmount();
@@ -149,6 +102,7 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         emit UnbondRequested(msg.sender, amount, held.leavesAt);
     }
 
+    /// @inheritdoc INetworkRegistry
     function withdrawBond(address to) external nonReentrant {
         Bond storage held = bonds[msg.sender];
         uint96 amount = held.leaving;
@@ -161,7 +115,7 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         IERC20(token).safeTransfer(to, amount);
     }
 
-    /// @notice Take from an operator's bond, what is leaving first, for the victim or to burn; never for the slasher.
+    /// @inheritdoc INetworkRegistry
     function slash(address operator, address victim, uint96 amount, bytes32 evidence) external nonReentrant {
         if (msg.sender != slasher) revert NotSlasher(msg.sender);
         if (victim == slasher || victim == operator || victim == address(this) || victim == address(0)) {
@@ -178,15 +132,17 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         IERC20(token).safeTransfer(victim, amount);
     }
 
+    /// @inheritdoc INetworkRegistry
     function count() external view returns (uint256) {
         return _entries.length;
     }
 
+    /// @inheritdoc INetworkRegistry
     function entryOf(address key) external view returns (Entry memory) {
         return _entries[_place(key)];
     }
 
-    /// @notice Entries in the order of their registration, retired ones and both kinds included.
+    /// @inheritdoc INetworkRegistry
     function page(uint256 start, uint256 limit) external view returns (Entry[] memory found) {
         uint256 known = _entries.length;
         if (start > known) start = known;
@@ -197,7 +153,7 @@ contract NetworkRegistry is ReentrancyGuardTransient {
         }
     }
 
-    /// @notice EIP-5267.
+    /// @inheritdoc INetworkRegistry
     function eip712Domain()
         external
         view

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IComputeLedger} from "../src/interfaces/IComputeLedger.sol";
 import {ModelRegistry} from "../src/ModelRegistry.sol";
 import {NetworkRegistry} from "../src/NetworkRegistry.sol";
+import {INetworkRegistry} from "../src/interfaces/INetworkRegistry.sol";
 import {TypedData} from "../src/libraries/TypedData.sol";
 import {vm} from "./support/Vm.sol";
 import {World} from "./support/World.sol";
@@ -105,7 +106,7 @@ contract GasTest is World {
 
     function test_gas_of_registries() external {
         NetworkRegistry nodes = new NetworkRegistry(address(token), NETWORK, 1 days, arbiter);
-        nodes.register(NetworkRegistry.Kind.Node, address(this), ROOT, ROOT, "node.example:7717", "");
+        nodes.register(INetworkRegistry.Kind.Node, address(this), ROOT, ROOT, "node.example:7717", "");
         measured("register a node");
         nodes.update(address(this), SALT, SALT, "node.example:7718");
         measured("update a node");

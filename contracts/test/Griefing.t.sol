@@ -18,7 +18,7 @@ contract GriefingTest is World {
         IComputeLedger.Claim memory claim = claimOf(200);
         ledger.settle(claim);
         for (uint256 i; i < 3; ++i) {
-            vm.warp(block.timestamp + 1 days);
+            vm.warp(1_800_000_000 + i * 1 days);
             vm.expectRevert(abi.encodeWithSelector(IComputeLedger.NothingToClaim.selector, 200, 200));
             ledger.settle(claim);
         }

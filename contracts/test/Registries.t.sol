@@ -3,7 +3,9 @@ pragma solidity 0.8.37;
 
 import {CreditToken} from "../src/CreditToken.sol";
 import {ModelRegistry} from "../src/ModelRegistry.sol";
+import {IModelRegistry} from "../src/interfaces/IModelRegistry.sol";
 import {NetworkRegistry} from "../src/NetworkRegistry.sol";
+import {INetworkRegistry} from "../src/interfaces/INetworkRegistry.sol";
 import {ReceiptVerifier} from "../src/ReceiptVerifier.sol";
 import {FeeToken} from "./support/Tokens.sol";
 import {Checks, vm} from "./support/Vm.sol";
@@ -30,37 +32,37 @@ contract NetworkRegistryTest is Checks {
 
     function test_a_key_is_listed_with_its_own_consent() external {
         list();
-        NetworkRegistry.Entry memory entry = registry.entryOf(vm.addr(KEY));
+        INetworkRegistry.Entry memory entry = registry.entryOf(vm.addr(KEY));
         yes(entry.operator == operator && entry.key == vm.addr(KEY) && !entry.retired, "listed");
         yes(keccak256(bytes(entry.endpoint)) == keccak256("hub.example:7717"), "endpoint");
         bytes memory signature = consent(operator, KEY);
         vm.prank(operator);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.KeyTaken.selector, vm.addr(KEY)));
-        registry.register(NetworkRegistry.Kind.Node, vm.addr(KEY), 0, 0, "", signature);
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.KeyTaken.selector, vm.addr(KEY)));
+        registry.register(INetworkRegistry.Kind.Node, vm.addr(KEY), 0, 0, "", signature);
     }
 
     function test_nobody_lists_the_key_of_another() external {
         bytes memory signature = consent(operator, KEY);
         vm.prank(victim); // the consent names the operator
-        vm.expectRevert(NetworkRegistry.InvalidSignature.selector);
-        registry.register(NetworkRegistry.Kind.Hub, vm.addr(KEY), 0, 0, "", signature);
+        vm.expectRevert(INetworkRegistry.InvalidSignature.selector);
+        registry.register(INetworkRegistry.Kind.Hub, vm.addr(KEY), 0, 0, "", signature);
         signature = consent(operator, 0xBAD);
         vm.prank(operator);
-        vm.expectRevert(NetworkRegistry.InvalidSignature.selector);
-        registry.register(NetworkRegistry.Kind.Hub, vm.addr(KEY), 0, 0, "", signature);
+        vm.expectRevert(INetworkRegistry.InvalidSignature.selector);
+        registry.register(INetworkRegistry.Kind.Hub, vm.addr(KEY), 0, 0, "", signature);
         vm.prank(operator);
-        vm.expectRevert(NetworkRegistry.ZeroAddress.selector);
-        registry.register(NetworkRegistry.Kind.Hub, address(0), 0, 0, "", "");
+        vm.expectRevert(INetworkRegistry.ZeroAddress.selector);
+        registry.register(INetworkRegistry.Kind.Hub, address(0), 0, 0, "", "");
         vm.prank(operator); // one's own key needs no signature
-        registry.register(NetworkRegistry.Kind.Node, operator, 0, 0, "", "");
+        registry.register(INetworkRegistry.Kind.Node, operator, 0, 0, "", "");
     }
 
     function test_only_the_operator_changes_an_entry() external {
         list();
         address key = vm.addr(KEY);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.NotOperator.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.NotOperator.selector, address(this)));
         registry.update(key, 0, 0, "");
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.NotOperator.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.NotOperator.selector, address(this)));
         registry.retire(key);
         vm.prank(operator);
         registry.update(key, bytes32(uint256(1)), bytes32(uint256(2)), "other:1");
@@ -68,19 +70,19 @@ contract NetworkRegistryTest is Checks {
         vm.prank(operator);
         registry.retire(key);
         vm.prank(operator);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.Retired.selector, key));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.Retired.selector, key));
         registry.update(key, 0, 0, "");
         vm.prank(operator);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.Retired.selector, key));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.Retired.selector, key));
         registry.retire(key);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.UnknownKey.selector, victim));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.UnknownKey.selector, victim));
         registry.entryOf(victim);
     }
 
     function test_endpoints_are_short_and_pages_bounded() external {
         list();
         vm.prank(operator);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.EndpointTooLong.selector, 257));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.EndpointTooLong.selector, 257));
         registry.update(vm.addr(KEY), 0, 0, string(new bytes(257)));
         same(registry.page(0, 10).length, 1, "all there are");
         same(registry.page(1, 10).length, 0, "none after");
@@ -91,14 +93,14 @@ contract NetworkRegistryTest is Checks {
     function test_bonds_leave_slowly() external {
         bond(500);
         vm.prank(operator);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.InsufficientBond.selector, 500, 501));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.InsufficientBond.selector, 500, 501));
         registry.requestUnbond(501);
         vm.prank(operator);
         registry.requestUnbond(200);
         uint64 leavesAt = uint64(block.timestamp) + DELAY;
         vm.warp(leavesAt - 1);
         vm.prank(operator);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.UnbondingUntil.selector, leavesAt));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.UnbondingUntil.selector, leavesAt));
         registry.withdrawBond(operator);
         vm.warp(leavesAt);
         vm.prank(operator);
@@ -106,7 +108,7 @@ contract NetworkRegistryTest is Checks {
         same(token.balanceOf(operator), 700, "came back");
         same(token.balanceOf(address(registry)), 300, "stands");
         vm.prank(operator);
-        vm.expectRevert(NetworkRegistry.ZeroAmount.selector);
+        vm.expectRevert(INetworkRegistry.ZeroAmount.selector);
         registry.withdrawBond(operator);
     }
 
@@ -121,18 +123,18 @@ contract NetworkRegistryTest is Checks {
         same(standing, 50, "what is leaving goes first");
         same(leaving, 0, "none is leaving");
         vm.prank(slasher);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.InsufficientBond.selector, 50, 51));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.InsufficientBond.selector, 50, 51));
         registry.slash(operator, victim, 51, "");
     }
 
     function test_slashing_never_pays_the_slasher() external {
         bond(500);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.NotSlasher.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.NotSlasher.selector, address(this)));
         registry.slash(operator, victim, 1, "");
         address[4] memory wrong = [slasher, operator, address(registry), address(0)];
         for (uint256 i; i < wrong.length; ++i) {
             vm.prank(slasher);
-            vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.WrongVictim.selector, wrong[i]));
+            vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.WrongVictim.selector, wrong[i]));
             registry.slash(operator, wrong[i], 1, "");
         }
     }
@@ -141,7 +143,7 @@ contract NetworkRegistryTest is Checks {
         FeeToken fee = new FeeToken();
         NetworkRegistry other = new NetworkRegistry(address(fee), NETWORK, DELAY, slasher);
         fee.approve(address(other), 1000);
-        vm.expectRevert(abi.encodeWithSelector(NetworkRegistry.FeeOnTransfer.selector, 1000, 999));
+        vm.expectRevert(abi.encodeWithSelector(INetworkRegistry.FeeOnTransfer.selector, 1000, 999));
         other.bond(operator, 1000);
     }
 
@@ -171,7 +173,7 @@ contract NetworkRegistryTest is Checks {
     function list() private {
         bytes memory signature = consent(operator, KEY);
         vm.prank(operator);
-        registry.register(NetworkRegistry.Kind.Hub, vm.addr(KEY), "tls", "cid", "hub.example:7717", signature);
+        registry.register(INetworkRegistry.Kind.Hub, vm.addr(KEY), "tls", "cid", "hub.example:7717", signature);
     }
 
     function bond(uint96 amount) private {
@@ -206,7 +208,7 @@ contract ModelRegistryTest is Checks {
     }
 
     function test_a_name_is_claimed_once() external {
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NameTaken.selector, id));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NameTaken.selector, id));
         registry.claim("acme/minilm-l6");
         same(registry.count(), 1, "count");
         yes(keccak256(bytes(registry.page(0, 9)[0])) == keccak256("acme/minilm-l6"), "page");
@@ -216,21 +218,21 @@ contract ModelRegistryTest is Checks {
     function test_names_that_cannot_be() external {
         string[7] memory wrong = ["", "Acme", "-a", "a b", unicode"ä", "/a", string(new bytes(65))];
         for (uint256 i; i < wrong.length; ++i) {
-            vm.expectRevert(abi.encodeWithSelector(ModelRegistry.InvalidName.selector, wrong[i]));
+            vm.expectRevert(abi.encodeWithSelector(IModelRegistry.InvalidName.selector, wrong[i]));
             registry.claim(wrong[i]);
         }
         registry.claim("0-a_b.c/d");
     }
 
     function test_versions_are_published_in_order_and_never_change() external {
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotOwner.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NotOwner.selector, address(this)));
         registry.publish(id, 1, "cid");
         publish(1, "one");
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.WrongVersion.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.WrongVersion.selector, 2));
         registry.publish(id, 1, "other");
         vm.prank(owner);
-        vm.expectRevert(ModelRegistry.EmptyManifest.selector);
+        vm.expectRevert(IModelRegistry.EmptyManifest.selector);
         registry.publish(id, 2, 0);
         publish(2, "two");
         (bytes32 manifest,, bool yanked) = registry.versionOf(id, 1);
@@ -239,43 +241,43 @@ contract ModelRegistryTest is Checks {
 
     function test_yanking_warns_and_does_not_erase() external {
         publish(1, "one");
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotOwner.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NotOwner.selector, address(this)));
         registry.yank(id, 1, "");
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.UnknownVersion.selector, 2));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.UnknownVersion.selector, 2));
         registry.yank(id, 2, "");
         vm.prank(owner);
         registry.yank(id, 1, "wrong weights");
         (bytes32 manifest,, bool yanked) = registry.versionOf(id, 1);
         yes(manifest == "one" && yanked, "still there");
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.AlreadyYanked.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.AlreadyYanked.selector, 1));
         registry.yank(id, 1, "");
     }
 
     function test_a_hand_over_takes_two() external {
         vm.prank(owner);
         registry.offerTransfer(id, heir);
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotSuccessor.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NotSuccessor.selector, address(this)));
         registry.acceptTransfer(id);
         vm.prank(heir);
         registry.acceptTransfer(id);
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotOwner.selector, owner));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NotOwner.selector, owner));
         registry.publish(id, 1, "one");
         vm.prank(heir);
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotSuccessor.selector, heir));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NotSuccessor.selector, heir));
         registry.acceptTransfer(id);
     }
 
     function test_royalties_are_capped_and_rounded_down() external {
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.RoyaltyTooHigh.selector, 2001));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.RoyaltyTooHigh.selector, 2001));
         registry.setRoyalty(id, 2001, owner);
         vm.prank(owner);
-        vm.expectRevert(ModelRegistry.ZeroAddress.selector);
+        vm.expectRevert(IModelRegistry.ZeroAddress.selector);
         registry.setRoyalty(id, 1, address(0));
-        vm.expectRevert(abi.encodeWithSelector(ModelRegistry.NotOwner.selector, address(this)));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.NotOwner.selector, address(this)));
         registry.setRoyalty(id, 1, owner);
         vm.prank(owner);
         registry.setRoyalty(id, 250, heir);

@@ -5,69 +5,16 @@ import {ComputeLedger} from "../../src/ComputeLedger.sol";
 import {CreditToken} from "../../src/CreditToken.sol";
 import {IComputeLedger} from "../../src/interfaces/IComputeLedger.sol";
 import {TypedData} from "../../src/libraries/TypedData.sol";
-import {Checks, vm} from "./Vm.sol";
+import {Forbidden} from "./Forbidden.sol";
+import {HandlerBooks} from "./HandlerBooks.sol";
+import {vm} from "./Vm.sol";
 
 /// @notice Does random things to a ledger, keeps its own books of what must follow, and counts what succeeded.
 /// @dev Every action picks something it can be done to, so that long runs do not consist of refusals.
-contract Handler is Checks {
-    uint256 internal constant KEYS = 4;
-    uint256 internal constant SIGNER_KEY = 0x5E55;
-    uint256 internal constant MAX_OPEN = 12;
-
-    struct Known {
-        bytes32 id;
-        uint256 payer;
-        uint256 provider;
-        bytes32 salt;
-        uint96 deposit;
-        uint96 claimed;
-        uint64 closeAt;
-        bool closed;
-    }
-
-    struct Bonded {
-        bytes32 id;
-        IComputeLedger.Terms terms;
-        uint256 payer;
-        uint256 provider;
-        IComputeLedger.JobState state;
-        uint64 since;
-    }
-
-    ComputeLedger public ledger;
-    CreditToken public token;
-    address public guardian;
-    Known[] public channels;
-    Bonded[] internal _jobs;
-    uint256 public came;
-    uint256 public went;
-    mapping(uint256 key => uint256) public expected;
-    mapping(string action => uint256) public succeeded;
-    uint256 private _serial;
-
-    constructor(ComputeLedger ledger_, CreditToken token_, address guardian_) {
-        ledger = ledger_;
-        token = token_;
-        guardian = guardian_;
-        _jobs.push(); // one that never was, so that there is always one to look at
-    }
-
-    function account(uint256 key) public pure returns (address) {
-        return vm.addr(100 + key % KEYS);
-    }
-
-    function channelCount() external view returns (uint256) {
-        return channels.length;
-    }
-
-    function jobCount() external view returns (uint256) {
-        return _jobs.length;
-    }
-
-    function job(uint256 index) external view returns (bytes32 id, IComputeLedger.JobState state, uint256 locked) {
-        Bonded storage known = _jobs[index];
-        return (known.id, known.state, _locked(known));
-    }
+contract Handler is Forbidden {
+    constructor(ComputeLedger ledger_, CreditToken token_, address guardian_)
+        HandlerBooks(ledger_, token_, guardian_)
+    {}
 
     // Actions.
 
@@ -294,120 +241,5 @@ contract Handler is Checks {
         vm.prank(guardian);
         ledger.unpause();
         done("pauseForAMoment");
-    }
-
-    /// @notice Calls that must never succeed, whatever state everything is in.
-    function forbidden(uint256 which, uint256 kind, uint96 amount) external {
-        if (channels.length == 0) return;
-        Known storage c = channels[which % channels.length];
-        IComputeLedger.Claim memory claim = IComputeLedger.Claim(
-            account(c.payer), account(c.provider), vm.addr(SIGNER_KEY), c.salt, 0, 1, bytes32(kind), ""
-        );
-        kind %= 6;
-        if (kind == 0) claim.cumulative = uint96(bound(amount, uint256(c.deposit) + 1, type(uint96).max));
-        else if (kind == 1) claim.cumulative = uint96(bound(amount, 0, c.claimed));
-        else claim.cumulative = uint96(bound(amount, 1, type(uint96).max));
-        claim.signature = _signed(claim, kind == 2 ? 0xBAD : SIGNER_KEY);
-        bytes memory call = abi.encodeCall(ledger.settle, (claim));
-        if (kind == 3) {
-            if (c.closeAt != 0 && (c.closed || block.timestamp >= c.closeAt)) return;
-            call = abi.encodeCall(
-                ledger.finishClose, (account(c.payer), account(c.provider), vm.addr(SIGNER_KEY), c.salt)
-            );
-        } else if (kind == 4) {
-            call = abi.encodeCall(ledger.withdraw, (address(this), expected[c.payer] + 1));
-        } else if (kind == 5) {
-            if (!c.closed) return;
-            claim.cumulative = uint96(bound(amount, 1, type(uint96).max));
-            claim.signature = _signed(claim, SIGNER_KEY);
-            call = abi.encodeCall(ledger.settle, (claim));
-        }
-        vm.prank(account(c.payer));
-        (bool done_,) = address(ledger).call(call);
-        yes(!done_, "a forbidden call succeeded");
-        done("forbidden");
-    }
-
-    // Inside.
-
-    function done(string memory action) private {
-        ++succeeded[action];
-    }
-
-    function _rich(uint256 seed) private view returns (uint256) {
-        for (uint256 k; k < KEYS; ++k) {
-            uint256 who = (seed % KEYS + k) % KEYS;
-            if (expected[who] >= 100) return who;
-        }
-        return seed % KEYS;
-    }
-
-    function _openChannels() private view returns (uint256 count) {
-        for (uint256 i; i < channels.length; ++i) {
-            if (!channels[i].closed) ++count;
-        }
-    }
-
-    function _pick(uint256 seed, bool claimable) private view returns (bool, uint256) {
-        uint256 count = channels.length;
-        for (uint256 k; k < count; ++k) {
-            uint256 i = (seed % count + k) % count;
-            if (!channels[i].closed && (!claimable || channels[i].claimed < channels[i].deposit)) return (true, i);
-        }
-        return (false, 0);
-    }
-
-    function _claim(uint256 i, uint96 amount, uint64 tasks) private view returns (IComputeLedger.Claim memory claim) {
-        Known storage c = channels[i];
-        uint256 most = uint256(c.claimed) + (uint256(c.deposit) - c.claimed) / 3 + 1;
-        claim = IComputeLedger.Claim(
-            account(c.payer), account(c.provider), vm.addr(SIGNER_KEY), c.salt,
-            uint96(bound(amount, uint256(c.claimed) + 1, most)), tasks, bytes32(uint256(tasks)), ""
-        );
-        claim.signature = _signed(claim, SIGNER_KEY);
-    }
-
-    function _signed(IComputeLedger.Claim memory claim, uint256 key) private view returns (bytes memory) {
-        bytes32 id = ledger.channelId(claim.payer, claim.provider, claim.signer, claim.salt);
-        bytes32 body = TypedData.hashVoucher(id, claim.cumulative, claim.tasks, claim.root);
-        return _sign(key, TypedData.digest(ledger.domainSeparator(), body));
-    }
-
-    function _sign(uint256 key, bytes32 digest) private pure returns (bytes memory) {
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
-        return abi.encodePacked(r, s, v);
-    }
-
-    function _settled(uint256 i, uint96 cumulative) private {
-        Known storage c = channels[i];
-        expected[c.provider] += cumulative - c.claimed;
-        c.claimed = cumulative;
-    }
-
-    function _closed(Known storage c) private {
-        expected[c.payer] += c.deposit - c.claimed;
-        c.closed = true;
-    }
-
-    function _jobIn(uint256 seed, IComputeLedger.JobState state) private view returns (bool, Bonded storage) {
-        uint256 count = _jobs.length;
-        for (uint256 k; k < count; ++k) {
-            Bonded storage found = _jobs[(seed % count + k) % count];
-            if (found.state == state) return (true, found);
-        }
-        return (false, _jobs[0]);
-    }
-
-    function _to(Bonded storage j, IComputeLedger.JobState state) private {
-        j.state = state;
-        j.since = uint64(block.timestamp);
-    }
-
-    function _locked(Bonded storage j) private view returns (uint256) {
-        if (j.state == IComputeLedger.JobState.Open || j.state == IComputeLedger.JobState.Submitted) {
-            return uint256(j.terms.price) + j.terms.providerBond;
-        }
-        if (j.state != IComputeLedger.JobState.Disputed) return 0;
-        return uint256(j.terms.price) + j.terms.providerBond + j.terms.disputeBond;
     }
 }
