@@ -21,7 +21,7 @@ from farlane.ledger.deploy import (
     verify_deployment,
 )
 from farlane.ledger.ethereum import EthereumLedger
-from farlane.ledger.outbox.intents import Call
+from farlane.ledger.outbox.intents import Call, IntentState
 from farlane.ledger.port import TransactionReceipt
 from farlane.ledger.rpc import RpcClient
 
@@ -33,12 +33,16 @@ GAS_WEI = 10**18
 class Outbox(Protocol):
     """What settlement needs of `farlane.ledger.outbox`."""
 
-    async def submit(self, key: str, call: Call) -> Any:
+    async def submit(self, key: str, call: Call) -> None:
         """Keep a call; the same key again is the same call."""
         ...
 
     async def outcome(self, key: str) -> TransactionReceipt:
         """Wait until it is confirmed, or raise what it was refused with."""
+        ...
+
+    async def state(self, key: str) -> IntentState:
+        """Return where a call stands."""
         ...
 
     async def run(self) -> None:
@@ -103,7 +107,7 @@ class ChainDesk:
     """
 
     def __init__(self, ledger: EthereumLedger, deployment: Deployment, outbox: Outbox) -> None:
-        self.ledger, self.deployment, self._outbox = ledger, deployment, outbox
+        self.ledger, self.deployment, self.outbox = ledger, deployment, outbox
 
     async def call(self, key: str, sender: Address, name: str, *arguments: Any) -> TransactionReceipt:
         """Call the ledger contract from an account.
@@ -124,5 +128,5 @@ class ChainDesk:
         return await self._send(key, sender, self.deployment.token, data)
 
     async def _send(self, key: str, sender: Address, to: Address, data: bytes) -> TransactionReceipt:
-        await self._outbox.submit(key, Call(sender, to, data))
-        return await self._outbox.outcome(key)
+        await self.outbox.submit(key, Call(sender, to, data))
+        return await self.outbox.outcome(key)

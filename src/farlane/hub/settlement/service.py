@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -19,8 +18,9 @@ from farlane.hub.settlement.keys import HubKeys
 from farlane.hub.settlement.plan import BookFigures, Funding, Plan, plan
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.deploy import Deployment
-from farlane.ledger.ethereum import EthereumLedger, claim_tuple
-from farlane.ledger.port import MAX_CLAIMS, SignedClaim, TransactionReceipt
+from farlane.ledger.ethereum import EthereumLedger
+from farlane.ledger.port import SignedClaim, TransactionReceipt
+from farlane.ledger.settlement import Settler, plan_settlements
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import SignedVoucher, Voucher, units_floor
 
@@ -50,7 +50,7 @@ class SettlementState:
 
     problem: str = "the chain is being opened"
     rounds: int = 0
-    settled_units: int = 0
+    refused: int = 0
     short: dict[str, int] = field(default_factory=dict)
     transactions: list[TransactionReceipt] = field(default_factory=list)
 
@@ -237,10 +237,7 @@ class Settlement:
         done = [await self._fund(desk, funding) for funding in todo.fundings]
         for number in todo.closed:
             hub.books.supersede(number)
-        batches = [
-            todo.claims[start : start + MAX_CLAIMS] for start in range(0, len(todo.claims), MAX_CLAIMS)
-        ]
-        done += [await self._claim(desk, batch) for batch in batches]
+        done += await self._claim(desk, todo.claims)
         self.state.rounds += 1
         self.state.short = todo.short
         self.state.transactions = [*self.state.transactions, *done][-100:]
@@ -286,17 +283,22 @@ class Settlement:
         key = f"top-up/{channel.id.hex()}/{funding.deposit}"
         return await desk.call(key, channel.payer, "topUp", *terms)
 
-    async def _claim(self, desk: ChainDesk, claims: Sequence[SignedClaim]) -> TransactionReceipt:
-        ordered = sorted(claims, key=lambda claim: claim.channel.provider)
-        rows = [claim_tuple(claim) for claim in ordered]
-        digest = hashlib.sha256(b"".join(claim.signed.signature for claim in ordered)).hexdigest()
-        key, operator = f"settle/{digest}", self.keys.operator()
-        if len(rows) == 1:
-            done = await desk.call(key, operator, "settle", rows[0])
-        else:
-            done = await desk.call(key, operator, "settleMany", rows)
-        log.info("settled %d vouchers in 0x%s, %d gas", len(rows), done.hash.hex(), done.gas_used)
-        return done
+    async def _claim(self, desk: ChainDesk, claims: Sequence[SignedClaim]) -> list[TransactionReceipt]:
+        """Settle vouchers in batches that fit; one the contract refuses is told and holds up no other."""
+        states = {claim.channel.id: await desk.ledger.channel(claim.channel.id) for claim in claims}
+        settler = Settler(desk.outbox, desk.deployment.ledger, self.keys.operator())
+        done: dict[bytes, TransactionReceipt] = {}
+        refused = []
+        for batch in plan_settlements(claims, states):
+            report = await settler.settle(batch)
+            done |= {receipt.hash: receipt for _, receipt in report.paid}
+            refused += report.refused
+        for claim, error in refused:
+            log.error("the voucher of channel 0x%s is refused: %s", claim.channel.id.hex(), error)
+        self.state.refused = len(refused)
+        for receipt in done.values():
+            log.info("settled in 0x%s, %d gas", receipt.hash.hex(), receipt.gas_used)
+        return list(done.values())
 
     def _trouble(self, error: FarlaneError) -> None:
         if self.state.problem != error.message:
