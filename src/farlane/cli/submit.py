@@ -108,3 +108,5 @@ def show_quote(quote: Quote, job: JobFile) -> None:
     expected = f", expected {credits_text(quote.expected)}" if quote.expected else ""
     nodes = counted(quote.eligible_nodes, "node")
     say(f"  at most {credits_text(quote.upper_bound)} credits in all{expected}; {nodes} can run it")
+    if quote.custody:
+        say(f"  {quote.custody}")

@@ -95,6 +95,15 @@ class Hub:
         self.caps.put(cap)
         self.reactor.state.accounts.set_cap(cap)
 
+    def custody(self) -> str:
+        """Return which key of a publisher's this hub holds and what its loss can cost; empty where it pays nobody."""
+        if self.books.signing is None:
+            return ""
+        return (
+            f"the hub pays nodes in your name by a session key: at most the {self.settings.channel_deposit} credits that "
+            "each channel locks beyond what is owed could be lost with it"
+        )
+
     def tell_alerts(self) -> None:
         """Log the caps that have been used to one of their alert percents."""
         for alert in self.reactor.state.accounts.take_alerts():

@@ -62,7 +62,8 @@ class NodeOffer:
 class Quote:
     """What a job may cost, in nano-credits: at most, one attempt at most, and as expected (0 = unknown).
 
-    problem and fix are for people; both are empty when the job can run.
+    problem and fix are for people; both are empty when the job can run. custody: which key of the publisher's the hub
+    holds and what its loss can cost, empty where it holds none.
     """
 
     upper_bound: int
@@ -72,6 +73,7 @@ class Quote:
     offers: tuple[NodeOffer, ...]
     problem: str
     fix: str
+    custody: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ def quote_from_wire(message: client_pb2.QuoteReply) -> Quote:
         ),
         problem=message.problem,
         fix=message.fix,
+        custody=message.custody,
     )
 
 

@@ -72,7 +72,9 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         hub, who = self._writable(), current_identity()
         spec = stamp(job_spec_from_wire(request.spec), who.organisation, who.publisher)
         check(spec, hub.engine.now())
-        return quote_job(hub.reactor.state, spec, max(1, request.tasks), request.payload_bytes)
+        reply = quote_job(hub.reactor.state, spec, max(1, request.tasks), request.payload_bytes)
+        reply.custody = hub.custody()
+        return reply
 
     @answered
     async def ListJobs(

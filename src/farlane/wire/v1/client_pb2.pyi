@@ -483,7 +483,9 @@ Global___QuoteRequest: _TypeAlias = QuoteRequest  # noqa: Y015
 
 @_typing.final
 class QuoteReply(_message.Message):
-    """Upper bound of the whole job and of one attempt, in nano-credits; expected is 0 when nothing is known yet."""
+    """Upper bound of the whole job and of one attempt, in nano-credits; expected is 0 when nothing is known yet. custody
+    says which key of the publisher's the hub holds and what its loss can cost; empty where it holds none.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -494,12 +496,14 @@ class QuoteReply(_message.Message):
     OFFERS_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     FIX_FIELD_NUMBER: _builtins.int
+    CUSTODY_FIELD_NUMBER: _builtins.int
     upper_bound: _builtins.int
     attempt_upper_bound: _builtins.int
     expected: _builtins.int
     eligible_nodes: _builtins.int
     problem: _builtins.str
     fix: _builtins.str
+    custody: _builtins.str
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeOffer]: ...
     def __init__(
@@ -512,10 +516,11 @@ class QuoteReply(_message.Message):
         offers: _abc.Iterable[Global___NodeOffer] | None = ...,
         problem: _builtins.str = ...,
         fix: _builtins.str = ...,
+        custody: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_upper_bound", b"attempt_upper_bound", "eligible_nodes", b"eligible_nodes", "expected", b"expected", "fix", b"fix", "offers", b"offers", "problem", b"problem", "upper_bound", b"upper_bound"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_upper_bound", b"attempt_upper_bound", "custody", b"custody", "eligible_nodes", b"eligible_nodes", "expected", b"expected", "fix", b"fix", "offers", b"offers", "problem", b"problem", "upper_bound", b"upper_bound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
