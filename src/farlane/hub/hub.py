@@ -100,8 +100,8 @@ class Hub:
         if self.books.signing is None:
             return ""
         return (
-            f"the hub pays nodes in your name by a session key: at most the {self.settings.channel_deposit} credits that "
-            "each channel locks beyond what is owed could be lost with it"
+            "the hub pays nodes in your name by a session key: at most the "
+            f"{self.settings.channel_deposit} credits that each channel locks beyond what is owed could be lost with it"
         )
 
     def tell_alerts(self) -> None:
