@@ -25,6 +25,8 @@ from farlane.ledger.embedded.evm import Evm
 BALLAST_BYTES = 256 << 10
 """Disk space kept back, so that a chain on a full disk can still be opened and read."""
 
+_RECURSION_LIMIT = sys.getrecursionlimit()
+"""Of the process before py-evm; read once, since two threads may load it at the same time."""
 _T = TypeVar("_T")
 
 
@@ -32,11 +34,10 @@ _T = TypeVar("_T")
 def load_py_evm() -> Evm:
     """Import py-evm, which takes half a second, and return the EVM of it."""
     # It lifts the recursion limit of the whole process, under which a deeply nested JSON text overflows the stack.
-    limit = sys.getrecursionlimit()
     try:
         from farlane.ledger.embedded.py_evm import PyEvm
     finally:
-        sys.setrecursionlimit(limit)
+        sys.setrecursionlimit(_RECURSION_LIMIT)
     return PyEvm()
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 1 << 20
 MAX_WAITING = 64
+MAX_BRACKETS = 4000
+"""Of one document: a batch of a hundred calls has far fewer."""
 """Documents that may wait for the chain's thread."""
 
 
@@ -84,6 +86,9 @@ class _Endpoint:
         return web.Response(status=204) if found is None else web.json_response(found)
 
     async def _answer(self, body: bytes) -> Any:
+        if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+            # The parser recurses; a text that nests deep enough would overflow its stack.
+            return failure(None, PARSE_ERROR, f"parse error: more than {MAX_BRACKETS} brackets")
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
