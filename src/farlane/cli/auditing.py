@@ -42,7 +42,9 @@ def export(file: Path, as_json: bool) -> None:
     if as_json:
         print_json({"file": str(file), "books": end.books, "leaves": end.leaves, "vouchers": end.vouchers})
         return
-    counts = f"{counted(end.books, 'book')}, {end.leaves} leaves, {counted(end.vouchers, 'voucher')}"
+    counts = (
+        f"{counted(end.books, 'book')}, {counted(end.leaves, 'leaf')}, {counted(end.vouchers, 'voucher')}"
+    )
     click.echo(f"{file}: {counts}")
 
 
@@ -204,7 +206,7 @@ def _sums(found: Audit) -> list[tuple[str, str]]:
     sums = [
         (
             "record",
-            f"{counted(totals.books, 'book')}, {totals.leaves} leaves, {counted(totals.vouchers, 'voucher')}",
+            f"{counted(totals.books, 'book')}, {counted(totals.leaves, 'leaf')}, {counted(totals.vouchers, 'voucher')}",
         ),
         ("owed", f"{credits_text(totals.owed_nano)} credits"),
         (

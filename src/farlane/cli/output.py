@@ -59,8 +59,10 @@ def _plain_field(field: Field[Any], value: Any) -> Any:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things: `1 node`, `3 nodes`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return a number of things: `1 node`, `3 nodes`, `2 leaves`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun.removesuffix('f')}ves" if noun.endswith("f") else f"{number} {noun}s"
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from farlane.cli.connecting import with_client
-from farlane.cli.output import json_option, money, print_json, print_table, say
+from farlane.cli.output import json_option, print_json, print_table, say
 from farlane.domain.ids import TaskId, parse_task, task_text
-from farlane.domain.units import bytes_text
+from farlane.domain.units import bytes_text, credits_text
 from farlane.errors import NotFound, Unavailable
 from farlane.sdk.client import AsyncClient
 
@@ -190,8 +190,8 @@ def _facts(found: Receipt) -> list[tuple[str, object]]:
             f"{leaf.cpu_milli / 1000:g} cores, {bytes_text(leaf.memory_bytes)}, {leaf.gpu_count} GPUs",
         ),
         ("lease", f"{leaf.lease_ms / 1000:g} s"),
-        ("price", f"{money(leaf.hourly_nano)} credits an hour"),
-        ("amount", f"{money(leaf.amount_nano)} credits"),
+        ("price", f"{credits_text(leaf.hourly_nano)} credits an hour"),
+        ("amount", f"{credits_text(leaf.amount_nano)} credits"),
         ("input", leaf.input.hex()),
         ("output", leaf.output.hex()),
         ("payer", found.channel.payer),
