@@ -15,11 +15,21 @@ from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import TaskState
 from farlane.domain.prices import RateVector
-from farlane.domain.records import Column
+from farlane.domain.records import (
+    AttemptsFailed,
+    Column,
+    JobEnded,
+    JobOpened,
+    JobSealed,
+    TasksAdded,
+    TasksEnded,
+    TasksLeased,
+)
 from farlane.domain.resources import GIB, Capacity, Resources
 from farlane.errors import Corrupted, InvalidInput
 from farlane.hub.cap_file import CapFile
 from farlane.hub.explaining import explain_job
+from farlane.hub.reactor.accounts import Accounts
 from farlane.hub.reactor.commands import Append
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.reactor import Reactor
@@ -33,6 +43,7 @@ NOVEMBER = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
 FIFO = policy_named("fifo")
 ORGANISATION = a_job().organisation
+OF_A_JOB = (JobOpened, TasksAdded, JobSealed, TasksLeased, TasksEnded, AttemptsFailed, JobEnded)
 PRICE = 1000
 """Of one attempt at its time-out: 1 s at 1000 nano-credits a core second."""
 
@@ -162,6 +173,62 @@ def test_a_jobs_own_budget_is_still_named_and_ends_it() -> None:
     world.end(1)
     world.reactor.tick(world.now)
     assert job.failed == 2
+
+
+def test_a_jobs_own_budget_ends_it_below_a_wide_cap_too() -> None:
+    world = World()
+    world.cap(monthly=100 * PRICE)
+    job = world.job(3, budget=PRICE)
+    assert world.schedule() == 1
+    world.end(1)
+    world.reactor.tick(world.now)
+    assert job.failed == 2
+
+
+def test_a_cap_ends_no_job_whose_own_budget_goes_further() -> None:
+    world = World()
+    world.cap(monthly=PRICE)
+    job = world.job(3, budget=3 * PRICE)
+    assert world.schedule() == 1
+    world.end(1)
+    world.reactor.tick(world.now)
+    assert (job.failed, job.ready) == (0, 2)
+
+
+def test_a_job_that_is_retried_after_its_end_is_capped_like_any_other() -> None:
+    world = World()
+    job = world.job(3)
+    world.schedule()
+    world.end(3, failure=Failure(FailureKind.EXCEPTION, ""))
+    world.reactor.seal_job(world.now, job.id)
+    world.keep()
+    world.reactor.forget_job(job.id)
+    again = world.reactor.restore_job(record for record in world.journal if isinstance(record, OF_A_JOB))
+    assert again is not None
+    world.cap(monthly=5 * PRICE)
+    world.reactor.retry_job(world.now, again)
+    assert world.schedule() == 2
+    (state,) = world.reactor.state.accounts.states(ORGANISATION)
+    assert (state.spent, state.reserved, state.leases) == (3 * PRICE, 2 * PRICE, 2)
+
+
+def test_a_clock_set_back_begins_no_month_again() -> None:
+    world = World()
+    world.cap(monthly=PRICE)
+    world.job(3)
+    world.schedule()
+    world.end(1)
+    world.now -= 40 * 86400
+    assert world.schedule() == 0
+
+
+def test_what_was_told_before_a_restart_or_a_new_cap_is_not_told_again() -> None:
+    accounts = Accounts()
+    accounts.seed("2026-11", [((ORGANISATION, ""), 90)])
+    accounts.set_cap(Cap(ORGANISATION, "", 100))
+    assert accounts.take_alerts() == []
+    accounts.known[ORGANISATION, ""].pay(10)
+    assert [alert.percent for alert in accounts.take_alerts()] == [100]
 
 
 def test_a_new_month_begins_with_nothing_spent() -> None:

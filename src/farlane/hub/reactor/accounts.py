@@ -46,6 +46,10 @@ class Account:
             return UNLIMITED
         return max(0, self.cap.monthly_nano - self.spent - self.reserved)
 
+    def percent(self) -> int:
+        """Return how much of the month's cap is spent, rounded down; 0 where there is none."""
+        return 100 * self.spent // self.cap.monthly_nano if self.cap and self.cap.monthly_nano else 0
+
     def room(self) -> int:
         """Return how many more leases the quota allows."""
         if self.cap is None or self.cap.max_leases is None:
@@ -86,10 +90,10 @@ class Accounts:
         return tuple(self._account(key) for key in keys)
 
     def set_cap(self, cap: Cap) -> None:
-        """Put a cap in force; an empty one lifts it."""
+        """Put a cap in force; an empty one lifts it. What is spent by then causes no alert any more."""
         account = self._account((cap.organisation, cap.project))
         account.cap = None if cap.empty else cap
-        account.alerted = 0
+        account.alerted = account.percent()
 
     def seed(self, month: str, spent: Iterable[tuple[Key, int]]) -> None:
         """Start with what was spent this month, by (organisation, project)."""
@@ -102,8 +106,11 @@ class Accounts:
                 self._account((organisation, project)).spent += amount
 
     def roll(self, month: str) -> None:
-        """Begin a new month: what was spent before counts no more; what is reserved still does."""
-        if month != self.month:
+        """Begin a new month: what was spent before counts no more; what is reserved still does.
+
+        A clock that is set back begins none: its month would come, and be spent, twice.
+        """
+        if month > self.month:
             self.month = month
             for account in self.known.values():
                 account.month, account.spent, account.alerted = month, 0, 0
@@ -113,9 +120,9 @@ class Accounts:
         found = []
         for account in self.known.values():
             cap = account.cap
-            if cap is None or not cap.monthly_nano:
+            if cap is None:
                 continue
-            percent = 100 * account.spent // cap.monthly_nano
+            percent = account.percent()
             for due in sorted(cap.alerts):
                 if account.alerted < due <= percent:
                     account.alerted = due

@@ -14,7 +14,6 @@ from farlane.domain.nodes import NodeSpec
 from farlane.domain.records import Column, WorkRecord
 from farlane.domain.usage import month_of
 from farlane.hub.reactor import completion, leasing, membership, replaying, submission, viewing
-from farlane.hub.reactor.accounts import UNLIMITED as FREE
 from farlane.hub.reactor.commands import Command
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.state import HubState, Job, Node
@@ -150,8 +149,10 @@ class Reactor:
     def _check_budget(self, now: float, job: Job) -> None:
         eligible = viewing.willing(self.state, job)
         # Only its own budget ends a job: those of its accounts are raised, or begin anew with the month.
-        capped = any(account.left() < FREE for account in job.accounts)
-        if not capped and eligible.any() and viewing.within_budget(self.state, job)[1] == 0:
+        if (
+            eligible.any()
+            and viewing.covered_leases(self.state, job, eligible, viewing.own_left(job))[1] == 0
+        ):
             self._end(now, job, FailureKind.BUDGET, "the job's budget does not cover another task")
 
     def _end(self, now: float, job: Job, kind: FailureKind, why: str) -> None:

@@ -162,6 +162,7 @@ def retry_job(state: HubState, out: list[Command], now: float, job: Job) -> int:
     out.append(Append(TasksRequeued(job.id, again, now)))
     state.jobs[job.id] = job
     state.keys[job.spec.publisher, job.key] = job.id
+    job.accounts = state.accounts.of(job.spec)  # a job from the archive was folded apart from them
     requeue(job, again, now)
     enqueue(state, job)
     return len(again)

@@ -115,11 +115,14 @@ def _avoid_mask(state: HubState, job: Job, source: GroupSource) -> Bools | None:
 
 def money_left(job: Job) -> int | None:
     """Return what one job may still reserve, of its own budget and of its accounts'; None: no budget bounds it."""
-    left = [account.left() for account in job.accounts]
-    if job.spec.budget is not None:
-        left.append(max(0, job.spec.budget - job.spent - job.reserved))
-    least = min(left, default=FREE)
+    least = min((account.left() for account in job.accounts), default=FREE)
+    least = min(least, own_left(job))
     return None if least >= FREE else least
+
+
+def own_left(job: Job) -> int:
+    """Return what one job may still reserve of its own budget."""
+    return FREE if job.spec.budget is None else max(0, job.spec.budget - job.spent - job.reserved)
 
 
 def lease_room(job: Job) -> int:
@@ -142,8 +145,11 @@ def within_budget(state: HubState, job: Job) -> tuple[Bools, int]:
     The number holds on the dearest of those nodes, so that whatever a policy picks is covered.
     """
     eligible, left = willing(state, job), money_left(job)
-    if left is None:
-        return eligible, UNLIMITED
+    return (eligible, UNLIMITED) if left is None else covered_leases(state, job, eligible, left)
+
+
+def covered_leases(state: HubState, job: Job, eligible: Bools, left: int) -> tuple[Bools, int]:
+    """Return on which of these nodes an amount covers one more lease, and how many it covers on the dearest of them."""
     costs = {int(row): lease_cost(state, job, int(row)) for row in np.flatnonzero(eligible)}
     covered = {row: cost for row, cost in costs.items() if cost <= left}
     mask = np.zeros(len(eligible), np.bool_)
