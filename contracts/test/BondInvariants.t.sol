@@ -114,7 +114,6 @@ contract BondInvariantsTest is Checks {
         targets[0] = address(handler);
     }
 
-    /// forge-config: default.invariant.runs = 32
     function invariant_bonds() external view {
         uint256 held;
         for (uint256 who; who < 3; ++who) {
