@@ -25,7 +25,11 @@ JOB_KEYS: dict[str, tuple[str, str, str]] = {
     "durability": ("durable, relaxed", "durable", "`relaxed` acknowledges before the hub's disk has it."),
     "labels": ("mapping", "none", "Labels that a node must have, such as `zone: north`."),
     "estimate": ("duration", "learnt", "Expected run time of one task; what was learnt under the name wins."),
-    "project": ("text", "none", "What the work is charged to inside your organisation; `farlane usage` sums by it."),
+    "project": (
+        "text",
+        "none",
+        "What the work is charged to inside your organisation; `farlane usage` sums by it.",
+    ),
 }
 """Key of a job file -> (what it takes, default, meaning)."""
 

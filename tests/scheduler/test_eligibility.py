@@ -47,7 +47,8 @@ def test_a_node_that_could_run_it_has_no_obstacle(build):
             {"organisation": ""}, {}, ObstacleKind.ORGANISATION,
             "alpha runs only work of its own organisation ('lab') as long as there is no sandbox; "
             "this is work of no organisation",
-            "add a node of no organisation, or submit as a member of 'lab', or ask its owner to list you in node.serves",
+            "add a node of no organisation, or submit as a member of 'lab', or ask its owner to list you in "
+            "node.serves",
             0,
         ),
         (
