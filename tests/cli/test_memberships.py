@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from farlane.app.layout import Layout
-from farlane.app.memberships import new_token
-from farlane.app.network_file import NetworkFile, save
-from farlane.errors import InvalidSetting
+from farlane.app.memberships import known_tokens, new_token, withdraw_token
+from farlane.app.network_file import NetworkFile, load, save
+from farlane.errors import Conflict, InvalidSetting, NotFound
 from farlane.hub.credentials import Credentials
 from farlane.kit.files import private_directory
-from farlane.wire.tokens import parse_token, secret_digest
+from farlane.sdk.context import Endpoint, read_client_file, write_client_file
+from farlane.wire.tokens import Role, Token, parse_token, secret_digest
+
+ROLES: Final[tuple[Role, ...]] = ("node", "client")
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     found = Layout(private_directory(tmp_path / "net"))
     private_directory(found.hub)
-    save(found, NetworkFile("works", "127.0.0.1", 7717, ""))
+    join, client = (
+        Token(role, "works", "works/owner" * (role == "client"), bytes(32), role * 8) for role in ROLES
+    )
+    save(found, NetworkFile("works", "127.0.0.1", 7717, join.text()))
+    write_client_file(found.root, Endpoint("https://127.0.0.1:7717", client.text()))
     return found
 
 
@@ -37,6 +46,57 @@ def test_a_running_hub_knows_a_new_token_at_once(layout: Layout) -> None:
 
 def test_tokens_of_one_network_pin_one_key(layout: Layout) -> None:
     assert new_token(layout, "client", "lab").spki_sha256 == new_token(layout, "node", "lab").spki_sha256
+
+
+def test_a_withdrawn_token_is_unknown_to_a_running_hub(layout: Layout) -> None:
+    hub = Credentials(layout.credentials)
+    kept, gone = new_token(layout, "client", "lab", "lab/ada"), new_token(layout, "client", "lab", admin=True)
+    digest = secret_digest(gone.secret)
+    who = hub.lookup(digest)
+    assert who is not None
+    assert who.admin
+    assert withdraw_token(layout, digest.hex()[:8].upper()).publisher == "lab/member"
+    assert hub.lookup(digest) is None
+    assert hub.lookup(secret_digest(kept.secret)) is not None
+    (left,) = [one for one in known_tokens(layout) if one.organisation == "lab"]
+    assert (left.publisher, left.admin) == ("lab/ada", False)
+    with pytest.raises(NotFound, match="farlane token ls"):
+        withdraw_token(layout, digest.hex()[:8])
+
+
+def test_a_name_that_fits_several_tokens_withdraws_none(layout: Layout) -> None:
+    for number in range(17):  # two digests begin alike at the latest now
+        new_token(layout, "client", "lab", f"lab/{number}")
+    names = [one.name for one in known_tokens(layout)]
+    twice = next(name[0] for name in names if sum(other[0] == name[0] for other in names) > 1)
+    with pytest.raises(NotFound, match="tokens by the name"):
+        withdraw_token(layout, twice)
+    with pytest.raises(NotFound):
+        withdraw_token(layout, "")
+    assert len(known_tokens(layout)) == len(names)
+
+
+def test_the_networks_own_tokens_stay(layout: Layout) -> None:
+    credentials, known = Credentials(layout.credentials), load(layout)
+    join, client = parse_token(known.join_token), parse_token(read_client_file(layout.root).token)
+    for own in (join, client):
+        credentials.add(own.secret, own.role, own.organisation, own.publisher)
+        with pytest.raises(Conflict, match="network's own"):
+            withdraw_token(layout, secret_digest(own.secret).hex()[:12])
+
+
+def test_clients_from_before_there_were_administrators_stay_what_they_were(layout: Layout) -> None:
+    rows = [
+        {"digest": f"{number:064x}", "role": role, "organisation": "works", "publisher": publisher}
+        for number, (role, publisher) in enumerate([("client", "works/owner"), ("node", "")])
+    ]
+    layout.credentials.write_text(json.dumps({"version": 1, "secrets": rows}))
+    assert [one.admin for one in known_tokens(layout)] == [True, False]
+
+
+def test_nodes_administer_nothing(layout: Layout) -> None:
+    with pytest.raises(InvalidSetting, match="--admin"):
+        new_token(layout, "node", "lab", admin=True)
 
 
 def test_nobody_takes_anothers_name(layout: Layout) -> None:

@@ -2,16 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from farlane.app.addresses import certificate_names
 from farlane.app.layout import Layout
 from farlane.app.network_file import load
-from farlane.errors import InvalidSetting
-from farlane.hub.credentials import Credentials
+from farlane.errors import Conflict, InvalidSetting
+from farlane.hub.credentials import SHOWN_CHARS, Credentials
 from farlane.kit.keys import random_secret, server_certificate
-from farlane.wire.tokens import Role, Token
+from farlane.sdk.context import read_client_file
+from farlane.wire.serving import Identity
+from farlane.wire.tokens import Role, Token, parse_token, secret_digest
 
 
-def new_token(layout: Layout, role: Role, organisation: str, publisher: str | None = None) -> Token:
+@dataclass(frozen=True, slots=True)
+class KnownToken:
+    """One token as far as the hub knows it; name: the beginning of its secret's digest."""
+
+    name: str
+    role: Role
+    organisation: str
+    publisher: str
+    admin: bool
+
+
+def known_tokens(layout: Layout) -> list[KnownToken]:
+    """Return the tokens of a network, the oldest first.
+
+    Raises:
+        NotFound: no network in this directory.
+    """
+    load(layout)
+    return [_known(digest, who) for digest, who in Credentials(layout.credentials).listed()]
+
+
+def withdraw_token(layout: Layout, name: str) -> KnownToken:
+    """Withdraw a token: the hub refuses its holder's next call and stream.
+
+    Raises:
+        NotFound: no network here, or no such token.
+        Conflict: the network's own nodes and commands use it.
+    """
+    known, credentials = load(layout), Credentials(layout.credentials)
+    digest, who = credentials.find(name)
+    own = (parse_token(known.join_token), parse_token(read_client_file(layout.root).token))
+    if any(secret_digest(token.secret).hex() == digest for token in own):
+        raise Conflict(
+            f"{name} is the network's own token, which `farlane up` and its commands use; it stays"
+        )
+    credentials.withdraw(digest)
+    return _known(digest, who)
+
+
+def _known(digest: str, who: Identity) -> KnownToken:
+    return KnownToken(digest[:SHOWN_CHARS], who.role, who.organisation, who.publisher, who.admin)
+
+
+def new_token(
+    layout: Layout, role: Role, organisation: str, publisher: str | None = None, *, admin: bool = False
+) -> Token:
     """Make a token; the hub knows it at once, and keeps only its digest.
 
     Args:
@@ -19,13 +68,16 @@ def new_token(layout: Layout, role: Role, organisation: str, publisher: str | No
         role: client or node.
         organisation: whose it is.
         publisher: who submits with it; nodes have none.
+        admin: whether it may set what its organisation spends.
 
     Raises:
-        InvalidSetting: a node with a publisher, or a publisher without the organisation in front.
+        InvalidSetting: a node with a publisher or as administrator, or a publisher without the organisation in front.
         InvalidToken: a name that no token can carry.
     """
     if role == "node" and publisher is not None:
         raise InvalidSetting("a node's token names no publisher; leave --publisher out")
+    if role == "node" and admin:
+        raise InvalidSetting("a node administers nothing; leave --admin or --join out")
     who = "" if role == "node" else publisher or f"{organisation}/member"
     if who and not who.startswith(f"{organisation}/"):
         raise InvalidSetting(
@@ -38,5 +90,5 @@ def new_token(layout: Layout, role: Role, organisation: str, publisher: str | No
         server_certificate(layout.tls, certificate_names(load(layout).host)).spki_sha256,
         random_secret(),
     )
-    Credentials(layout.credentials).add(made.secret, role, organisation, who)
+    Credentials(layout.credentials).add(made.secret, role, organisation, who, admin=admin)
     return made

@@ -28,11 +28,12 @@ from farlane.sdk.values import Explanation, JobStatus
 @click.argument("job", required=False)
 @click.option("-a", "--all", "everything", is_flag=True, help="Ended jobs too.")
 @click.option("-n", "--limit", default=20, show_default=True, help="At most this many.")
+@click.option("--project", default="", help="Only jobs charged to this project.")
 @json_option
-def ps(job: str | None, everything: bool, limit: int, as_json: bool) -> None:
+def ps(job: str | None, everything: bool, limit: int, project: str, as_json: bool) -> None:
     """List your open jobs, or the ended tasks of one JOB."""
     if job is None:
-        _list_jobs(with_client(lambda client: client.jobs(limit, all=everything)), as_json)
+        _list_jobs(with_client(lambda client: client.jobs(limit, all=everything, project=project)), as_json)
         return
     wanted = parse_job(job)
 
@@ -91,26 +92,19 @@ def _list_jobs(jobs: list[JobStatus], as_json: bool) -> None:
     if not jobs:
         click.echo("no open jobs; `farlane ps --all` lists ended ones")
         return
-    headings = (
-        "JOB",
-        "NAME",
-        "STATE",
-        "PRIO",
-        "TASKS",
-        "QUEUED",
-        "RUNNING",
-        "DONE",
-        "FAILED",
-        "STOPPED",
-        "CREDITS",
-        "AGE",
-    )
+    headings = ["JOB", "NAME", "STATE", "PRIO", "TASKS", "QUEUED", "RUNNING", "DONE", "FAILED", "STOPPED", "CREDITS",
+                "AGE"]  # fmt: skip
     rows = [
-        (job_text(job.job), job.name[:32], job.state, str(job.priority), str(job.total), str(job.queued),
-         str(job.running), str(job.done), str(job.failed), str(job.stopped), money(job.spent), ago(job.opened_at))
+        [job_text(job.job), job.name[:32], job.state, str(job.priority), str(job.total), str(job.queued),
+         str(job.running), str(job.done), str(job.failed), str(job.stopped), money(job.spent), ago(job.opened_at)]
         for job in jobs
     ]  # fmt: skip
-    print_table(headings, rows, right=range(3, len(headings)))
+    left = 3
+    if any(job.project for job in jobs):
+        left = 4
+        for row, project in zip([headings, *rows], ["PROJECT", *(job.project for job in jobs)], strict=True):
+            row.insert(2, project or "default")
+    print_table(headings, rows, right=range(left, len(headings)))
 
 
 @click.command()

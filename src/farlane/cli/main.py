@@ -14,7 +14,7 @@ COMMANDS = {
     "up": ("network", "Start a whole network on this machine."),
     "down": ("network", "Stop the network of this machine; everything queued is kept."),
     "join": ("joining", "Add this machine to a network as a node."),
-    "token": ("network", "Print the token of this machine's network."),
+    "token": ("tokens", "Print, make, list and withdraw tokens of this machine's network."),
     "backup": ("network", "Write a consistent copy of the hub's store."),
     "restore": ("network", "Put a backup in place of the hub's store."),
     "nodes": ("nodes", "List nodes: size, price, load, earnings."),

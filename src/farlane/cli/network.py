@@ -1,4 +1,4 @@
-"""`farlane up`, `down`, `token`, `backup` and `restore`."""
+"""`farlane up`, `down`, `backup` and `restore`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ NODE_KEYS = "name, cpu, memory, disk, core_hour, gib_hour, gpu_hour, gib_moved, 
 LOG_LINES = 8
 
 
-def _directory(given: str | None) -> Path:
+def network_directory(given: str | None) -> Path:
+    """Return a network's directory: the one given, else the user's."""
     return Path(given).expanduser() if given else data_directory()
 
 
@@ -62,7 +63,7 @@ def up(directory: str | None, as_json: bool, **options: Any) -> int:
     from farlane.app.joining import await_joined
     from farlane.app.network import up as start
 
-    root, since = _directory(directory), time.time()
+    root, since = network_directory(directory), time.time()
     hub, nodes = _settings(options)
     running = start(
         root, _plans(root, options["nodes"], options["described"]), organisation=options["organisation"],
@@ -164,49 +165,13 @@ def down(directory: str | None, as_json: bool) -> None:
     """Stop the hub and the nodes of this machine. Queued jobs are kept; `farlane up` continues them."""
     from farlane.app.network import down as stop
 
-    stopped, killed = stop(_directory(directory))
+    stopped, killed = stop(network_directory(directory))
     if as_json:
         print_json({"stopped": stopped, "killed": killed})
         return
     click.echo(f"stopped: {', '.join(stopped) or 'nothing was running'}")
     if killed:
         click.echo(f"did not stop in time and were killed: {', '.join(killed)}")
-
-
-@click.command()
-@click.option("--join", is_flag=True, help="The token for nodes instead, for `farlane join`.")
-@click.option("--organisation", help="Make a new token, for a member of this organisation.")
-@click.option("--publisher", help="Who submits with the new token [default: ORGANISATION/member].")
-@directory_option
-@json_option
-def token(
-    join: bool, organisation: str | None, publisher: str | None, directory: str | None, as_json: bool
-) -> None:
-    """Print the client token of this machine's network, for commands and programs on other machines.
-
-    There, set FARLANE_URL and FARLANE_TOKEN. Whoever holds it can submit work in your name: hand it on with care.
-    With --organisation a new one is made on the hub's machine, for somebody else: it is shown once.
-    """
-    from farlane.app.layout import Layout
-    from farlane.app.network_file import load, load_if_there
-    from farlane.sdk.context import read_client_file
-
-    layout = Layout(_directory(directory))
-    known = load(layout) if join or organisation else load_if_there(layout)
-    if known is not None and organisation:
-        from farlane.app.memberships import new_token
-
-        made = new_token(layout, "node" if join else "client", organisation, publisher)
-        role, url, text = made.role, known.url, made.text()
-    elif known is not None and join:
-        role, url, text = "node", known.url, known.join_token
-    else:
-        endpoint = read_client_file(layout.root)
-        role, url, text = "client", known.url if known is not None else endpoint.url, endpoint.token
-    if as_json:
-        print_json({"role": role, "url": url, "token": text})
-    else:
-        click.echo(text)
 
 
 @click.command()
@@ -233,7 +198,7 @@ def restore(file: str, directory: str | None, as_json: bool) -> None:
     """Put the backup FILE in place of a network's store. Older leases become void: a new store epoch begins."""
     from farlane.app.backup import restore_network
 
-    root = _directory(directory)
+    root = network_directory(directory)
     kept = restore_network(Path(file), root)
     if as_json:
         print_json({"directory": root, "kept": kept})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
 
-from farlane.errors import Corrupted
+from farlane.errors import Corrupted, NotFound
 from farlane.kit.files import atomic_write
 from farlane.wire.serving import Identity
-from farlane.wire.tokens import secret_digest
+from farlane.wire.tokens import Role, secret_digest
+
+SHOWN_CHARS = 12
+"""As many characters of a digest name it for people; fewer will do where they are nobody else's."""
 
 
 class Credentials:
@@ -25,52 +27,90 @@ class Credentials:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[bytes, Identity] = {}
-        self._read_at = 0
+        self._read: tuple[int, int] | None = None
         self._load_if_changed()
 
     def lookup(self, digest: bytes) -> Identity | None:
-        """Return who a secret's digest belongs to; one that was added by another process meanwhile is found too.
+        """Return who a secret's digest belongs to, by what another process has added or withdrawn meanwhile.
 
         Raises:
             Corrupted: the file has become something else.
         """
-        if digest not in self._known:
-            self._load_if_changed()
+        self._load_if_changed()
         return self._known.get(digest)
 
-    def add(self, secret: str, role: Literal["client", "node"], organisation: str, publisher: str) -> None:
-        """Admit a secret, durably."""
+    def listed(self) -> list[tuple[str, Identity]]:
+        """Return every digest, in hexadecimal, with whose secret it is of; the oldest first."""
         self._load_if_changed()
-        self._known[secret_digest(secret)] = Identity(
-            role=role, organisation=organisation, publisher=publisher
-        )
+        return [(digest.hex(), who) for digest, who in self._known.items()]
+
+    def add(self, secret: str, role: Role, organisation: str, publisher: str, *, admin: bool = False) -> None:
+        """Admit a secret, durably.
+
+        Args:
+            secret: what its holder proves itself by.
+            role: what the holder may be.
+            organisation: whose it is.
+            publisher: who submits with it; empty for a node.
+            admin: whether it may set what its organisation spends.
+        """
+        self._load_if_changed()
+        self._write({**self._known, secret_digest(secret): Identity(role, organisation, publisher, admin)})
+
+    def find(self, named: str) -> tuple[str, Identity]:
+        """Return the digest that begins so, in hexadecimal, and whose secret it is of.
+
+        Raises:
+            NotFound: no digest begins so, or several do.
+        """
+        found = [row for row in self.listed() if named and row[0].startswith(named.lower())]
+        if len(found) != 1:
+            what = "no token" if not found else f"{len(found)} tokens"
+            raise NotFound(f"{what} by the name {named!r}; `farlane token ls` lists their names")
+        return found[0]
+
+    def withdraw(self, digest: str) -> None:
+        """Forget a secret, durably, by its whole digest."""
+        self._load_if_changed()
+        self._write({known: who for known, who in self._known.items() if known.hex() != digest})
+
+    def _write(self, known: dict[bytes, Identity]) -> None:
         rows = [
             {
                 "digest": digest.hex(),
                 "role": who.role,
                 "organisation": who.organisation,
                 "publisher": who.publisher,
+                "admin": who.admin,
             }
-            for digest, who in self._known.items()
+            for digest, who in known.items()
         ]
         atomic_write(self._path, json.dumps({"version": 1, "secrets": rows}, indent=1).encode(), mode=0o600)
+        self._load_if_changed()
 
     def _load_if_changed(self) -> None:
         try:
-            changed_at = self._path.stat().st_mtime_ns
+            found = self._path.stat()
         except FileNotFoundError:
             return
-        if changed_at != self._read_at:
-            self._read_at = changed_at
+        # A file is never written twice: each change is another one.
+        if (found.st_mtime_ns, found.st_ino) != self._read:
             self._load()
+            self._read = found.st_mtime_ns, found.st_ino
 
     def _load(self) -> None:
         try:
-            for row in json.loads(self._path.read_bytes())["secrets"]:
-                who = Identity(role=row["role"], organisation=row["organisation"], publisher=row["publisher"])
-                self._known[bytes.fromhex(row["digest"])] = who
+            rows = json.loads(self._path.read_bytes())["secrets"]
+            self._known = {bytes.fromhex(row["digest"]): _identity(row) for row in rows}
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupted(
                 f"{self._path} does not hold the hub's credentials; restore it from a backup, "
                 "or delete it and run `farlane up` again to make new tokens"
             ) from error
+
+
+def _identity(row: dict[str, str | bool]) -> Identity:
+    role: Role = "node" if row["role"] == "node" else "client"
+    # Before there were administrators, every client could do everything.
+    admin = bool(row.get("admin", role == "client"))
+    return Identity(role, str(row["organisation"]), str(row["publisher"]), admin)

@@ -79,6 +79,7 @@ class Hub:
 
     def _seed_accounts(self, now: float) -> None:
         """Begin with what was spent this month, and with the caps in force."""
+        self.alerts = 0
         month, accounts = month_of(now), self.reactor.state.accounts
         rows = self.store.usage(month, month)
         accounts.seed(month, [((row.organisation, row.project), row.spent) for row in rows])
@@ -107,6 +108,7 @@ class Hub:
     def tell_alerts(self) -> None:
         """Log the caps that have been used to one of their alert percents."""
         for alert in self.reactor.state.accounts.take_alerts():
+            self.alerts += 1
             whose = f"project {alert.cap.project} of " if alert.cap.project else ""
             log.warning(
                 "%s%s has spent %d %% of its %s credits of %s", whose, alert.cap.organisation, alert.percent,

@@ -46,6 +46,8 @@ METRICS = (
               lambda hub: hub.engine.rounds),
     HubMetric("farlane_hub_credits_charged", True, "Credits charged for leases, over all known nodes.",
               lambda hub: sum(node.earned for node in hub.reactor.state.nodes.values()) / CREDIT),
+    HubMetric("farlane_hub_budget_alerts", True, "Alerts of monthly budgets told since the start: see the hub's log.",
+              lambda hub: hub.alerts),
     HubMetric("farlane_hub_payload_cache_bytes", False, "Queued payloads kept in memory.",
               lambda hub: hub.payloads.held_bytes),
     HubMetric("farlane_hub_log_bytes_dropped", True, "Log bytes beyond a job's cap or a full disk.",

@@ -27,7 +27,7 @@ def open_status(job: Job, quoted: int = 0) -> client_pb2.JobStatus:
         done=job.done, failed=job.failed, stopped=job.stopped, sealed=job.sealed, priority=job.spec.priority,
         opened_at=job.opened_at, ended_at=job.ended_at, spent=clip(job.spent), reserved=clip(job.reserved),
         budget=job.spec.budget, lease_ms=job.lease_ms, retries=job.retried, reason=job.reason,
-        publisher=job.spec.publisher, quoted=quoted, first_lease_at=job.first_lease_at,
+        publisher=job.spec.publisher, quoted=quoted, first_lease_at=job.first_lease_at, project=job.spec.project,
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def ended_status(summary: JobSummary) -> client_pb2.JobStatus:
         failed=summary.failed, stopped=summary.stopped, sealed=True, priority=summary.spec.priority,
         opened_at=summary.opened_at, ended_at=summary.ended_at, spent=clip(summary.spent), budget=summary.spec.budget,
         lease_ms=summary.lease_ms, retries=summary.retries, reason=summary.reason,
-        publisher=summary.spec.publisher, first_lease_at=summary.first_lease_at,
+        publisher=summary.spec.publisher, first_lease_at=summary.first_lease_at, project=summary.spec.project,
     )  # fmt: skip
 
 

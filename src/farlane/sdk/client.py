@@ -241,9 +241,9 @@ class AsyncClient:
         )
         return quote_from_wire(await self.connection.call("Quote", request, "asking for a quote"))
 
-    async def jobs(self, limit: int = 100, *, all: bool = False) -> list[JobStatus]:
-        """Return this publisher's newest jobs, newest first; ended ones only with `all`."""
-        request = client_pb2.ListJobsRequest(limit=limit, all=all)
+    async def jobs(self, limit: int = 100, *, all: bool = False, project: str = "") -> list[JobStatus]:
+        """Return this publisher's newest jobs, newest first; ended ones only with `all`; of one project if named."""
+        request = client_pb2.ListJobsRequest(limit=limit, all=all, project=project)
         reply = await self.connection.call("ListJobs", request, "listing jobs")
         return [job_status_from_wire(job) for job in reply.jobs]
 

@@ -154,9 +154,9 @@ class Client:
         """Return a handle on a job by its id, such as `j12`."""
         return Job(self, parse_job(job) if isinstance(job, str) else job)
 
-    def jobs(self, limit: int = 100, *, all: bool = False) -> list[JobStatus]:
-        """Return this publisher's newest jobs, newest first; ended ones only with `all`."""
-        return self.portal.run(self.aio.jobs(limit, all=all))
+    def jobs(self, limit: int = 100, *, all: bool = False, project: str = "") -> list[JobStatus]:
+        """Return this publisher's newest jobs, newest first; ended ones only with `all`; of one project if named."""
+        return self.portal.run(self.aio.jobs(limit, all=all, project=project))
 
     def nodes(self) -> list[NodeStatus]:
         """Return every node the hub knows."""

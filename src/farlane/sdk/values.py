@@ -40,6 +40,7 @@ class JobStatus:
     publisher: str
     quoted: int
     first_lease_at: float
+    project: str = ""
 
     @property
     def ended(self) -> int:
@@ -164,6 +165,7 @@ def job_status_from_wire(message: client_pb2.JobStatus) -> JobStatus:
         publisher=message.publisher,
         quoted=message.quoted,
         first_lease_at=message.first_lease_at,
+        project=message.project,
     )
 
 

@@ -30,11 +30,12 @@ _GET_A_TOKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a token belongs to."""
+    """Who a token belongs to; admin: it may set what its organisation spends."""
 
     role: Role
     organisation: str
     publisher: str
+    admin: bool = False
 
 
 _current: contextvars.ContextVar[Identity] = contextvars.ContextVar("farlane_identity")
@@ -50,6 +51,25 @@ def current_identity() -> Identity:
         return _current.get()
     except LookupError as error:
         raise Unauthenticated(f"this call has no authenticated caller. {_GET_A_TOKEN}") from error
+
+
+def require_admin(what: str) -> Identity:
+    """Return who calls, if it may administer its organisation.
+
+    Args:
+        what: the thing it wants to do, for the message.
+
+    Raises:
+        PermissionRefused: it may not.
+    """
+    who = current_identity()
+    if not who.admin:
+        raise PermissionRefused(
+            f"{who.publisher} may not {what}: that takes a token of an administrator of {who.organisation}. On the "
+            f"hub's machine `farlane token --organisation {who.organisation} --admin` makes one",
+            organisation=who.organisation,
+        )
+    return who
 
 
 class TokenAuthenticator(grpc.aio.ServerInterceptor):

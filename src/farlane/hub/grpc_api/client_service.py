@@ -84,11 +84,15 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         hub, who = self._writable(), current_identity()
         limit = min(request.limit or 100, MAX_LISTED)
         mine = [job for job in hub.reactor.state.jobs.values() if job.spec.publisher == who.publisher]
-        found = [open_status(job) for job in sorted(mine, key=lambda job: -job.id)[:limit]]
+        found = [open_status(job) for job in mine]
         if request.all:
             known = {status.job for status in found}
-            ended = await _in_thread(hub.store.ended_jobs, who.publisher, limit)
+            # Of which project a job is stands in its specification: the store cannot choose by it.
+            most = MAX_LISTED if request.project else limit
+            ended = await _in_thread(hub.store.ended_jobs, who.publisher, most)
             found += [ended_status(job) for job in ended if job.job not in known]
+        if request.project:
+            found = [status for status in found if status.project == request.project]
         found.sort(key=lambda status: -status.job)
         await hub.engine.durable()
         return client_pb2.ListJobsReply(jobs=found[:limit])

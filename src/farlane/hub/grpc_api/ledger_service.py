@@ -16,7 +16,7 @@ from farlane.wire.ledger import (
     status_to_wire,
     usage_to_wire,
 )
-from farlane.wire.serving import current_identity
+from farlane.wire.serving import current_identity, require_admin
 from farlane.wire.v1 import ledger_pb2, ledger_pb2_grpc
 
 MAX_KEY_CHARS = 100
@@ -57,7 +57,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         """Make credits of an embedded chain for the caller's organisation."""
         key = limits.text("the key of a grant", request.key, MAX_KEY_CHARS, required=True)
         amount = limits.integer("the amount of a grant", request.amount, 1, MAX_GRANT_NANO)
-        organisation = current_identity().organisation
+        organisation = require_admin("make credits").organisation
         done = await self._reader.grant_credits(f"{organisation}/{key}", organisation, amount)
         return ledger_pb2.GrantReply(transaction=done)
 
@@ -74,7 +74,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
     @answered
     async def SetCap(self, request: ledger_pb2.Cap, context: Context) -> ledger_pb2.CapsReply:
         """Set what the caller's organisation, or one of its projects, may spend and hold."""
-        who = current_identity().organisation
+        who = require_admin("set budgets and quotas").organisation
         self._hub().set_cap(cap_from_wire(request, who))
         return self._caps(who)
 

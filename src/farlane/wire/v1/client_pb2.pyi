@@ -583,6 +583,7 @@ class JobStatus(_message.Message):
     PUBLISHER_FIELD_NUMBER: _builtins.int
     QUOTED_FIELD_NUMBER: _builtins.int
     FIRST_LEASE_AT_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     job: _builtins.int
     name: _builtins.str
     state: _builtins.str
@@ -605,6 +606,7 @@ class JobStatus(_message.Message):
     publisher: _builtins.str
     quoted: _builtins.int
     first_lease_at: _builtins.float
+    project: _builtins.str
     def __init__(
         self,
         *,
@@ -630,10 +632,11 @@ class JobStatus(_message.Message):
         publisher: _builtins.str = ...,
         quoted: _builtins.int = ...,
         first_lease_at: _builtins.float = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "done", b"done", "ended_at", b"ended_at", "failed", b"failed", "first_lease_at", b"first_lease_at", "job", b"job", "lease_ms", b"lease_ms", "name", b"name", "opened_at", b"opened_at", "priority", b"priority", "publisher", b"publisher", "queued", b"queued", "quoted", b"quoted", "reason", b"reason", "reserved", b"reserved", "retries", b"retries", "running", b"running", "sealed", b"sealed", "spent", b"spent", "state", b"state", "stopped", b"stopped", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "done", b"done", "ended_at", b"ended_at", "failed", b"failed", "first_lease_at", b"first_lease_at", "job", b"job", "lease_ms", b"lease_ms", "name", b"name", "opened_at", b"opened_at", "priority", b"priority", "project", b"project", "publisher", b"publisher", "queued", b"queued", "quoted", b"quoted", "reason", b"reason", "reserved", b"reserved", "retries", b"retries", "running", b"running", "sealed", b"sealed", "spent", b"spent", "state", b"state", "stopped", b"stopped", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
@@ -647,17 +650,21 @@ class ListJobsRequest(_message.Message):
 
     LIMIT_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     all: _builtins.bool
+    project: _builtins.str
+    """Only jobs charged to this project; empty: all."""
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         all: _builtins.bool = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "limit", b"limit", "project", b"project"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
