@@ -31,6 +31,7 @@ LEASES, MONEY, NODES, ROUNDS = (
 )
 ENDS, FAILURES, GPUS = (f"hub/test_reactor_{name}.py" for name in ("ending", "failures", "gpus"))
 REPLAYS = "hub/test_reactor_replay.py"
+ACCOUNTS, CAPPED = "hub/reactor/accounts.py", "hub/test_reactor_accounts.py"
 
 PROPERTY = (
     # What the stateful property must find.
@@ -73,7 +74,7 @@ PROPERTY = (
         "a draining node gets work", MEMBERSHIP, "    node.draining = True\n", "    node.draining = False\n"
     ),
     Mutant("a suspended node gets work", VIEWING, " and node.suspended_until <= now", ""),
-    Mutant("reserved money is not given back", ENDING, "job.reserved -= lease.reserve", "job.reserved -= 0"),
+    Mutant("reserved money is not given back", ENDING, "job.reserved -= reserved", "job.reserved -= 0"),
     Mutant(
         "resources are given back once for all leases",
         ENDING,
@@ -293,6 +294,53 @@ EXAMPLE = (
         "return -(-numerator // denominator)",
         "return numerator // denominator",
         MONEY,
+    ),
+    Mutant(
+        "an account reserves nothing",
+        LEASING,
+        "account.take(len(indices), reserved)",
+        "account.take(0, 0)",
+        CAPPED,
+    ),
+    Mutant(
+        "an account gives nothing back",
+        ENDING,
+        "account.give(len(leases), reserved)",
+        "account.give(0, 0)",
+        CAPPED,
+    ),
+    Mutant("an account is charged nothing", ENDING, "account.pay(amount)", "account.pay(0)", CAPPED),
+    Mutant(
+        "what is reserved counts against no cap",
+        ACCOUNTS,
+        "- self.spent - self.reserved)",
+        "- self.spent)",
+        CAPPED,
+    ),
+    Mutant(
+        "a retried job is charged to nobody",
+        SUBMISSION,
+        "job.accounts = state.accounts.of",
+        "state.accounts.of",
+        CAPPED,
+    ),
+    Mutant("every tick begins a month", ACCOUNTS, "if month > self.month:", "if True:", CAPPED),
+    Mutant(
+        "an empty account ends a job",
+        REACTOR,
+        "viewing.own_left(job)",
+        "viewing.money_left(job) or 0",
+        CAPPED,
+    ),
+    Mutant(
+        "a project spends its organisation's money only", ACCOUNTS, "if spec.project:", "if False:", CAPPED
+    ),
+    Mutant(
+        "a lease too many fits the quota",
+        ACCOUNTS,
+        "self.cap.max_leases - self.leases)",
+        "self.cap.max_leases - self.leases + 1)",
+        CAPPED,
     ),
 )
 
