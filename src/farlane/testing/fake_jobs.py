@@ -51,6 +51,8 @@ class FakeJob:
     log: list[client_pb2.LogLine] = field(default_factory=list)
     sealed: bool = False
     stopped: str = ""
+    retries: int = 0
+    """How often it was retried; what was queued before the last time never runs."""
 
     @property
     def final(self) -> bool:
@@ -139,7 +141,7 @@ class Runner:
     def __init__(self, blobs: FakeBlobs, report: Callable[[FakeJob, Ended], None]) -> None:
         self._blobs = blobs
         self._report = report
-        self._queue: deque[tuple[FakeJob, int] | None] = deque()
+        self._queue: deque[tuple[FakeJob, int, int] | None] = deque()
         self._filled = threading.Semaphore(0)
         self.running = threading.Event()
         """Cleared to hold tasks back."""
@@ -150,7 +152,7 @@ class Runner:
 
     def put(self, job: FakeJob, index: int) -> None:
         """Queue a task."""
-        self._queue.append((job, index))
+        self._queue.append((job, index, job.retries))
         self._filled.release()
 
     def close(self) -> None:
@@ -167,8 +169,8 @@ class Runner:
             item = self._queue.popleft()
             if item is None:
                 return
-            job, index = item
-            if not job.stopped:
+            job, index, retries = item
+            if not job.stopped and job.retries == retries:
                 self._report(job, self._run(job, index))
 
     def _run(self, job: FakeJob, index: int) -> Ended:

@@ -261,6 +261,7 @@ class FakeClientService(client_pb2_grpc.ClientServiceServicer):
         again = [end.index for end in job.ended if end.state is not TaskState.DONE]
         job.ended = [end for end in job.ended if end.state is TaskState.DONE]
         job.stopped = ""
+        job.retries += 1
         for index in again:
             self._hub.runner.put(job, index)
         return job.status()
