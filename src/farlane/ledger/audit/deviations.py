@@ -58,7 +58,7 @@ MEANINGS: dict[str, tuple[Severity, str]] = {
     "receipt-invalid": (_E, "the receipt does not prove anything by itself"),
     "receipt-network": (_E, "the receipt is of another network, chain or contract"),
     "book-hidden": (_E, "the hub hides a book that both sides signed, unless the record is older than the receipt"),
-    "tree-short": (_E, "the hub dropped leaves that both sides signed, unless the record is older than the receipt"),
+    "tree-short": (_E, "the hub dropped leaves that both sides signed, or the record is older than the receipt"),
     "tree-forked": (_E, "the hub keeps two trees: at this size both sides signed another root than the record's"),
     "receipt-leaf": (_E, "the record has another leaf in the receipt's place"),
     "receipt-promise": (_E, "the receipt's voucher promises another sum than the record's leaves cost"),
