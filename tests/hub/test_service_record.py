@@ -118,6 +118,19 @@ async def test_receipts_are_for_the_publisher_of_the_job(tmp_path: Path) -> None
                 await RecordClient(other.connection).receipts(task_id(job.job, 0))
 
 
+async def test_administrators_see_receipts_of_their_own_organisation_alone(tmp_path: Path) -> None:
+    async with RunningHub(tmp_path) as running, running.client() as client:
+        running.hub.books.signing = SIGNING
+        job = await submit(client, [b"a"])
+        await client.jobs()  # once it is durable
+        async with running.client("lab/boss", admin=True) as boss:
+            with pytest.raises(NotFound, match="no attempt"):
+                await RecordClient(boss.connection).receipts(task_id(job.job, 0))
+        async with running.client("rival/boss", "rival", admin=True) as rival:
+            with pytest.raises(PermissionRefused, match="another publisher"):
+                await RecordClient(rival.connection).receipts(task_id(job.job, 0))
+
+
 def test_the_builder_and_the_store_tell_the_same_record(store: MemoryStore) -> None:
     small = [one for one in entries(store, Cursor()) if getattr(one, "book", 0) == 1]
     assert [HEADER, *small] == list(record_of(HEADER, BOOKS[0]))

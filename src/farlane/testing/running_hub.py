@@ -99,18 +99,27 @@ class RunningHub:
         """The hub in force."""
         return self.service.hub
 
-    def token(self, role: Role = "client", publisher: str = "lab/ada", organisation: str = "lab") -> Token:
+    def token(
+        self,
+        role: Role = "client",
+        publisher: str = "lab/ada",
+        organisation: str = "lab",
+        *,
+        admin: bool = False,
+    ) -> Token:
         """Return a token that the hub knows."""
         who = role, publisher if role == "client" else "", organisation
         if who not in self._tokens:
             secret = random_secret()
-            self._credentials.add(secret, role, organisation, who[1])
+            self._credentials.add(secret, role, organisation, who[1], admin=admin)
             self._tokens[who] = Token(role, organisation, who[1], self.certificate.spki_sha256, secret)
         return self._tokens[who]
 
-    def client(self, publisher: str = "lab/ada", organisation: str = "lab") -> AsyncClient:
-        """Return a client to open."""
-        token = self.token("client", publisher, organisation)
+    def client(
+        self, publisher: str = "lab/ada", organisation: str = "lab", *, admin: bool = False
+    ) -> AsyncClient:
+        """Return a client to open; `admin` counts the first time that somebody is named."""
+        token = self.token("client", publisher, organisation, admin=admin)
         return AsyncClient(self.url, token.text(), random=Random(1))
 
     def node(
