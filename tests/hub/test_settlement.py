@@ -16,7 +16,7 @@ from farlane.domain.nodes import NodeSpec
 from farlane.domain.prices import RateVector
 from farlane.domain.records import Column, TasksEnded
 from farlane.domain.resources import GIB, Capacity
-from farlane.errors import FarlaneError
+from farlane.errors import Internal
 from farlane.hub.books.books import HubBooks, NodeAccount, Signing
 from farlane.hub.books.inputs import InputDigests
 from farlane.hub.settlement.chain import Connection
@@ -175,10 +175,6 @@ async def test_what_an_organisation_cannot_cover_is_told(world: World) -> None:
         assert await service.desk.ledger.balance(world.keys.payer("lab")) + locked == 11 * CREDIT
 
 
-class Crash(FarlaneError):
-    """Stands for the process's death at a call."""
-
-
 @pytest.mark.parametrize("step", ["open", "settle", "topUp", "deposit", "mint"])
 async def test_a_crash_at_any_step_pays_nothing_twice(
     world: World, step: str, monkeypatch: pytest.MonkeyPatch
@@ -190,7 +186,7 @@ async def test_a_crash_at_any_step_pays_nothing_twice(
     async def dies(self: ChainOutbox, key: str, call: Any) -> None:
         await submit(self, key, call)
         if key.startswith({"topUp": "top-up"}.get(step, step)):
-            raise Crash(f"died at {key}")
+            raise Internal(f"died at {key}")
 
     async def life() -> None:
         async with world.settling() as service:
@@ -202,7 +198,7 @@ async def test_a_crash_at_any_step_pays_nothing_twice(
 
     with monkeypatch.context() as patch:
         patch.setattr(ChainOutbox, "submit", dies)
-        with contextlib.suppress(Crash):
+        with contextlib.suppress(Internal):
             await life()
     world.keeper.books.signing = None
     (found,) = world.keeper.books.of_node(NODE)

@@ -316,6 +316,8 @@ def test_any_changed_character_of_a_line_is_found(data: Any) -> None:
         record = [entry_of(one) for one in (*LINES[:row], wrong, *LINES[row + 1 :])]
         if record == RECORD:
             return  # another spelling of the same
+        if row == 0 and dataclasses.replace(record[0], units_per_credit=HEADER.units_per_credit) == HEADER:  # type: ignore[type-var]
+            return  # nobody signs what a credit is; only the network file tells
         found = checked(record)
     except FarlaneError:
         return

@@ -223,6 +223,7 @@ async def test_a_transaction_that_moves_to_another_block_is_counted_from_there(w
     await world.outbox.step()
     (before,) = await world.outbox.pending()
     raw = "0x" + before.newest.raw.hex()
+    await world.rpc.call("evm_increaseTime", 60)  # else the new block may be the old one to the last bit
     await world.rpc.call("anvil_reorg", 1, [[raw, 0]])
     await world.outbox.step()
     (after,) = await world.outbox.pending()
