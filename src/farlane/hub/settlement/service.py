@@ -194,6 +194,7 @@ class Settlement:
         """Find the contracts, open the outbox, let the hub sign; tried again until it works."""
         await asyncio.get_running_loop().run_in_executor(None, self.keys.prepare)
         operator = self.keys.key(self.keys.operator())
+        log.info("the hub's account %s pays the gas of settlement on %s", operator.address, connection.place)
         deployment = await self._persist(
             lambda: find_deployment(connection, self._file, self._network, operator)
         )
