@@ -250,7 +250,9 @@ async def test_a_result_that_is_revoked_while_it_is_stored_leaves_nothing(
         hub.holding = asyncio.Event()
         (task,) = await stream.lease(1, job, [call(100_000)], first=1)
         scratch = settings.directory / "scratch"
-        await until(lambda: any(scratch.glob("*/*.result")))
+        # The result lies there before the node has heard of it: it is being stored once the hub is asked.
+        await until(lambda: hub.held > 0)
+        assert any(scratch.glob("*/*.result"))
         columns = node_pb2.AttemptColumns(tasks=[task], attempts=[1], copies=[0], epoch=1)
         await stream.send(revoke=node_pb2.Revoke(attempts=columns, reason="stopped"))
         await until(lambda: not any(scratch.glob("*/*.result")))

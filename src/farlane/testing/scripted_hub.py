@@ -158,6 +158,8 @@ class ScriptedHub:
         """Blobs that were asked for, in order."""
         self.holding: asyncio.Event | None = None
         """While set to an event that has not happened, blobs are held back."""
+        self.held = 0
+        """How many calls about blobs were held back."""
 
     @property
     def url(self) -> str:
@@ -274,4 +276,5 @@ class _BlobService(blob_pb2_grpc.BlobServiceServicer):
 
     async def _held(self) -> None:
         if self._hub.holding is not None:
+            self._hub.held += 1
             await self._hub.holding.wait()
