@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -12,16 +13,18 @@ import pytest
 
 from farlane.errors import ChainUnavailable, Reverted
 from farlane.ledger.accounts import Address, PrivateKey
+from farlane.ledger.claim_count import ClaimCount
+from farlane.ledger.claiming import WatchSettings
 from farlane.ledger.deploy import Deployment, DeploymentPlan, deploy
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.outbox.engine import OutboxSettings
 from farlane.ledger.outbox.intents import GasPolicy
 from farlane.ledger.outbox.outbox import ChainOutbox
-from farlane.ledger.port import CLOSED, ChannelState, SignedClaim, TransactionReceipt
+from farlane.ledger.port import ChannelState, SignedClaim, TransactionReceipt
 from farlane.ledger.rpc import HttpTransport, RpcClient
 from farlane.ledger.settlement import SettlementReport, Settler
 from farlane.ledger.vouchers import Channel, SignedVoucher, Voucher, sign_voucher
-from farlane.ledger.watcher import ChannelWatcher, WatchSettings, decide
+from farlane.ledger.watcher import ChannelWatcher
 from farlane.testing.faulty_rpc import FaultyTransport
 
 ETHER = 10**18
@@ -41,33 +44,17 @@ def claim(number: int, cumulative: int) -> SignedClaim:
     return SignedClaim(channel, SignedVoucher(Voucher(channel.id, cumulative, 1, bytes(32)), b""))
 
 
-@pytest.mark.parametrize(
-    ("cumulative", "state", "leaving", "deadline"),
-    [
-        (599, OPEN, False, None),
-        (600, OPEN, False, 0.0),
-        (110, OPEN, True, 0.0),
-        (109, OPEN, True, None),
-        (101, replace(OPEN, close_at=5000), False, 4900.0),
-        (100, replace(OPEN, close_at=5000), False, None),
-        (600, replace(OPEN, close_at=CLOSED), True, None),
-        (1001, replace(OPEN, close_at=5000), True, None),
-        (600, ChannelState(0, 0, 0), True, None),
-    ],
-)
-def test_it_claims_when_it_must(
-    cumulative: int, state: ChannelState, leaving: bool, deadline: float | None
-) -> None:
-    one = claim(1, cumulative)
-    found = decide([one], {one.channel.id: state}, SETTINGS, leaving=leaving)
-    assert [each.deadline for each in found] == ([] if deadline is None else [deadline])
+@dataclass
+class Promises:
+    """Vouchers of some channels, read anew at each look."""
 
+    vouchers: Sequence[SignedClaim]
 
-def test_the_nearest_close_comes_first() -> None:
-    claims = [claim(number, 700) for number in range(3)]
-    closes = (0, 9000, 5000)
-    states = {each.channel.id: replace(OPEN, close_at=at) for each, at in zip(claims, closes, strict=True)}
-    assert [each.claim for each in decide(claims, states, SETTINGS)] == [claims[2], claims[1], claims[0]]
+    def channels(self) -> set[bytes]:
+        return {each.channel.id for each in self.vouchers}
+
+    async def claims(self, states: Mapping[bytes, ChannelState]) -> Sequence[SignedClaim]:
+        return self.vouchers
 
 
 @dataclass
@@ -102,15 +89,15 @@ class Desk:
             return SettlementReport(refused=[(each, Reverted("no", error="No")) for each in claims])
         return SettlementReport(paid=[(each, TransactionReceipt(b"", 1, 1)) for each in claims])
 
-    async def hurry(self, channel: bytes, policy: GasPolicy) -> bool:
+    async def hurry(self, policy: GasPolicy) -> int:
         self.hurried.append(policy)
-        return True
+        return 1
 
 
 async def test_a_close_hurries_what_is_under_way() -> None:
     one, chain, desk = claim(1, 700), Chain(), Desk()
     chain.states[one.channel.id] = OPEN
-    watcher = ChannelWatcher(chain, lambda: [one], desk, SETTINGS)
+    watcher = ChannelWatcher(chain, Promises([one]), desk, SETTINGS)
     polling = asyncio.create_task(watcher.poll())
     while not desk.settled:
         await asyncio.sleep(0)
@@ -119,7 +106,6 @@ async def test_a_close_hurries_what_is_under_way() -> None:
     assert desk.hurried == []
     chain.states[one.channel.id] = replace(OPEN, close_at=5000)
     await watcher.poll()
-    await watcher.poll()
     assert [policy.cap_floor(4900) for policy in desk.hurried] == [40]
     assert len(desk.settled) == 1
     desk.open.set()
@@ -127,21 +113,52 @@ async def test_a_close_hurries_what_is_under_way() -> None:
 
 
 async def test_a_refused_voucher_is_not_tried_again_before_something_changes() -> None:
-    one, chain, desk = claim(1, 700), Chain(), Desk(refuses=True)
+    one, chain, desk, count = claim(1, 700), Chain(), Desk(refuses=True), ClaimCount()
     desk.open.set()
     chain.states[one.channel.id] = OPEN
-    watcher = ChannelWatcher(chain, lambda: [one], desk, SETTINGS)
+    watcher = ChannelWatcher(chain, Promises([one]), desk, SETTINGS, count=count)
     assert len((await watcher.poll()).refused) == 1
     assert (await watcher.poll()).refused == []
     chain.states[one.channel.id] = replace(OPEN, deposit=2000)
     assert len((await watcher.poll()).refused) == 1
+    assert (count.claims, count.refused) == (0, 2)
+    # Nor does it make the claims of others urgent.
+    chain.states[one.channel.id] = replace(OPEN, close_at=5000)
+    await watcher.poll()
+    assert len(desk.hurried) == 1
+    await watcher.poll()
+    assert len(desk.hurried) == 1
+
+
+async def test_what_was_claimed_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    one, chain, desk, count = claim(1, 700), Chain(), Desk(), ClaimCount()
+    desk.open.set()
+    chain.states[one.channel.id] = OPEN
+    watcher = ChannelWatcher(chain, Promises([one]), desk, SETTINGS, count=count)
+    with caplog.at_level(logging.INFO):
+        await watcher.poll()
+    assert f"claimed 600 units for work up to task 1 of channel 0x{one.channel.id.hex()}" in caplog.text
+    await watcher.poll()  # an endpoint that lags behind shows it as unclaimed
+    assert (count.units, count.reachable) == (600, True)
+
+
+async def test_only_closes_are_answered_between_regular_rounds() -> None:
+    one, other, chain, desk = claim(1, 700), claim(2, 700), Chain(), Desk()
+    desk.open.set()
+    chain.states |= {one.channel.id: OPEN, other.channel.id: replace(OPEN, claimed=700)}
+    rounds = replace(SETTINGS, regular_s=3600.0)
+    watcher = ChannelWatcher(chain, Promises([one, other]), desk, rounds)
+    assert len((await watcher.poll()).paid) == 1
+    chain.states |= {one.channel.id: OPEN, other.channel.id: replace(OPEN, close_at=5000)}
+    assert [claim for claim, _ in (await watcher.poll()).paid] == [other]
+    assert [claim for claim, _ in (await watcher.poll(leaving=True)).paid] == [other, one]
 
 
 async def test_an_outage_is_survived_and_said() -> None:
     one, chain, desk = claim(1, 700), Chain(away=True), Desk()
     desk.open.set()
     chain.states[one.channel.id] = OPEN
-    watcher = ChannelWatcher(chain, lambda: [one], desk, SETTINGS, Random(1))
+    watcher = ChannelWatcher(chain, Promises([one]), desk, SETTINGS, Random(1))
     running = asyncio.create_task(watcher.run())
     async with asyncio.timeout(10):
         while not watcher.trouble:
@@ -216,7 +233,7 @@ async def test_a_provider_whose_hub_is_dead_is_paid_inside_the_window(world: Wor
     outbox = await world.open_outbox(rpc, chain_id)
     settler = Settler(outbox, world.ledger.domain.contract, world.provider.address)
     seen = EthereumLedger(rpc, world.deployment)
-    watcher = ChannelWatcher(seen, lambda: newest, settler, WATCH, Random(1))
+    watcher = ChannelWatcher(seen, Promises(newest), settler, WATCH, Random(1))
     tasks = [asyncio.create_task(outbox.run()), asyncio.create_task(watcher.run())]
     async with asyncio.timeout(30):
         # The payer closes with an old voucher settled, just when the endpoint is away.
@@ -244,7 +261,7 @@ async def test_a_claim_under_way_survives_a_restart(world: World) -> None:
     await world.ledger.start_close(world.payer, world.channel)
     outbox = await world.open_outbox(world.rpc, chain_id)
     settler = Settler(outbox, world.ledger.domain.contract, world.provider.address)
-    watcher = ChannelWatcher(world.ledger, lambda: [world.voucher(400)], settler, WATCH)
+    watcher = ChannelWatcher(world.ledger, Promises([world.voucher(400)]), settler, WATCH)
     # It dies with the claim on disk, before anything was sent.
     polling = asyncio.create_task(watcher.poll())
     while not await outbox.pending():
@@ -254,7 +271,7 @@ async def test_a_claim_under_way_survives_a_restart(world: World) -> None:
     await outbox.close()
     outbox = await world.open_outbox(world.rpc, chain_id)
     settler = Settler(outbox, world.ledger.domain.contract, world.provider.address)
-    watcher = ChannelWatcher(world.ledger, lambda: [world.voucher(400)], settler, WATCH)
+    watcher = ChannelWatcher(world.ledger, Promises([world.voucher(400)]), settler, WATCH)
     running = asyncio.create_task(outbox.run())
     report = await asyncio.wait_for(watcher.poll(), 20)
     assert len(report.paid) == 1
@@ -269,7 +286,7 @@ async def test_a_claim_under_way_survives_a_restart(world: World) -> None:
 async def test_it_claims_before_it_leaves_if_asked(world: World) -> None:
     outbox = await world.open_outbox(world.rpc, world.ledger.domain.chain_id)
     settler = Settler(outbox, world.ledger.domain.contract, world.provider.address)
-    watcher = ChannelWatcher(world.ledger, lambda: [world.voucher(400)], settler, WATCH)
+    watcher = ChannelWatcher(world.ledger, Promises([world.voucher(400)]), settler, WATCH)
     running = asyncio.create_task(outbox.run())
     assert (await asyncio.wait_for(watcher.poll(), 20)).paid == []
     report = await asyncio.wait_for(watcher.poll(leaving=True), 20)

@@ -16,7 +16,9 @@ from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.deploy import Deployment, verify_deployment
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.network_registry import Entry, EntryKind, Listing, NetworkRegistry
+from farlane.ledger.outbox.intents import GasPolicy
 from farlane.ledger.rpc import RpcClient
+from farlane.node.books.claim_terms import claim_terms
 from farlane.node.direct.serving import DirectNode
 from farlane.node.direct.settings import DirectSettings
 from farlane.node.identity import load_identity
@@ -64,7 +66,13 @@ async def serve_directly(plan: DirectPlan, key: PrivateKey, on_ready: Callable[[
         registry = NetworkRegistry(rpc, plan.deployment)
         await registry.check()
         ledger = EthereumLedger(rpc, plan.deployment)
-        node = DirectNode(directory, plan.direct, spec, key, ledger, certificate)
+        terms = claim_terms(plan.node)
+        direct = replace(
+            plan.direct,
+            policy=GasPolicy(terms.max_fee_wei, terms.urgent_max_fee_wei),
+            confirmations=terms.confirmations,
+        )
+        node = DirectNode(directory, direct, spec, key, ledger, certificate)
         async with node.serving(plan.host, plan.port):
             on_ready(await _register(registry, key, plan.endpoint, certificate))
             await stopped.wait()

@@ -37,6 +37,16 @@ class EthereumLedger:
         self._domain = deployment.domain
 
     @property
+    def rpc(self) -> RpcClient:
+        """The chain."""
+        return self._rpc
+
+    @property
+    def deployment(self) -> Deployment:
+        """Where the contracts are."""
+        return self._deployment
+
+    @property
     def domain(self) -> Domain:
         """Where signatures count."""
         return self._domain

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from farlane.errors import FarlaneError, NotFound, Reverted, RpcRefused
 from farlane.ledger import abi
 from farlane.ledger.accounts import Address
+from farlane.ledger.claiming import best_claims, new_units
 from farlane.ledger.ethereum import claim_tuple
-from farlane.ledger.outbox.intents import Call, GasPolicy, IntentState
+from farlane.ledger.outbox.intents import Call, GasPolicy, Intent, IntentState
 from farlane.ledger.port import MAX_CLAIMS, ChannelState, SignedClaim, TransactionReceipt
 
 GAS_CAP = 2**24
@@ -40,6 +41,10 @@ class Outbox(Protocol):
         """Return where it stands."""
         ...
 
+    async def pending(self) -> list[Intent]:
+        """Return what has not ended."""
+        ...
+
 
 @dataclass(slots=True)
 class SettlementReport:
@@ -56,12 +61,6 @@ class SettlementReport:
         self.refused += other.refused
 
 
-def new_units(claim: SignedClaim, state: ChannelState) -> int:
-    """Return what settling a claim would pay, in units; 0 where the contract would refuse it."""
-    cumulative = claim.signed.voucher.cumulative
-    return max(0, cumulative - state.claimed) if state.claimable and cumulative <= state.deposit else 0
-
-
 def plan_settlements(
     claims: Iterable[SignedClaim],
     states: Mapping[bytes, ChannelState],
@@ -73,8 +72,8 @@ def plan_settlements(
     """Put claims into batches, of which each fits one transaction; pure.
 
     Left out are claims that pay nothing new, that the deposit does not cover, and those that pay less than `dust`,
-    unless their channel is closing. Of several for one channel the highest counts. Those of one provider stand
-    together, since they share one write of its balance.
+    unless their channel is closing. Of several for one channel the one that pays the most counts. Those of one provider
+    stand together, since they share one write of its balance.
 
     Args:
         claims: vouchers with their channels.
@@ -83,12 +82,8 @@ def plan_settlements(
         max_claims: most in one batch.
         gas_cap: most gas for one batch, as estimated from what claims took when measured.
     """
-    newest: dict[bytes, SignedClaim] = {}
-    for claim in claims:
-        best = newest.get(claim.channel.id)
-        if best is None or claim.signed.voucher.cumulative > best.signed.voucher.cumulative:
-            newest[claim.channel.id] = claim
-    worth = [claim for claim in newest.values() if _is_worth_it(claim, states, dust)]
+    best = best_claims(claims, states)
+    worth = [claim for claim in best.values() if _is_worth_it(claim, states[claim.channel.id], dust)]
     batches: list[list[SignedClaim]] = []
     for claim in sorted(worth, key=lambda each: (each.channel.provider.lower(), each.channel.id)):
         fits = bool(batches) and len(batches[-1]) < max_claims
@@ -105,10 +100,8 @@ def batch_gas(claims: Sequence[SignedClaim]) -> int:
     return BATCH_GAS + PROVIDER_GAS * providers + CLAIM_GAS * len(claims)
 
 
-def _is_worth_it(claim: SignedClaim, states: Mapping[bytes, ChannelState], dust: int) -> bool:
-    state = states.get(claim.channel.id, ChannelState(0, 0, 0))
-    new = new_units(claim, state)
-    return new > 0 and (new >= dust or state.close_at > 0)
+def _is_worth_it(claim: SignedClaim, state: ChannelState, dust: int) -> bool:
+    return new_units(claim, state) >= dust or state.close_at > 0
 
 
 class Settler:
@@ -122,7 +115,6 @@ class Settler:
 
     def __init__(self, outbox: Outbox, contract: Address, sender: Address) -> None:
         self._outbox, self._contract, self._sender = outbox, contract, sender
-        self._open: dict[str, tuple[SignedClaim, ...]] = {}
 
     async def settle(
         self, claims: Sequence[SignedClaim], policy: GasPolicy | None = None
@@ -142,13 +134,19 @@ class Settler:
             return SettlementReport(refused=[(claims[0], error)])
         return SettlementReport(paid=[(claim, receipt) for claim in claims])
 
-    async def hurry(self, channel: bytes, policy: GasPolicy) -> bool:
-        """Give the batches under way that hold a claim of a channel another gas policy; False if there is none."""
-        found = False
-        for key, claims in list(self._open.items()):
-            if any(claim.channel.id == channel for claim in claims):
-                await self._outbox.submit(key, self._call(claims, policy))
-                found = True
+    async def hurry(self, policy: GasPolicy) -> int:
+        """Let every claim under way cost as much as an urgent one; returns for how many that is new.
+
+        Nothing of an account overtakes what waits: an ordinary claim that waits for cheaper gas, also one that an
+        earlier process has left, would hold up the urgent one behind it.
+        """
+        found = 0
+        for intent in await self._outbox.pending():
+            mine = intent.call.sender == self._sender and intent.call.to == self._contract
+            before = intent.call.policy
+            if mine and (not before.deadline or before.deadline > policy.deadline):
+                await self._outbox.submit(intent.key, replace(intent.call, policy=policy))
+                found += 1
         return found
 
     async def _halves(self, claims: Sequence[SignedClaim], policy: GasPolicy | None) -> SettlementReport:
@@ -162,24 +160,23 @@ class Settler:
     async def _send(self, claims: Sequence[SignedClaim], policy: GasPolicy) -> TransactionReceipt:
         key = await self._free_key(claims)
         await self._outbox.submit(key, self._call(claims, policy))
-        self._open[key] = tuple(claims)
-        try:
-            return await self._outbox.outcome(key)
-        finally:
-            del self._open[key]
+        return await self._outbox.outcome(key)
 
     async def _free_key(self, claims: Sequence[SignedClaim]) -> str:
-        """Return a key made of the claims: the same ones under way have it already, refused ones get another try."""
+        """Return a key made of the claims: the same ones under way have it already, ended ones get another try.
+
+        Ended well they pay nothing more, unless a reorganisation has taken them back since.
+        """
         parts = (each.channel.id + each.signed.voucher.cumulative.to_bytes(12, "big") for each in claims)
         name = f"settle {hashlib.sha256(b''.join(parts)).hexdigest()[:32]}"
         number = 1
-        while await self._is_refused(f"{name} {number}"):
+        while await self._has_ended(f"{name} {number}"):
             number += 1
         return f"{name} {number}"
 
-    async def _is_refused(self, key: str) -> bool:
+    async def _has_ended(self, key: str) -> bool:
         try:
-            return await self._outbox.state(key) == IntentState.REFUSED
+            return (await self._outbox.state(key)).ended
         except NotFound:
             return False
 

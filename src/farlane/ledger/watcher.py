@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
 from farlane.errors import FarlaneError, RpcRefused, Unavailable
 from farlane.kit.backoff import Backoff
 from farlane.kit.tasks import TaskSupervisor
+from farlane.ledger.claim_count import ClaimCount
+from farlane.ledger.claiming import Claiming, WatchSettings, decide
 from farlane.ledger.outbox.intents import GasPolicy
-from farlane.ledger.port import ChannelState, SignedClaim
-from farlane.ledger.settlement import SettlementReport, new_units, plan_settlements
+from farlane.ledger.port import ChannelState, SignedClaim, TransactionReceipt
+from farlane.ledger.settlement import SettlementReport, plan_settlements
 
 log = logging.getLogger(__name__)
 
 MAX_READS = 16
 """Channels asked for at once."""
+RETRY_REFUSED_S = 900.0
+"""A refused voucher of a channel that is being closed is tried again after so long, though nothing has changed."""
 
 
 class ChannelReader(Protocol):
@@ -39,65 +43,21 @@ class ClaimSettler(Protocol):
         """Settle a batch, and tell the good from the bad."""
         ...
 
-    async def hurry(self, channel: bytes, policy: GasPolicy) -> bool:
-        """Let what is under way for a channel cost more."""
+    async def hurry(self, policy: GasPolicy) -> int:
+        """Let all that is under way cost more."""
         ...
 
 
-VoucherSource = Callable[[], Iterable[SignedClaim]]
-"""Returns the newest voucher of every channel."""
+class VoucherSource(Protocol):
+    """What a watcher may claim."""
 
+    def channels(self) -> Iterable[bytes]:
+        """Return the channels to look at."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class WatchSettings:
-    """When a watcher claims. Amounts in units."""
-
-    poll_s: float = 30.0
-    """Seconds between two looks; a small part of the close window."""
-    threshold: int = 10**18
-    """Unclaimed value of a channel from which it is claimed without a close."""
-    dust: int = 1
-    """Value below which not even a last claim before shutdown is worth its gas; a close is always answered."""
-    safety_s: float = 3600.0
-    """The claim should be on the chain this long before the close can be finished."""
-    policy: GasPolicy = field(default_factory=GasPolicy)
-    """What an ordinary claim may cost; its urgent cap counts for closes alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claiming:
-    """A claim to make now. deadline: unix seconds of the chain, 0.0 without a close."""
-
-    claim: SignedClaim
-    deadline: float
-
-
-def decide(
-    claims: Iterable[SignedClaim],
-    states: Mapping[bytes, ChannelState],
-    settings: WatchSettings,
-    *,
-    leaving: bool = False,
-) -> list[Claiming]:
-    """Return what must be claimed now, the most urgent first; pure.
-
-    Args:
-        claims: the newest voucher of each channel.
-        states: channels by id.
-        settings: when a claim is due.
-        leaving: the watcher is about to stop, so that nobody will see a close.
-    """
-    found = []
-    for claim in claims:
-        state = states.get(claim.channel.id)
-        new = 0 if state is None else new_units(claim, state)
-        if state is None or new == 0:
-            continue
-        if state.close_at:
-            found.append(Claiming(claim, max(1.0, state.close_at - settings.safety_s)))
-        elif new >= (settings.dust if leaving else settings.threshold):
-            found.append(Claiming(claim, 0.0))
-    return sorted(found, key=lambda each: (not each.deadline, each.deadline))
+    async def claims(self, states: Mapping[bytes, ChannelState]) -> Iterable[SignedClaim]:
+        """Return each channel's newest voucher and, where its deposit does not cover that, the newest it covers."""
+        ...
 
 
 class ChannelWatcher:
@@ -111,6 +71,7 @@ class ChannelWatcher:
         settler: how it is claimed.
         settings: when.
         random: source of the jitter.
+        count: counts what was claimed.
     """
 
     def __init__(
@@ -120,11 +81,16 @@ class ChannelWatcher:
         settler: ClaimSettler,
         settings: WatchSettings | None = None,
         random: Random | None = None,
+        count: ClaimCount | None = None,
     ) -> None:
         self._ledger, self._vouchers, self._settler = ledger, vouchers, settler
         self._settings, self._random = settings or WatchSettings(), random or Random()
-        self._under_way: dict[bytes, float] = {}
-        self._refused: dict[bytes, tuple[int, ChannelState]] = {}
+        self._count = count or ClaimCount()
+        self._states: dict[bytes, ChannelState] = {}
+        self._under_way: set[bytes] = set()
+        self._refused: dict[bytes, tuple[int, ChannelState, float]] = {}
+        self._paid: dict[bytes, int] = {}
+        self._regular_at = 0.0
         self.trouble = ""
         """Why the chain cannot be looked at; empty if it can."""
 
@@ -138,12 +104,11 @@ class ChannelWatcher:
                 try:
                     for batch, policy in await self.look():
                         tasks.start(self._settle(batch, policy), "claim", optional=True)
-                    self.trouble, delays = "", backoff.delays(self._random)
+                    delays = backoff.delays(self._random)
                     pause_s = self._settings.poll_s
                 except (Unavailable, RpcRefused) as error:
-                    if not self.trouble:
-                        log.warning("the channels cannot be looked at: %s", error.message)
-                    self.trouble, pause_s = error.message, next(delays)
+                    self._say(error.message)
+                    pause_s = next(delays)
                 await asyncio.sleep(pause_s)
 
     async def poll(self, *, leaving: bool = False) -> SettlementReport:
@@ -164,10 +129,18 @@ class ChannelWatcher:
         Raises:
             ChainUnavailable: the chain cannot be looked at.
         """
-        claims = list(self._vouchers())
-        states = await self._states([claim.channel.id for claim in claims])
-        due = decide(claims, states, self._settings, leaving=leaving)
-        fresh = [each for each in due if await self._is_fresh(each, states[each.claim.channel.id])]
+        states = self._states = await self._read(list(self._vouchers.channels()))
+        self._say("")
+        claims = await self._vouchers.claims(states)
+        regular = leaving or self._is_regular()
+        due = decide(claims, states, self._settings, leaving=leaving, regular=regular)
+        due = [each for each in due if not self._is_refused(each.claim, states[each.claim.channel.id])]
+        urgent = min((each.deadline for each in due if each.deadline), default=0.0)
+        if urgent:
+            await self._settler.hurry(self._policy(urgent))
+        return self._batches([each for each in due if each.claim.channel.id not in self._under_way])
+
+    def _batches(self, fresh: Sequence[Claiming]) -> list[tuple[list[SignedClaim], GasPolicy]]:
         batches: list[tuple[list[SignedClaim], GasPolicy]] = []
         for group in (
             [each for each in fresh if each.deadline],
@@ -175,21 +148,26 @@ class ChannelWatcher:
         ):
             if group:
                 policy = self._policy(group[0].deadline)
-                planned = plan_settlements((each.claim for each in group), states)
+                planned = plan_settlements((each.claim for each in group), self._states)
                 batches += [(batch, policy) for batch in planned]
-                self._under_way |= {each.claim.channel.id: each.deadline for each in group}
+                self._under_way |= {each.claim.channel.id for each in group}
         return batches
 
-    async def _is_fresh(self, due: Claiming, state: ChannelState) -> bool:
-        channel, cumulative = due.claim.channel.id, due.claim.signed.voucher.cumulative
-        if channel in self._under_way:
-            if due.deadline and not self._under_way[channel]:
-                await self._settler.hurry(channel, self._policy(due.deadline))
-                self._under_way[channel] = due.deadline
+    def _is_regular(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now < self._regular_at:
             return False
-        return self._refused.get(channel) != (cumulative, state)
+        self._regular_at = now + self._settings.regular_s
+        return True
 
-    async def _states(self, channels: Sequence[bytes]) -> dict[bytes, ChannelState]:
+    def _is_refused(self, claim: SignedClaim, state: ChannelState) -> bool:
+        """Tell whether a voucher was refused and nothing about it has changed since."""
+        cumulative, before, at = self._refused.get(claim.channel.id, (0, None, 0.0))
+        if (cumulative, before) != (claim.signed.voucher.cumulative, state):
+            return False
+        return not (state.close_at and asyncio.get_running_loop().time() - at >= RETRY_REFUSED_S)
+
+    async def _read(self, channels: Sequence[bytes]) -> dict[bytes, ChannelState]:
         gate = asyncio.Semaphore(MAX_READS)
 
         async def read(channel: bytes) -> ChannelState:
@@ -206,16 +184,38 @@ class ChannelWatcher:
         try:
             report = await self._settler.settle(batch, policy)
         finally:
-            for claim in batch:
-                self._under_way.pop(claim.channel.id, None)
+            self._under_way -= {claim.channel.id for claim in batch}
+        for claim, receipt in report.paid:
+            self._note_paid(claim, receipt)
         for claim, error in report.refused:
             await self._note_refused(claim, error)
-        if report.paid:
-            log.info("claimed %d vouchers", len(report.paid))
         return report
 
+    def _note_paid(self, claim: SignedClaim, receipt: TransactionReceipt) -> None:
+        channel, voucher = claim.channel.id, claim.signed.voucher
+        seen = self._states.get(channel)
+        before = max(self._paid.get(channel, 0), 0 if seen is None else seen.claimed)
+        self._paid[channel] = max(before, voucher.cumulative)
+        units = max(0, voucher.cumulative - before)
+        self._count.claims += 1
+        self._count.units += units
+        log.info(
+            "claimed %d units for work up to task %d of channel 0x%s, in transaction 0x%s (%d gas)",
+            units, voucher.tasks, channel.hex(), receipt.hash.hex(), receipt.gas_used,
+        )  # fmt: skip
+
     async def _note_refused(self, claim: SignedClaim, error: FarlaneError) -> None:
+        self._count.refused += 1
         log.error("the voucher of channel 0x%s is refused: %s", claim.channel.id.hex(), error.message)
         # Not tried again before something about it changes.
         state = await self._ledger.channel(claim.channel.id)
-        self._refused[claim.channel.id] = (claim.signed.voucher.cumulative, state)
+        at = asyncio.get_running_loop().time()
+        self._refused[claim.channel.id] = (claim.signed.voucher.cumulative, state, at)
+
+    def _say(self, trouble: str) -> None:
+        if trouble and not self.trouble:
+            log.warning("the channels cannot be looked at: %s", trouble)
+        elif self.trouble and not trouble:
+            log.info("the channels can be looked at again")
+        self.trouble = trouble
+        self._count.reachable = not trouble

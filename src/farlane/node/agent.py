@@ -69,7 +69,8 @@ class NodeAgent:
         self._make_executor = make_executor or _process_executor
         self._clock = clock or SystemClock()
         self._stopped = asyncio.Event()
-        self._draining = False
+        self._draining = self._at_once = False
+        self._farewell: asyncio.Task[None] | None = None
         self._failure: FarlaneError | None = None
         self._live: LiveNode | None = None
         self._tasks: TaskSupervisor | None = None
@@ -95,10 +96,11 @@ class NodeAgent:
             try:
                 await executor.start()
                 try:
-                    await self._serve(identity, spec, devices, executor, books)
+                    live = await self._serve(identity, spec, devices, executor, books)
                 finally:
                     self._live = None
                     await executor.close()
+                await self._claim_last(live)
             finally:
                 await asyncio.to_thread(books.store.close)
         if self._failure is not None:
@@ -106,6 +108,10 @@ class NodeAgent:
 
     def drain(self) -> None:
         """Take nothing new, hand back what has not started, finish what runs, then leave; a second call stops."""
+        if self._draining or self._stopped.is_set():
+            self._at_once = True
+            if self._farewell is not None:
+                self._farewell.cancel()
         if self._draining or self._live is None or self._tasks is None or not self._live.link.streams:
             self.stop()  # a node that no hub has ever welcomed holds nothing and owes nobody a word
             return
@@ -136,7 +142,7 @@ class NodeAgent:
         devices: Devices,
         executor: Executor,
         books: OpenedBooks,
-    ) -> None:
+    ) -> LiveNode:
         async with TaskSupervisor("node agent") as tasks:
             live = LiveNode(
                 self._settings,
@@ -156,6 +162,14 @@ class NodeAgent:
             async with self._metrics(live):
                 await self._stopped.wait()
             live.close()
+        return live
+
+    async def _claim_last(self, live: LiveNode) -> None:
+        """Claim what is owed, unless the node was told twice to go."""
+        async with TaskSupervisor("farewell") as tasks:
+            if not self._at_once:
+                self._farewell = tasks.start(live.claim_last(), "last claim", optional=True)
+            await tasks.wait()
 
     async def _stay_linked(self, live: LiveNode) -> None:
         try:

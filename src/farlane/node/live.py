@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from random import Random
 
 from farlane.domain.ids import JobId, task_text
 from farlane.domain.nodes import NodeSpec
+from farlane.kit.backoff import Backoff
 from farlane.kit.clock import Clock
 from farlane.kit.files import free_bytes
 from farlane.kit.tasks import TaskSupervisor
@@ -87,14 +89,20 @@ class LiveNode:
             self._machine, executor, preparer, self._cache, self._blobs, self, tasks, clock
         )
         self._books = Bookkeeping(books, spec, devices, token.spki_sha256, self, clock)
-        self._tasks = tasks
-        tasks.start(self._books.watch_chain(settings), "watch the chain", optional=True)
+        self._tasks, self._settings = tasks, settings
+        tasks.start_restarting(
+            lambda: self._books.claim(settings), "claims", backoff=Backoff(1.0, 60.0), random=Random()
+        )
         self._payload_bytes = self._result_bytes = 0
 
     def close(self) -> None:
         """Let nothing more happen."""
         self._shell.close()
         self._books.close()
+
+    async def claim_last(self) -> None:
+        """Claim what is owed before the node leaves; bounded in time, and nothing is raised."""
+        await self._books.claim_last(self._settings)
 
     def tick(self) -> None:
         """Let machine and books look at the clock."""

@@ -64,3 +64,11 @@ class NodeSettings:
     rpc: str | None = None
     """JSON-RPC endpoint of the network's chain. With it, and network_file, the node looks itself whether deposits cover
     its vouchers, and claims in time even if the hub is gone; its key then needs the chain's coin for gas."""
+    claim_credits: str = "0"
+    """Credits promised on a channel and not claimed from which the node claims them, where `node.rpc` is set; 0: only
+    when the payer begins to close the channel, and before the node leaves."""
+    max_fee_gwei: float = 500.0
+    """Most gwei per gas that an ordinary claim may cost; above it, it waits. Where a payer closes its channel this
+    rises to ten times as much within the six hours up to an hour before the close can be finished."""
+    confirmations: int = 2
+    """Blocks a claim must have on top of it before it counts; one that a reorganisation takes back is sent again."""

@@ -21,7 +21,7 @@ from farlane.ledger.deploy import (
     verify_deployment,
 )
 from farlane.ledger.ethereum import EthereumLedger
-from farlane.ledger.outbox.intents import Call, IntentState
+from farlane.ledger.outbox.intents import Call, Intent, IntentState
 from farlane.ledger.port import TransactionReceipt
 from farlane.ledger.rpc import RpcClient
 
@@ -43,6 +43,10 @@ class Outbox(Protocol):
 
     async def state(self, key: str) -> IntentState:
         """Return where a call stands."""
+        ...
+
+    async def pending(self) -> list[Intent]:
+        """Return what has not ended."""
         ...
 
     async def run(self) -> None:

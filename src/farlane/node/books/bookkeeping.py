@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farlane.domain.nodes import NodeSpec
 from farlane.kit.clock import Clock
 from farlane.kit.tasks import TaskSupervisor
-from farlane.node.books.claiming import ChainWatch, watch_chain
 from farlane.node.books.keeper import BookKeeper, KeeperOwner
 from farlane.node.books.memory import Memory
 from farlane.node.books.opening import OpenedBooks
@@ -18,6 +17,9 @@ from farlane.node.machine.events import LeasesGranted, LeasesRevoked
 from farlane.node.offer import Devices
 from farlane.node.settings import NodeSettings
 from farlane.wire.v1 import node_pb2
+
+if TYPE_CHECKING:
+    from farlane.node.books.claiming import BookClaims
 
 SILENT_LEASES = 0.5
 """A hub that was not heard for this part of a lease may have taken leases back that the node still held."""
@@ -48,7 +50,8 @@ class Bookkeeping:
         self.keeper = BookKeeper(
             opened, self._memory, organisation=spec.organisation, hub_key=hub_key, owner=owner, clock=clock
         )
-        self._key, self._clock = opened.key, clock
+        self._key, self._store, self._clock = opened.key, opened.store, clock
+        self._claiming: BookClaims | None = None
         self._lease_s, self._silent = 0.0, False
         keeper = self.keeper
         self._take: dict[str, Callable[[Any], None]] = {
@@ -62,13 +65,28 @@ class Bookkeeping:
         self.keeper.on_joined(welcome.network)
         tasks.start(self._key.unlock(), "open the node's key")
 
-    async def watch_chain(self, settings: NodeSettings) -> None:
-        """Look at the chain until cancelled, where the settings name one."""
+    async def claim(self, settings: NodeSettings) -> None:
+        """Look at the chain, and claim what is owed, until cancelled, where the settings name a chain."""
+        claims = self._claims(settings)
+        if claims is not None:
+            self.keeper.covered_units = claims.vouchers.covered_units
+            await claims.run()
 
-        def use(watch: ChainWatch) -> None:
-            self.keeper.covered_units = watch.covered_units
+    async def claim_last(self, settings: NodeSettings) -> None:
+        """Claim before the node leaves; bounded in time, and nothing is raised."""
+        claims = self._claims(settings)
+        if claims is not None:
+            await claims.finish()
 
-        await watch_chain(settings, self._key, self.keeper.shelf.books, use)
+    def _claims(self, settings: NodeSettings) -> BookClaims | None:
+        if settings.rpc is None or self._claiming is not None:
+            return self._claiming
+        # Late: a node without a chain needs none of Ethereum's libraries.
+        from farlane.node.books.claiming import BookClaims
+
+        keeper = self.keeper
+        self._claiming = BookClaims(settings, self._key, keeper.shelf.books, self._store, keeper.claimed)
+        return self._claiming
 
     def lost(self, heard_s: float) -> None:
         """Hear that the stream ended; the hub was last heard at `heard_s`, monotonic seconds."""

@@ -1,195 +1,188 @@
-"""Claiming: the node sees on the chain itself whether deposits cover its vouchers, and claims before a channel closes.
-
-It needs no hub for that. The gas is paid by the node's own key.
-"""
+"""Claiming for the node's books: what is promised on which channel, what deposits cover of it, and the node's chain."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
-from farlane.errors import ChainUnavailable, FarlaneError, InvalidSignature, Reverted
-from farlane.ledger.accounts import PrivateKey
-from farlane.ledger.port import CLOSED, MAX_CLAIMS, ChannelState, Ledger, SignedClaim
-from farlane.ledger.vouchers import SignedVoucher, Voucher
+from farlane.errors import ChainUnavailable, FarlaneError
+from farlane.ledger.claim_count import ClaimCount
+from farlane.ledger.claiming import WatchSettings, covered_units
+from farlane.ledger.deploy import verify_deployment
+from farlane.ledger.outbox.engine import OutboxSettings
+from farlane.ledger.outbox.intents import GasPolicy
+from farlane.ledger.port import ChannelState, SignedClaim
+from farlane.ledger.rpc import RpcClient
+from farlane.ledger.typed_data import Domain
+from farlane.ledger.vouchers import SignedVoucher, Voucher, units_floor
+from farlane.node.books.claim_terms import ClaimTerms, claim_terms
 from farlane.node.books.node_book import NodeBook
 from farlane.node.books.opening import read_network_file
 from farlane.node.books.signing import HeadKey
+from farlane.node.books.store import BookStore
+from farlane.node.claims import ClaimRules, Claims
 from farlane.node.settings import NodeSettings
 
 log = logging.getLogger(__name__)
 
 POLL_S = 15.0
 """How often the node looks; a close window is hours or days."""
-GAS_OF_A_CLAIM = 60_000
-"""What settling one voucher takes, with some to spare: below it the node's key cannot claim."""
+FILE = "claims"
+"""Name of the outbox's file in the node's directory, before the chain's id."""
+WRONG_CHAIN_S = 600.0
+"""How soon an endpoint that is not the network's chain is asked again."""
+DUST_DIVISOR = 10
+"""A last claim before leaving is worth its gas from this part of a credit on."""
+Books = Callable[[], Iterable[NodeBook]]
 
 
-class ChainWatch:
-    """Looks at the channels of a node's books.
+class BookVouchers:
+    """The vouchers of a node's books; the newest are in memory, all of them in the file.
 
     Args:
-        ledger: the chain; that it is the right one was checked.
-        key: claims and pays the gas.
+        domain: the chain and contract that are looked at; books of others are left alone.
         books: all there are.
-        gas_left: returns how much gas the key's coin would buy; None where gas costs nothing.
+        store: their file.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        key: HeadKey,
-        books: Callable[[], Iterable[NodeBook]],
-        gas_left: Callable[[], Awaitable[int]] | None = None,
-    ) -> None:
-        self._ledger, self._key, self._books, self._gas_left = ledger, key, books, gas_left
-        self._states: dict[bytes, ChannelState] = {}
-        self._trouble = ""
+    def __init__(self, domain: Domain, books: Books, store: BookStore) -> None:
+        self._domain, self._all, self._store = domain, books, store
+        self._found: dict[bytes, tuple[int, SignedClaim | None]] = {}
+        self._covered: dict[bytes, int] = {}
+        self._said: dict[bytes, ChannelState] = {}
+
+    def channels(self) -> list[bytes]:
+        """Return the channels of all books on this chain."""
+        return [book.channel.id for book in self._books()]
+
+    async def claims(self, states: Mapping[bytes, ChannelState]) -> list[SignedClaim]:
+        """Return each book's newest voucher and, where its deposit does not cover that, the newest it covers."""
+        claims: list[SignedClaim] = []
+        for book in self._books():
+            state, newest = states.get(book.channel.id), book.claim
+            if state is None or newest is None:
+                continue
+            covered = newest
+            if newest.signed.voucher.cumulative > state.deposit:
+                found = await self._below(book, state.deposit)
+                self._warn(book, newest, found, state)
+                covered = found or newest
+                claimable = 0 if found is None else found.signed.voucher.cumulative
+            else:
+                claimable = newest.signed.voucher.cumulative
+            claims += [newest] if covered is newest else [newest, covered]
+            self._covered[book.channel.id] = covered_units(state, newest.signed.voucher.cumulative, claimable)
+        return claims
 
     def covered_units(self, channel: bytes) -> int | None:
         """Return how much of a channel's voucher its deposit covers, None before the first look."""
-        state = self._states.get(channel)
-        return None if state is None else covered_by(state)
+        return self._covered.get(channel)
 
-    async def run(self, poll_s: float = POLL_S) -> None:
-        """Look again and again; a chain that is away is waited for."""
-        first = True
-        while True:
-            try:
-                if first:
-                    await self.check_gas()
-                    first = False
-                await self.look()
-                self._say("")
-            except FarlaneError as error:
-                self._say(error.message)
-            await asyncio.sleep(poll_s)
+    async def _below(self, book: NodeBook, units: int) -> SignedClaim | None:
+        # Later vouchers promise more still, so that what was found stands as long as the deposit does.
+        channel = book.channel
+        deposit, claim = self._found.get(channel.id, (-1, None))
+        if deposit != units:
+            kept = await asyncio.to_thread(self._store.covered, book.id, units)
+            claim = None
+            if kept is not None:
+                voucher = Voucher(channel.id, kept.cumulative, kept.tasks, kept.root)
+                claim = SignedClaim(channel, SignedVoucher(voucher, kept.signature))
+            self._found[channel.id] = units, claim
+        return claim
 
-    async def look(self) -> list[SignedClaim]:
-        """Look at all channels once, and claim what is in danger; returns what was claimed.
-
-        Raises:
-            ChainUnavailable: the chain is away; what was seen last stands.
-        """
-        endangered: list[SignedClaim] = []
-        for book in self._books():
-            if book.domain != self._ledger.domain:
-                continue
-            state = await self._ledger.channel(book.channel.id)
-            before = self._states.get(book.channel.id)
-            self._states[book.channel.id] = state
-            voucher = book.book.voucher
-            if voucher is None:
-                continue
-            if before != state and covered_by(state) < voucher.cumulative:
-                log.warning(
-                    "book %d: the channel's deposit covers %d of the %d units that were promised",
-                    book.terms.book, covered_by(state), voucher.cumulative,
-                )  # fmt: skip
-            if must_claim(state, voucher):
-                endangered.append(SignedClaim(book.channel, SignedVoucher(voucher, book.voucher_signature)))
-        if endangered:
-            await self._claim(endangered)
-        return endangered
-
-    async def _claim(self, claims: Sequence[SignedClaim]) -> None:
-        await self._key.unlock()
-        if self._key.key is None:
-            return  # said by `unlock`
-        await self.check_gas()
-        for start in range(0, len(claims), MAX_CLAIMS):
-            part = claims[start : start + MAX_CLAIMS]
-            try:
-                await self._settle(self._key.key, part)
-            except (Reverted, InvalidSignature):
-                # All or none: the others must not wait for a bad one.
-                for claim in part:
-                    await self._settle_alone(self._key.key, claim)
-
-    async def _settle_alone(self, key: PrivateKey, claim: SignedClaim) -> None:
-        try:
-            await self._settle(key, [claim])
-        except (Reverted, InvalidSignature) as error:
-            log.error(
-                "a voucher of channel 0x%s cannot be claimed: %s", claim.channel.id.hex(), error.message
-            )
-
-    async def _settle(self, key: PrivateKey, claims: Sequence[SignedClaim]) -> None:
-        receipt = await self._ledger.settle(key, claims)
-        log.info(
-            "claimed %d vouchers whose channels are being closed, in transaction 0x%s (%d gas)",
-            len(claims), receipt.hash.hex(), receipt.gas_used,
+    def _warn(
+        self, book: NodeBook, newest: SignedClaim, found: SignedClaim | None, state: ChannelState
+    ) -> None:
+        if self._said.get(book.channel.id) == state:
+            return
+        self._said[book.channel.id] = state
+        log.warning(
+            "book %d: the channel's deposit of %d units does not cover the %d that were promised; the newest voucher "
+            "that it covers is for %d",
+            book.terms.book, state.deposit, newest.signed.voucher.cumulative,
+            0 if found is None else found.signed.voucher.cumulative,
         )  # fmt: skip
 
-    async def check_gas(self) -> None:
-        """Say so where the key could not pay for a claim."""
-        if self._gas_left is not None and await self._gas_left() < GAS_OF_A_CLAIM:
-            log.error(
-                "the node's key %s has too little of the chain's coin to claim what it is owed (a claim takes about "
-                "%d gas): send it some",
-                self._key.address,
-                GAS_OF_A_CLAIM,
-            )
-
-    def _say(self, trouble: str) -> None:
-        if trouble and not self._trouble:
-            log.warning("the node cannot look at the chain: %s", trouble)
-        elif self._trouble and not trouble:
-            log.info("the node can look at the chain again")
-        self._trouble = trouble
+    def _books(self) -> list[NodeBook]:
+        return [book for book in self._all() if book.domain == self._domain]
 
 
-def covered_by(state: ChannelState) -> int:
-    """Return how many units of a voucher a channel pays, those already claimed included; pure."""
-    return state.claimed if state.close_at == CLOSED else state.deposit
+def rules_of(terms: ClaimTerms, units_per_credit: int, poll_s: float = POLL_S) -> ClaimRules:
+    """Return when and how a node claims, by its settings and in units of the network's token."""
+    watch = WatchSettings(
+        poll_s=poll_s,
+        threshold=units_floor(terms.threshold_nano, units_per_credit) or None,
+        dust=max(1, units_per_credit // DUST_DIVISOR),
+        policy=GasPolicy(terms.max_fee_wei, terms.urgent_max_fee_wei),
+    )
+    return ClaimRules(watch, OutboxSettings(confirmations=terms.confirmations))
 
 
-def must_claim(state: ChannelState, voucher: Voucher) -> bool:
-    """Tell whether a voucher is lost unless it is claimed now: the payer has begun to close the channel; pure."""
-    return state.claimable and state.close_at != 0 and min(voucher.cumulative, state.deposit) > state.claimed
-
-
-async def watch_chain(
-    settings: NodeSettings,
-    key: HeadKey,
-    books: Callable[[], Iterable[NodeBook]],
-    ready: Callable[[ChainWatch], None],
-    poll_s: float = POLL_S,
-) -> None:
-    """Watch the chain for a node until cancelled; returns at once where no endpoint is set.
+class BookClaims:
+    """A node's claims on the chain that its settings name.
 
     Args:
-        settings: the node's.
+        settings: the node's; `rpc` and `network_file` are set.
         key: claims and pays the gas.
         books: all there are.
-        ready: hears the watch once the deployment was found to be ours.
-        poll_s: how often it looks.
+        store: their file.
+        count: counts what was claimed.
     """
-    if settings.rpc is None:
-        return
-    from farlane.ledger.deploy import verify_deployment
-    from farlane.ledger.ethereum import EthereumLedger
-    from farlane.ledger.rpc import RpcClient
 
-    assert settings.network_file is not None  # `open_books` has refused that
-    deployment = read_network_file(settings.network_file)
-    async with RpcClient(settings.rpc) as rpc:
+    def __init__(
+        self, settings: NodeSettings, key: HeadKey, books: Books, store: BookStore, count: ClaimCount
+    ) -> None:
+        assert settings.rpc is not None  # whoever makes it has looked
+        assert settings.network_file is not None  # `open_books` has refused that
+        self._settings, self._rpc_url = settings, settings.rpc
+        self._key, self._count = key, count
+        self._deployment = read_network_file(settings.network_file)
+        self._terms = claim_terms(settings)
+        self.vouchers = BookVouchers(self._deployment.domain, books, store)
 
-        async def gas_left() -> int:
-            coin = await rpc.quantity("eth_getBalance", key.address, "latest")
-            return coin // max(1, await rpc.quantity("eth_gasPrice"))
+    async def run(self, poll_s: float = POLL_S) -> None:
+        """Look at the chain and claim until cancelled; one that is away, or another network's, is asked again."""
+        async with self._chain() as rpc:
+            await self._find_contracts(rpc, poll_s)
+            await self._claims(rpc, poll_s).run()
 
+    async def _find_contracts(self, rpc: RpcClient, poll_s: float) -> None:
+        said = ""
         while True:
             try:
-                await verify_deployment(rpc, deployment)
-                break
+                return await verify_deployment(rpc, self._deployment)
             except ChainUnavailable as error:
-                log.warning("the node cannot look at the chain yet: %s", error.message)
-                await asyncio.sleep(POLL_S)
+                level, text, pause_s = (
+                    logging.WARNING,
+                    f"cannot look at the chain yet: {error.message}",
+                    poll_s,
+                )
             except FarlaneError as error:
-                log.error("the node does not use this chain: %s", error.message)
-                return
-        watch = ChainWatch(EthereumLedger(rpc, deployment), key, books, gas_left)
-        ready(watch)
-        await watch.run(poll_s)
+                # An endpoint that is not in step yet knows nothing of the contracts either.
+                level, text, pause_s = (
+                    logging.ERROR,
+                    f"does not use this chain: {error.message}",
+                    WRONG_CHAIN_S,
+                )
+            if text != said:
+                log.log(level, "the node claims nothing and %s", text)
+                said = text
+            await asyncio.sleep(pause_s)
+
+    async def finish(self) -> None:
+        """Claim what is worth it, as the last act before the process ends; bounded in time, and nothing is raised."""
+        async with self._chain() as rpc:
+            await self._claims(rpc, POLL_S).finish()
+
+    @contextlib.asynccontextmanager
+    async def _chain(self) -> AsyncIterator[RpcClient]:
+        async with RpcClient(self._rpc_url) as rpc:
+            yield rpc
+
+    def _claims(self, rpc: RpcClient, poll_s: float) -> Claims:
+        deployment = self._deployment
+        rules = rules_of(self._terms, deployment.units_per_credit, poll_s)
+        return Claims(rpc, deployment, self._settings.directory, self._key, self.vouchers, rules, self._count)

@@ -199,6 +199,16 @@ def read_leaves(connection: sqlite3.Connection, book: int, first: int, count: in
     return found
 
 
+def read_covered(connection: sqlite3.Connection, book: int, units: int) -> VoucherKept | None:
+    """Return a book's newest voucher that promises at most `units`; amounts of later vouchers are never lower."""
+    row = connection.execute(
+        "SELECT tasks, cumulative, root, signature, at FROM vouchers WHERE book = ?1 "
+        "AND (length(cumulative), cumulative) <= (length(?2), ?2) ORDER BY tasks DESC LIMIT 1",
+        (book, str(units)),
+    ).fetchone()
+    return None if row is None else VoucherKept(book, row[0], int(row[1]), *row[2:])
+
+
 def _book(connection: sqlite3.Connection, row: tuple[object, ...]) -> StoredBook:
     (
         number,

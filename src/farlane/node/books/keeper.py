@@ -97,6 +97,7 @@ class BookKeeper:
         self._hubs = dict(opened.stored.hubs)
         self._loop = asyncio.get_running_loop()
         self._count = BooksReading()
+        self.claimed = self._count.claimed
         self._retry_s = 0.0
         self._joined = self._closed = False
 

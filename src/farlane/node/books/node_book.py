@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from farlane.errors import InvalidSignature
 from farlane.ledger.accounts import NO_ADDRESS, Address
 from farlane.ledger.books import MAX_BOUNDARIES, Book, Boundary
+from farlane.ledger.port import SignedClaim
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import Channel, SignedVoucher, Voucher, check_voucher
 from farlane.node.books.entries import StoredBook
@@ -57,6 +58,14 @@ class NodeBook:
     def paid_tasks(self) -> int:
         """Leaves that the newest voucher covers."""
         return 0 if self.book.voucher is None else self.book.voucher.tasks
+
+    @property
+    def claim(self) -> SignedClaim | None:
+        """Return the newest voucher as the contract takes it, None before the first."""
+        voucher = self.book.voucher
+        if voucher is None:
+            return None
+        return SignedClaim(self.channel, SignedVoucher(voucher, self.voucher_signature))
 
     @property
     def units_per_credit(self) -> int:

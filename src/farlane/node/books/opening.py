@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from farlane.domain.prices import RateVector
 from farlane.errors import InvalidSetting, NotFound
 from farlane.ledger.typed_data import Domain
+from farlane.node.books.claim_terms import claim_terms
 from farlane.node.books.credit import credit_limit_floor
 from farlane.node.books.disputes import Disputes
 from farlane.node.books.entries import PricesAsked, StoredBooks
@@ -77,6 +78,7 @@ def open_books(settings: NodeSettings, rates: RateVector, now: float) -> OpenedB
     """
     if settings.rpc is not None and settings.network_file is None:
         raise InvalidSetting("node.rpc is set without node.network_file: name the network's file too")
+    claim_terms(settings)
     rhythm = Rhythm(settings.head_tasks, settings.head_s, credit_limit_floor(settings.credit))
     key = load_head_key(settings.directory, settings.provider, settings.delegation, now)
     pinned = key.domain

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from farlane.ledger.claim_count import ClaimCount
 from farlane.node.books.credit import Exposure
 
 
@@ -24,5 +25,6 @@ class BooksReading:
     remembered: int = 0
     forgotten: int = 0
     writable: bool = True
+    claimed: ClaimCount = field(default_factory=ClaimCount)
     exposures: Mapping[str, Exposure] = field(default_factory=dict)
     stopped: Mapping[str, str] = field(default_factory=dict)

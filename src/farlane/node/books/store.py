@@ -15,7 +15,14 @@ from typing import TypeVar
 
 from farlane.errors import Conflict, Corrupted, FarlaneError, Internal, InvalidInput
 from farlane.node.books.database import database_errors, limit_size, open_database
-from farlane.node.books.entries import Entry, StoredBooks, read_books, read_leaves
+from farlane.node.books.entries import (
+    Entry,
+    StoredBooks,
+    VoucherKept,
+    read_books,
+    read_covered,
+    read_leaves,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -92,6 +99,14 @@ class BookStore:
             return self._call(lambda: read_leaves(self._connection, book, first, count))
         except zlib.error as error:
             raise self._nonsense(error) from error
+
+    def covered(self, book: int, units: int) -> VoucherKept | None:
+        """Return a book's newest voucher of at most so many units, by the node's own number of the book; blocks.
+
+        Raises:
+            Conflict: the store is closed.
+        """
+        return self._call(lambda: read_covered(self._connection, book, units))
 
     def limit(self, max_bytes: int | None) -> None:
         """Let the file grow to so many bytes; None: as far as the disk goes."""

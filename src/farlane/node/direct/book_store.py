@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from farlane.errors import Corrupted, DiskFull
+from farlane.errors import Conflict, Corrupted, DiskFull
 from farlane.ledger.accounts import Address
 from farlane.ledger.books import Book
 from farlane.ledger.tree import Frontier
@@ -25,7 +25,15 @@ CREATE TABLE IF NOT EXISTS channels (
 CREATE TABLE IF NOT EXISTS leaves (
     channel BLOB NOT NULL, place INTEGER NOT NULL, leaf BLOB NOT NULL, PRIMARY KEY (channel, place)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vouchers (
+    channel BLOB NOT NULL, cumulative BLOB NOT NULL, tasks INTEGER NOT NULL, root BLOB NOT NULL,
+    signature BLOB NOT NULL, PRIMARY KEY (channel, cumulative)
+) STRICT, WITHOUT ROWID;
 """
+# Files of version 0 kept the newest voucher alone: one that promises more than the deposit can never be claimed.
+_FROM_VERSION_0 = """INSERT OR IGNORE INTO vouchers SELECT id, cumulative, tasks, root, signature FROM channels
+WHERE cumulative IS NOT NULL"""
+SCHEMA_VERSION = 1
 _COLUMNS = (
     "payer, provider, signer, salt, frontier, owed_nano, cumulative, tasks, root, signature, last_task, "
     "last_result"
@@ -65,18 +73,32 @@ class DirectBookStore:
 
     Raises:
         Corrupted: it is no such file.
+        Conflict: a newer farlane wrote it.
         DiskFull: it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
+        self.path = self._path = path
+        self._lock = threading.Lock()
         try:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(_SCHEMA)
+            self._upgrade()
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
+
+    def _upgrade(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise Conflict(
+                f"the direct books {self._path} were written by a newer farlane (schema {version}; this one knows up "
+                f"to {SCHEMA_VERSION}): install that version again"
+            )
+        if version < SCHEMA_VERSION:
+            self._connection.executescript(
+                f"BEGIN; {_SCHEMA} {_FROM_VERSION_0}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+            )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -97,6 +119,11 @@ class DirectBookStore:
         """Return every book."""
         query = f"SELECT {_COLUMNS} FROM channels"  # a constant
         return [_book(row) for row in self._run(lambda db: db.execute(query).fetchall())]
+
+    def promised(self) -> list[bytes]:
+        """Return the channels that have a voucher."""
+        query = "SELECT id FROM channels WHERE cumulative IS NOT NULL"
+        return [row[0] for row in self._run(lambda db: db.execute(query).fetchall())]
 
     def leaves(self, channel: bytes) -> list[bytes]:
         """Return a channel's leaves in order, for an audit."""
@@ -119,15 +146,36 @@ class DirectBookStore:
     def take_voucher(self, book: DirectBook, voucher: SignedVoucher) -> DirectBook:
         """Keep a voucher that was checked; returns the book as it is then."""
         found = replace(book, voucher=voucher)
-        self._run(lambda db: self._put(db, found))
+        kept = voucher.voucher
+
+        def write(db: sqlite3.Connection) -> None:
+            self._put(db, found)
+            db.execute(
+                "INSERT OR REPLACE INTO vouchers VALUES (?, ?, ?, ?, ?)",
+                (book.channel.id, _amount(kept.cumulative), kept.tasks, kept.root, voucher.signature),
+            )
+
+        self._run(write)
         return found
+
+    def covered(self, channel: bytes, units: int) -> SignedVoucher | None:
+        """Return the voucher of a channel that promises the most without promising more than `units`."""
+        query = (
+            "SELECT cumulative, tasks, root, signature FROM vouchers WHERE channel = ? AND cumulative <= ? "
+            "ORDER BY cumulative DESC LIMIT 1"
+        )
+        row = self._run(lambda db: db.execute(query, (channel, _amount(units))).fetchone())
+        if row is None:
+            return None
+        cumulative, tasks, root, signature = row
+        return SignedVoucher(Voucher(channel, int.from_bytes(cumulative, "big"), tasks, root), signature)
 
     def _put(self, db: sqlite3.Connection, book: DirectBook) -> None:
         channel, signed = book.channel, book.voucher
         promise = (None, None, None, None)
         if signed is not None:
             voucher = signed.voucher
-            promise = (voucher.cumulative.to_bytes(12, "big"), voucher.tasks, voucher.root, signed.signature)  # type: ignore[assignment]
+            promise = (_amount(voucher.cumulative), voucher.tasks, voucher.root, signed.signature)  # type: ignore[assignment]
         db.execute(
             "INSERT OR REPLACE INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -157,6 +205,11 @@ class DirectBookStore:
                 f"the direct books {self._path} cannot be written: {error}; make room, or check the disk"
             )
         return Corrupted(f"the direct books {self._path} cannot be read: {error}; restore a copy of the file")
+
+
+def _amount(units: int) -> bytes:
+    """Return units as bytes that sort as the number does."""
+    return units.to_bytes(12, "big")
 
 
 def _book(row: tuple[object, ...]) -> DirectBook:

@@ -3,69 +3,90 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import Mapping
 
-from farlane.errors import FarlaneError
 from farlane.ledger.accounts import PrivateKey
-from farlane.ledger.port import MAX_CLAIMS, Ledger, SignedClaim
+from farlane.ledger.claiming import WatchSettings
+from farlane.ledger.ethereum import EthereumLedger
+from farlane.ledger.outbox.engine import OutboxSettings
+from farlane.ledger.port import ChannelState, SignedClaim
+from farlane.ledger.vouchers import SignedVoucher
+from farlane.node.books.signing import HeadKey
+from farlane.node.claims import ClaimRules, Claims
 from farlane.node.direct.book_store import DirectBook, DirectBookStore
 from farlane.node.direct.settings import DirectSettings
 
-log = logging.getLogger(__name__)
+FILE = "direct-claims"
+"""Name of the outbox's file beside the books, before the chain's id."""
+LEAVING_S = 60.0
+"""How long the last claim may hold up the end."""
 
 
-class Claimer:
-    """Claims what is promised.
+class DirectVouchers:
+    """The vouchers of direct calls.
 
     Args:
-        settings: how often.
-        ledger: the chain.
-        key: the node's, which pays the gas.
         store: the books.
     """
 
+    def __init__(self, store: DirectBookStore) -> None:
+        self._store = store
+
+    def channels(self) -> list[bytes]:
+        """Return every channel with a voucher."""
+        return self._store.promised()
+
+    async def claims(self, states: Mapping[bytes, ChannelState]) -> list[SignedClaim]:
+        """Return each channel's newest voucher, and the one that promises the most its deposit covers."""
+        return await asyncio.to_thread(self._claims, states)
+
+    def _claims(self, states: Mapping[bytes, ChannelState]) -> list[SignedClaim]:
+        return [
+            SignedClaim(book.channel, voucher)
+            for book in self._store.all()
+            if book.channel.id in states
+            for voucher in self._vouchers(book, states[book.channel.id])
+        ]
+
+    def _vouchers(self, book: DirectBook, state: ChannelState) -> list[SignedVoucher]:
+        covered = self._store.covered(book.channel.id, state.deposit)
+        return [voucher for voucher in (book.voucher, covered) if voucher is not None]
+
+
+class Claimer:
+    """Claims what direct calls are owed.
+
+    Args:
+        settings: when, and at what price.
+        ledger: the chain.
+        key: the node's, which pays the gas.
+        store: the books; the outbox lies beside their file.
+    """
+
     def __init__(
-        self, settings: DirectSettings, ledger: Ledger, key: PrivateKey, store: DirectBookStore
+        self, settings: DirectSettings, ledger: EthereumLedger, key: PrivateKey, store: DirectBookStore
     ) -> None:
-        self._settings, self._ledger, self._key, self._store = settings, ledger, key, store
+        directory = store.path.parent
+        watch = WatchSettings(
+            poll_s=settings.watch_s,
+            threshold=settings.claim_units,
+            regular_s=settings.claim_s,
+            policy=settings.policy,
+        )
+        rules = ClaimRules(watch, OutboxSettings(confirmations=settings.confirmations), LEAVING_S)
+        self._claims = Claims(
+            ledger.rpc, ledger.deployment, directory / FILE, HeadKey(directory, key.address, key=key),
+            DirectVouchers(store), rules,
+        )  # fmt: skip
 
     async def run(self) -> None:
-        """Claim until cancelled. A chain that is away is tried again; nothing is lost meanwhile but time."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self._settings.claim_s
-        while True:
-            await asyncio.sleep(min(self._settings.watch_s, max(0.0, due - loop.time())))
-            regular = loop.time() >= due
-            if regular:
-                due = loop.time() + self._settings.claim_s
-            try:
-                await self.claim(closing_only=not regular)
-            except FarlaneError as error:
-                log.warning("vouchers cannot be claimed at the moment: %s", error.message)
-
-    async def claim(self, *, closing_only: bool = False) -> int:
-        """Claim what is worth it, or only what a payer is about to take away; returns how many vouchers.
+        """Claim until cancelled; a chain that is away is waited for.
 
         Raises:
-            ChainUnavailable, Reverted, InsufficientFunds: the chain takes nothing.
+            Conflict, Corrupted: the outbox cannot be used.
         """
-        claims = []
-        for book in await asyncio.to_thread(self._store.all):
-            claim = await self._claim_of(book, closing_only)
-            if claim is not None:
-                claims.append(claim)
-        for start in range(0, len(claims), MAX_CLAIMS):
-            part = claims[start : start + MAX_CLAIMS]
-            receipt = await self._ledger.settle(self._key, part)
-            log.info("claimed %d vouchers in transaction 0x%s", len(part), receipt.hash.hex())
-        return len(claims)
+        await self._claims.run()
 
-    async def _claim_of(self, book: DirectBook, closing_only: bool) -> SignedClaim | None:
-        if book.voucher is None:
-            return None
-        state = await self._ledger.channel(book.channel.id)
-        if not state.claimable or (closing_only and not state.close_at):
-            return None
-        new = min(book.voucher.voucher.cumulative, state.deposit) - state.claimed
-        least = 1 if state.close_at else self._settings.claim_units
-        return SignedClaim(book.channel, book.voucher) if new >= least else None
+    async def finish(self) -> None:
+        """Claim what is left, as the last act; bounded in time, and nothing is raised."""
+        await self._claims.finish()

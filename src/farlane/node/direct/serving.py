@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import grpc
 
 from farlane.domain.nodes import NodeSpec
-from farlane.errors import FarlaneError, Unavailable
+from farlane.errors import Unavailable
+from farlane.kit.backoff import Backoff
 from farlane.kit.file_lock import FileLock
 from farlane.kit.files import private_directory
 from farlane.kit.keys import ServerCertificate
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.accounts import PrivateKey
-from farlane.ledger.port import Ledger
+from farlane.ledger.ethereum import EthereumLedger
 from farlane.node.direct.book_store import DirectBookStore
 from farlane.node.direct.claiming import Claimer
 from farlane.node.direct.ordering import OrderDesk
@@ -60,7 +61,7 @@ class DirectNode:
         settings: DirectSettings,
         spec: NodeSpec,
         key: PrivateKey,
-        ledger: Ledger,
+        ledger: EthereumLedger,
         certificate: ServerCertificate,
     ) -> None:
         self._directory, self._settings, self._spec = directory, settings, spec
@@ -86,12 +87,14 @@ class DirectNode:
                 log.info("direct calls are served on %s:%d", listening.host, listening.port)
                 try:
                     async with TaskSupervisor("direct node") as tasks:
-                        tasks.start(claimer.run(), "claims")
+                        tasks.start_restarting(
+                            claimer.run, "claims", backoff=Backoff(1.0, 60.0), random=Random()
+                        )
                         yield listening
                 finally:
                     await server.stop(STOP_GRACE_S)
                     await service.finish()
-                    await _last_claim(claimer)
+                    await claimer.finish()
             finally:
                 await runner.close()
 
@@ -115,14 +118,6 @@ class DirectNode:
         if not found:
             raise _no_port(address)
         return server, Listening(host, found)
-
-
-async def _last_claim(claimer: Claimer) -> None:
-    try:
-        async with asyncio.timeout(60):
-            await claimer.claim()
-    except (FarlaneError, TimeoutError) as error:
-        log.warning("what is owed was not claimed before the end; it is at the next start: %s", error)
 
 
 def _no_port(address: str) -> Unavailable:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farlane.ledger.accounts import Address
+from farlane.ledger.outbox.intents import GasPolicy
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class DirectSettings:
 
     watch_s: float = 30.0
     """Seconds between two looks at whether a payer closes its channel."""
+
+    policy: GasPolicy = field(default_factory=GasPolicy)
+    """What a claim may cost; its urgent cap counts where a payer closes its channel."""
+
+    confirmations: int = 0
+    """Blocks on top of a claim before it counts."""
 
     max_calls: int = 64
     """Calls served at the same time, those of strangers included."""
