@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from farlane.ledger.fees import Fees
 from farlane.ledger.keccak import keccak256
 from farlane.ledger.outbox.intents import Attempt, Call, IntentKey, IntentState, Refusal
 from farlane.ledger.outbox.journal import Journal
+from farlane.ledger.outbox.outbox import ChainOutbox
+from farlane.ledger.rpc import RpcClient
 
 KEY = IntentKey("a")
 CALL = Call(Address("0x" + "1" * 40), Address("0x" + "2" * 40), b"data", 2**200)
@@ -91,3 +94,15 @@ def test_a_full_disk_keeps_what_was_there_and_takes_nothing(path: Path) -> None:
         journal.add(IntentKey("b"), large, 1.0)
     assert [intent.key for intent in journal.open_intents()] == [KEY]
     journal.close()
+
+
+async def test_an_opening_that_is_cancelled_leaves_no_lock_behind(tmp_path: Path) -> None:
+    rpc = RpcClient("http://127.0.0.1:1")
+    opening = asyncio.create_task(ChainOutbox.open(tmp_path / "outbox.db", rpc, 1, []))
+    await asyncio.sleep(0)  # the thread has begun
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    outbox = await ChainOutbox.open(tmp_path / "outbox.db", rpc, 1, [])
+    await outbox.close()
+    await rpc.close()

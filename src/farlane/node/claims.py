@@ -27,7 +27,7 @@ from farlane.node.books.signing import HeadKey
 
 log = logging.getLogger(__name__)
 
-LEAVING_S = 20.0
+LEAVING_S = 10.0
 """How long the last claim may hold up a shutdown; what was sent counts, and goes on at the next start."""
 LOOK_S = 30.0
 """How often the node looks what its claims wait for, and whether its key has coin."""

@@ -68,10 +68,14 @@ class ChainOutbox:
             Corrupted: it is damaged.
         """
         pool = ThreadPoolExecutor(1, "outbox")
-        loop = asyncio.get_running_loop()
+        opening = asyncio.get_running_loop().run_in_executor(pool, Journal, path, chain_id)
         try:
-            journal = await loop.run_in_executor(pool, Journal, path, chain_id)
+            journal = await asyncio.shield(opening)
         except BaseException:
+            # Cancelled in the meantime: the thread opens it all the same, and its lock would stay behind.
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                opening.result().close()
             pool.shutdown(wait=False)
             raise
         return cls(

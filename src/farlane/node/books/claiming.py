@@ -22,7 +22,7 @@ from farlane.node.books.node_book import NodeBook
 from farlane.node.books.opening import read_network_file
 from farlane.node.books.signing import HeadKey
 from farlane.node.books.store import BookStore
-from farlane.node.claims import ClaimRules, Claims
+from farlane.node.claims import LEAVING_S, ClaimRules, Claims
 from farlane.node.settings import NodeSettings
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def rules_of(terms: ClaimTerms, units_per_credit: int, poll_s: float = POLL_S) -
         dust=max(1, units_per_credit // DUST_DIVISOR),
         policy=GasPolicy(terms.max_fee_wei, terms.urgent_max_fee_wei),
     )
-    return ClaimRules(watch, OutboxSettings(confirmations=terms.confirmations))
+    return ClaimRules(watch, OutboxSettings(confirmations=terms.confirmations), LEAVING_S)
 
 
 class BookClaims:
@@ -185,4 +185,5 @@ class BookClaims:
     def _claims(self, rpc: RpcClient, poll_s: float) -> Claims:
         deployment = self._deployment
         rules = rules_of(self._terms, deployment.units_per_credit, poll_s)
-        return Claims(rpc, deployment, self._settings.directory, self._key, self.vouchers, rules, self._count)
+        file = self._settings.directory / FILE
+        return Claims(rpc, deployment, file, self._key, self.vouchers, rules, self._count)
