@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,17 +12,21 @@ import cloudpickle
 import pytest
 
 from farlane.domain.failures import FailureKind
-from farlane.domain.jobs import BlobRef, CommandWork, Environment, FunctionWork, InputFile, JobSpec, TaskState
+from farlane.domain.jobs import BlobRef, CommandWork, Environment, InputFile, TaskState
 from farlane.domain.records import Column
 from farlane.domain.resources import Resources
-from farlane.errors import Conflict, InvalidInput, Unauthenticated
-from farlane.node.agent import NodeAgent, run_node
 from farlane.node.settings import NodeSettings
-from farlane.testing.scripted_hub import ORGANISATION, NodeStream, ScriptedHub, scripted_hub
+from farlane.testing.busy_agent import (
+    MIB,
+    call,
+    function_job,
+    kinds_until_farewell,
+    only_result,
+    running,
+)
+from farlane.testing.scripted_hub import ScriptedHub, scripted_hub
+from farlane.testing.waiting import until
 from farlane.wire.v1 import node_pb2
-
-MIB = 1 << 20
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @pytest.fixture
@@ -38,52 +38,6 @@ async def hub(tmp_path: Path) -> AsyncIterator[ScriptedHub]:
 @pytest.fixture
 def settings(tmp_path: Path) -> NodeSettings:
     return NodeSettings(directory=tmp_path / "node", name="one", memory="1GiB", disk="64MiB", cache="32MiB")
-
-
-@contextlib.asynccontextmanager
-async def running(settings: NodeSettings, hub: ScriptedHub) -> AsyncIterator[NodeAgent]:
-    agent = NodeAgent(settings, hub.url, hub.token())
-    work = asyncio.create_task(agent.run())
-    try:
-        yield agent
-    finally:
-        agent.stop()
-        await work
-
-
-def function_job(hub: ScriptedHub, called: Callable[..., object], **changes: object) -> JobSpec:
-    work = FunctionWork(hub.put(cloudpickle.dumps(called)), PYTHON, "f")
-    spec = JobSpec(
-        name="job",
-        function=work,
-        resources=Resources(1000, 256 * MIB, 0),
-        timeout_ms=20_000,
-        organisation=ORGANISATION,
-        publisher="ada",
-    )
-    return replace(spec, **changes)  # type: ignore[arg-type]
-
-
-def call(*args: object) -> bytes:
-    return cloudpickle.dumps((args, {}))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def kinds_until_farewell(stream: NodeStream) -> AsyncIterator[str]:
-    while (kind := await stream.next_kind()) != "farewell":
-        assert kind is not None, "the stream ended without a farewell"
-        yield kind
-
-
-async def only_result(stream: NodeStream) -> tuple[int, bytes, str, str]:
-    """Return state, result and the failure's kind and message of the only task."""
-    ((state, result, failure),) = (await stream.results(1)).values()
-    return state, result, *((failure.kind, failure.message) if failure is not None else ("", ""))
 
 
 async def test_two_thousand_tasks_stream_through(settings: NodeSettings, hub: ScriptedHub) -> None:
@@ -260,116 +214,6 @@ async def test_a_result_that_is_revoked_while_it_is_stored_leaves_nothing(
         await stream.send(drain=node_pb2.DrainRequest(hand_back=True))
         kinds = [kind async for kind in kinds_until_farewell(stream)]
     assert "ended" not in kinds
-
-
-async def test_a_drain_asked_for_by_the_hub_ends_in_a_farewell(
-    settings: NodeSettings, hub: ScriptedHub
-) -> None:
-    agent = NodeAgent(settings, hub.url, hub.token())
-    work = asyncio.create_task(agent.run())
-    stream = await hub.joined()
-    await stream.lease(1, function_job(hub, time.sleep), [call(0.2)] * 8)
-    await stream.send(drain=node_pb2.DrainRequest(hand_back=False))
-    await stream.receive("draining")
-    found = await stream.results(8)
-    assert {state for state, _, _ in found.values()} == {TaskState.DONE}
-    assert (await stream.receive("farewell")).farewell.reason == "drained"
-    await asyncio.wait_for(work, 20)
-
-
-async def test_sigterm_finishes_what_runs_and_hands_the_rest_back(
-    settings: NodeSettings, hub: ScriptedHub
-) -> None:
-    whole = Resources(1000, 1024 * MIB, 0)
-
-    def sleeps() -> str:
-        print("begun", flush=True)
-        time.sleep(0.5)
-        return "done"
-
-    work = asyncio.create_task(run_node(settings, hub.url, hub.token()))
-    stream = await hub.joined()
-    await stream.lease(1, function_job(hub, sleeps, resources=whole), [call()] * 3)
-    await until(lambda: bool(stream.log))
-    os.kill(os.getpid(), signal.SIGTERM)
-    kinds = [failure.kind if failure else "done" for _, _, failure in (await stream.results(3)).values()]
-    assert sorted(kinds) == ["done", FailureKind.HANDED_BACK, FailureKind.HANDED_BACK]
-    await stream.receive("farewell")
-    await asyncio.wait_for(work, 20)
-
-
-async def test_what_outlasts_the_drain_is_handed_back(settings: NodeSettings, hub: ScriptedHub) -> None:
-    async with running(replace(settings, drain_timeout_s=0.1), hub) as agent:
-        stream = await hub.joined()
-
-        def sleeps() -> None:
-            print("begun", flush=True)
-            time.sleep(60)
-
-        await stream.lease(1, function_job(hub, sleeps), [call()])
-        await until(lambda: bool(stream.log))
-        agent.drain()
-        _, _, kind, _ = await only_result(stream)
-        await stream.receive("farewell")
-    assert kind == FailureKind.HANDED_BACK
-
-
-async def test_a_second_signal_ends_the_node_at_once(settings: NodeSettings, hub: ScriptedHub) -> None:
-    work = asyncio.create_task(run_node(settings, hub.url, hub.token()))
-    stream = await hub.joined()
-
-    def sleeps() -> None:
-        print("begun", flush=True)
-        time.sleep(60)
-
-    await stream.lease(1, function_job(hub, sleeps), [call()])
-    await until(lambda: bool(stream.log))
-    os.kill(os.getpid(), signal.SIGINT)
-    await stream.receive("draining")
-    os.kill(os.getpid(), signal.SIGINT)
-    await asyncio.wait_for(work, 20)
-    await stream.ended.wait()
-    assert not list((settings.directory / "scratch").iterdir())
-
-
-async def test_a_node_keeps_its_identity_and_its_directory_to_itself(
-    settings: NodeSettings, hub: ScriptedHub
-) -> None:
-    async with running(settings, hub):
-        first = (await (await hub.joined()).receive("hello")).hello
-        with pytest.raises(Conflict, match="only one process"):
-            await NodeAgent(settings, hub.url, hub.token()).run()
-    async with running(settings, hub):
-        second = (await (await hub.joined()).receive("hello")).hello
-    assert (first.spec.node, first.secret) == (second.spec.node, second.secret)
-    assert (settings.directory / "node.json").stat().st_mode & 0o777 == 0o600
-
-
-async def test_a_refused_node_ends_with_the_reason(settings: NodeSettings, hub: ScriptedHub) -> None:
-    with pytest.raises(Unauthenticated, match="does not know the token"):
-        await NodeAgent(settings, hub.url, hub.token(secret="x" * 40)).run()
-    with pytest.raises(InvalidInput, match="not encrypted"):
-        NodeAgent(settings, "http://127.0.0.1:1", hub.token())
-
-
-async def test_a_stop_before_the_start_is_obeyed(settings: NodeSettings, hub: ScriptedHub) -> None:
-    agent = NodeAgent(settings, hub.url, hub.token())
-    agent.drain()
-    await asyncio.wait_for(agent.run(), 20)
-
-
-async def test_a_hub_away_does_not_hold_up_a_drain_for_ever(
-    settings: NodeSettings, hub: ScriptedHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("farlane.node.agent.LAST_WORD_S", 0.1)
-    hub.auto_accept = False
-    agent = NodeAgent(replace(settings, drain_timeout_s=0.1), hub.url, hub.token())
-    work = asyncio.create_task(agent.run())
-    stream = await hub.joined()
-    await stream.lease(1, function_job(hub, abs), [call(-1)])
-    await stream.results(1)
-    agent.drain()
-    await asyncio.wait_for(work, 20)
 
 
 async def test_blobs_of_an_earlier_run_are_used_again(settings: NodeSettings, hub: ScriptedHub) -> None:

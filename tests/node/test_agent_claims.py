@@ -14,8 +14,9 @@ from farlane.domain.prices import RateVector
 from farlane.node.agent import NodeAgent
 from farlane.node.books.opening import open_books
 from farlane.node.settings import NodeSettings
-from farlane.testing.promised_node import ETHER, PromisedNode, promised_node, until
+from farlane.testing.promised_node import ETHER, PromisedNode, promised_node
 from farlane.testing.scripted_hub import ScriptedHub, scripted_hub
+from farlane.testing.waiting import until
 from farlane.wire.v1 import node_pb2
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]

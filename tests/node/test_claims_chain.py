@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from farlane.errors import Internal, Reverted
+from farlane.errors import DiskFull, Internal, Reverted
 from farlane.ledger.accounts import Address
 from farlane.ledger.claim_count import ClaimCount
 from farlane.ledger.deploy import Deployment, deployment_to_json
@@ -22,8 +22,9 @@ from farlane.node.books.claiming import BookClaims
 from farlane.node.books.signing import HeadKey
 from farlane.node.settings import NodeSettings
 from farlane.testing.faulty_rpc import FaultyTransport
-from farlane.testing.promised_node import ETHER, WATCH, PromisedNode, at_work, promised_node, until
+from farlane.testing.promised_node import ETHER, WATCH, PromisedNode, at_work, promised_node
 from farlane.testing.scripted_book import NETWORK
+from farlane.testing.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]
 
@@ -150,6 +151,27 @@ async def test_a_crash_after_any_written_step_claims_once(
         await until(lambda: count.reachable)
     assert (await world.paid(), await world.sent()) == (owed, 1)
     await world.claims().finish()
+    assert await world.sent() == 1
+
+
+async def test_an_outbox_that_dies_is_said_and_started_again(
+    world: PromisedNode, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = world.hub()
+    owed = await world.promise(hub, 0)
+    await world.open(hub, owed)
+    await world.close(hub)
+    honest, full = Journal.sign, iter([True])
+
+    def sign(self: Journal, *given: Any) -> None:
+        if next(full, False):
+            raise DiskFull("the outbox cannot grow: its disk is full")
+        honest(self, *given)
+
+    monkeypatch.setattr(Journal, "sign", sign)
+    async with at_work(world.claims()):
+        await world.wait(owed)
+    assert "task outbox of claims died; next try in" in caplog.text
     assert await world.sent() == 1
 
 

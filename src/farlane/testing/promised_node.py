@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ from farlane.node.books.signing import HeadKey
 from farlane.node.claims import ClaimRules, Claims
 from farlane.testing.kept_books import KEY, KeptBooks
 from farlane.testing.scripted_book import NETWORK, ScriptedBook
+from farlane.testing.waiting import PATIENCE_S
 
 ETHER = 10**18
 WATCH = WatchSettings(poll_s=0.05, threshold=None)
 OUTBOX = OutboxSettings(poll_s=0.02, backoff_cap_s=0.05)
-PATIENCE_S = 30.0
 
 
 @dataclass
@@ -132,10 +132,3 @@ async def at_work(claims: Claims | BookClaims, **given: Any) -> AsyncIterator[No
     finally:
         work.cancel()
         await asyncio.wait([work])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  # what is waited for tells nobody
-            await asyncio.sleep(0.01)
