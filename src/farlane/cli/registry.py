@@ -193,25 +193,63 @@ def register_hub(
 @network_argument
 @signing_options
 @click.option("--node-key", metavar="NAME", help="Key the node is listed under [default: --key itself].")
+@click.option("--node", metavar="ADDRESS", help="The node's key, where it is on another machine.")
+@click.option(
+    "--node-signature",
+    metavar="HEX",
+    help="With --node: its word that it belongs to --key, from the node's log.",
+)
+@click.option(
+    "--endpoint", metavar="URL", help="Where publishers call the node: https://host:port [default: nowhere]."
+)
+@click.option("--tls-key-hash", metavar="HEX", help="With --endpoint: SHA-256 of the node's TLS key.")
 @json_option
 def register_node(
-    network_file: Path,
-    rpc: str,
-    key_name: str,
-    password_file: Path | None,
-    node_key: str | None,
-    as_json: bool,
+    network_file: Path, rpc: str, key_name: str, password_file: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """List a node that only connects outwards in the registry of FILE, so that hubs let it in by `join --network`."""
+    """List a node in the registry of FILE, so that hubs let it in by `join --network`, and publishers find it.
+
+    A node that works for a cold key on another machine says in its log with which options it is listed.
+    """
     from farlane.ledger.network_registry import NO_DIGEST, EntryKind, Listing
 
+    endpoint, pin = options["endpoint"], options["tls_key_hash"]
+    if (endpoint is None) != (pin is None):
+        raise InvalidInput(
+            "--endpoint and --tls-key-hash go together: publishers dial the one under the other"
+        )
+    listing = Listing("", NO_DIGEST) if pin is None else Listing(endpoint.rstrip("/"), _digest(pin))
     operator = signing_key(key_name, password_file)
-    key = signing_key(node_key, password_file) if node_key else operator
-    entry = asyncio.run(_register(network_file, rpc, operator, EntryKind.NODE, key, Listing("", NO_DIGEST)))
+    if options["node"] is None:
+        key = signing_key(options["node_key"], password_file) if options["node_key"] else operator
+        entry = asyncio.run(_register(network_file, rpc, operator, EntryKind.NODE, key, listing))
+    else:
+        entry = asyncio.run(_register_far(network_file, rpc, operator, listing, options))
     if as_json:
-        print_json({"key": entry.key, "operator": entry.operator})
+        print_json({"key": entry.key, "operator": entry.operator, "endpoint": entry.listing.endpoint})
         return
-    click.echo(f"node {entry.key} of {entry.operator} is listed")
+    at = f" at {entry.listing.endpoint}" if entry.listing.endpoint else ""
+    click.echo(f"node {entry.key} of {entry.operator} is listed{at}")
+
+
+async def _register_far(
+    network_file: Path, url: str, operator: Any, listing: Any, options: dict[str, Any]
+) -> Entry:
+    from farlane.ledger.accounts import parse_address
+    from farlane.ledger.network_registry import EntryKind, NetworkRegistry
+
+    try:
+        word = bytes.fromhex((options["node_signature"] or "").removeprefix("0x"))
+    except ValueError:
+        word = b""
+    if len(word) != 65 or options["node_key"]:
+        raise InvalidInput(
+            "--node needs --node-signature (130 hex digits, from the node's log), and no --node-key"
+        )
+    key = parse_address(options["node"])
+    async with network_chain(network_file, url) as chain:
+        registry = NetworkRegistry(chain.rpc, chain.deployment)
+        return await registry.list_signed(operator, EntryKind.NODE, key, listing, word)
 
 
 async def _register(network_file: Path, url: str, operator: Any, kind: Any, key: Any, listing: Any) -> Entry:

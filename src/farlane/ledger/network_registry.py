@@ -125,8 +125,13 @@ class NetworkRegistry:
             InvalidInput: the listing could not be dialled by anybody.
         """
         signature = b"" if key.address == operator.address else self.sign_key(operator.address, key)
-        fields = (*_fields(listing), signature)
-        return await self._send(operator, "register", int(kind), key.address, *fields)
+        return await self.register_signed(operator, kind, key.address, listing, signature)
+
+    async def register_signed(
+        self, operator: PrivateKey, kind: EntryKind, key: Address, listing: Listing, signature: bytes
+    ) -> TransactionReceipt:
+        """As `register`, with the word of a key that is on another machine: what `sign_key` returned there."""
+        return await self._send(operator, "register", int(kind), key, *_fields(listing), signature)
 
     def sign_key(self, operator: Address, key: PrivateKey) -> bytes:
         """Return the key's word that it belongs to an operator; it may be signed on another machine."""
@@ -149,20 +154,32 @@ class NetworkRegistry:
             Conflict: the key is another operator's, of the other kind, or retired: use another key.
             InvalidInput: as `register`.
         """
+        signature = b"" if key.address == operator.address else self.sign_key(operator.address, key)
+        return await self.list_signed(operator, kind, key.address, listing, signature)
+
+    async def list_signed(
+        self, operator: PrivateKey, kind: EntryKind, key: Address, listing: Listing, signature: bytes
+    ) -> Entry:
+        """As `list_key`, with the word of a key that is on another machine.
+
+        Raises:
+            Conflict: the key is another operator's, of the other kind, or retired: use another key.
+            InvalidInput: as `register`.
+        """
         try:
-            known = await self.entry_of(key.address)
+            known = await self.entry_of(key)
         except NotFound:
-            await self.register(operator, kind, key, listing)
-            return await self.entry_of(key.address)
+            await self.register_signed(operator, kind, key, listing, signature)
+            return await self.entry_of(key)
         if known.retired or known.kind != kind or known.operator != operator.address:
             raise Conflict(
-                f"the key {key.address} is registered already, as a {known.kind.name.lower()} of {known.operator}"
+                f"the key {key} is registered already, as a {known.kind.name.lower()} of {known.operator}"
                 f"{', and retired' if known.retired else ''}: list another key",
-                key=key.address,
+                key=key,
             )
         if known.listing != listing:
-            await self.update(operator, key.address, listing)
-        return await self.entry_of(key.address)
+            await self.update(operator, key, listing)
+        return await self.entry_of(key)
 
     async def retire(self, operator: PrivateKey, key: Address) -> TransactionReceipt:
         """Say that a key is used no more; it can never be listed again."""
