@@ -32,14 +32,14 @@ from farlane.kit.settings import FieldDocumentation, documentation, variable
 from farlane.node.executors.settings import ProcessExecutorSettings
 from farlane.node.metering import METRICS as NODE_METRICS
 from farlane.node.settings import NodeSettings
-from farlane.sdk import facade, functions, job_file, jobs, values
+from farlane.sdk import direct_task, facade, functions, job_file, jobs, values
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = Path("docs/reference")
 NOTICE = "<!-- Made by scripts/generate_reference.py from the code: change the code, then run `make reference`. -->"
 RETURNED = (
     functions.Remote, functions.Map, facade.Job, jobs.JobHandle, values.Quote, values.JobStatus,
-    values.Explanation, values.NodeStatus, values.LogChunk,
+    values.Explanation, values.NodeStatus, values.LogChunk, direct_task.DirectRun,
 )  # fmt: skip
 """What the public names hand out."""
 

@@ -97,7 +97,7 @@ def serving(desk: Desk) -> Iterator[subprocess.Popen[str]]:
 
 def call(desk: Desk, receipt: str, *arguments: str) -> str:
     network = ["--network", str(desk.root / "net.json"), "--receipt", str(desk.root / receipt)]
-    small = ["--memory", "256MB", "--max-duration", "30s"]
+    small = ["--memory", "256MB", "--max-duration", "30s", "--yes"]
     return desk.signed("me", "direct", "run", *network, *small, *arguments)
 
 

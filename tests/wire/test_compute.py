@@ -26,11 +26,11 @@ VOUCHER = VoucherFields(2**96 - 1, 3, b"\1" * 32, b"\2" * 65)
 ORDER = TaskOrder(
     ChannelFields("0x" + "1" * 40, "0x" + "2" * 40, "0x" + "3" * 40, b"\4" * 32), "task-1",
     JobSpec(name="direct", command=CommandWork("true")), {"a/b.txt": b"\0\xff", "c": b""}, 7, 10**14, b"\5" * 65,
-    VOUCHER,
+    VOUCHER, b"function", b"payload",
 )  # fmt: skip
 RESULT = TaskResult(
-    b"leaf", (b"\6" * 32,), b"\7" * 32, b"\x08" * 65, Failure(FailureKind.EXIT_CODE, "exit code 3"),
-    {"out": b"x"}, b"out", b"err",
+    b"leaf", (b"\6" * 32,), b"\7" * 32, b"\x08" * 65, 3,
+    Failure(FailureKind.EXCEPTION, "ValueError: no", "Traceback", b"pickle"), {"out": b"x"}, b"out", b"err", b"value",
 )  # fmt: skip
 
 
@@ -75,5 +75,5 @@ def test_files_beyond_the_cap_are_refused_on_both_sides() -> None:
 def test_a_failure_that_nobody_knows_is_refused() -> None:
     message = result_to_wire(RESULT)
     message.failure.kind = "bored"
-    with pytest.raises(InvalidInput, match="has no meaning"):
+    with pytest.raises(InvalidInput, match="unknown"):
         result_from_wire(message)

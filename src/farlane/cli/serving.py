@@ -12,12 +12,11 @@ from farlane.cli.chain_options import network_option, read_network_file, signing
 from farlane.cli.key_options import signing_key
 from farlane.cli.network import config_option
 from farlane.cli.output import json_option, on_terminal, print_json_line, say
-from farlane.errors import InvalidInput
 from farlane.sdk.context import data_directory
 
 if TYPE_CHECKING:
-    from farlane.ledger.network_registry import Entry
-    from farlane.node.direct.settings import DirectSettings
+    from farlane.app.direct_serving import Serving
+    from farlane.node.settings import NodeSettings
 
 
 @click.group()
@@ -37,9 +36,15 @@ def node() -> None:
 )
 @click.option("--cpu", type=float, help="Cores for direct calls [default: all that the node offers].")
 @click.option(
-    "--credit", default="1", show_default=True, help="Credits that one task may reserve before it is paid."
+    "--credit", help="Credits that one payer may owe, what runs included [default: 1, or node.direct_credit]."
 )
-@click.option("--claim-every", default="10m", show_default=True, help="How often vouchers are claimed.")
+@click.option("--claim-every", help="How often vouchers are claimed [default: 10m, or node.direct_claim_s].")
+@click.option(
+    "--delegation",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What `farlane key delegate` wrote: that provider is paid, and lists the node.",
+)
 @click.option("--dir", "directory", help="The node's directory [default: ~/.farlane/direct].")
 @config_option
 @click.option(
@@ -60,57 +65,50 @@ def serve(
     """
     from farlane.app.direct_serving import DirectPlan, serve_directly
     from farlane.kit.logs import configure
+    from farlane.node.direct.beside import parse_listen
+    from farlane.node.direct.settings import direct_settings
 
-    host, port = _listen(options["listen"])
+    host, port = parse_listen("--listen", options["listen"])
     deployment = read_network_file(network_file)
     key = signing_key(key_name, password_file)
+    settings = _node_settings(options)
     plan = DirectPlan(
-        _node_settings(options), _direct_settings(options), deployment, rpc, host, port, options["endpoint"],
-        options["cpu"],
-    )  # fmt: skip
+        settings, direct_settings(settings), deployment, rpc, host, port, options["endpoint"], options["cpu"]
+    )
     configure(style="text" if on_terminal() else "json")
     if not plan.direct.payers:
         say("nobody is let in: name payers by --allow ADDRESS")
 
-    def ready(entry: Entry) -> None:
+    def ready(found: Serving) -> None:
         if as_json:
             print_json_line(
-                {"key": entry.key, "endpoint": entry.listing.endpoint, "network": deployment.network}
-            )
+                {
+                    "key": found.key, "provider": found.provider, "endpoint": plan.endpoint,
+                    "network": deployment.network, "listed": found.listed,
+                }
+            )  # fmt: skip
         else:
-            say(
-                f"node {entry.key} serves at {entry.listing.endpoint}; stop it with Ctrl-C (what runs is finished)"
-            )
+            say(f"node {found.key} serves at {plan.endpoint}; stop it with Ctrl-C (what runs is finished)")
+            if not found.listed:
+                say(f"{found.provider} must still list it: the line above says how")
 
     asyncio.run(serve_directly(plan, key, ready))
 
 
-def _listen(text: str) -> tuple[str, int]:
-    host, sign, port = text.rpartition(":")
-    if not (host and sign and port.isdecimal() and int(port) < 65536):
-        raise InvalidInput(f"--listen {text!r} is not HOST:PORT, such as 0.0.0.0:7718 or [::]:7718")
-    return host.strip("[]"), int(port)
-
-
-def _node_settings(options: dict[str, Any]) -> Any:
+def _node_settings(options: dict[str, Any]) -> NodeSettings:
+    """Return the settings, with what the options say over them."""
     from dataclasses import replace
 
     from farlane.app.configuration import assignments, configuration
+    from farlane.domain.units import parse_seconds
 
     given = configuration(options["config"], assignments(options["settings"])).node
-    directory = options["directory"]
+    directory, credit, every = options["directory"], options["credit"], options["claim_every"]
     return replace(
-        given, directory=Path(directory).expanduser() if directory else data_directory() / "direct"
-    )
-
-
-def _direct_settings(options: dict[str, Any]) -> DirectSettings:
-    from farlane.domain.units import parse_credits_floor, parse_seconds
-    from farlane.ledger.accounts import parse_address
-    from farlane.node.direct.settings import DirectSettings
-
-    return DirectSettings(
-        payers=frozenset(parse_address(one) for one in options["payers"]),
-        credit_nano=parse_credits_floor(options["credit"]),
-        claim_s=parse_seconds(options["claim_every"]),
+        given,
+        directory=Path(directory).expanduser() if directory else data_directory() / "direct",
+        delegation=options["delegation"] or given.delegation,
+        direct_allow=(*given.direct_allow, *options["payers"]),
+        direct_credit=credit or given.direct_credit,
+        direct_claim_s=given.direct_claim_s if every is None else parse_seconds(every),
     )

@@ -1,4 +1,4 @@
-"""Orders: a publisher asks one node for one task, at one place of their channel's book, up to a price."""
+"""Orders: a publisher asks one node for one task, once in their channel, up to a price."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from farlane.ledger.typed_data import Domain, digest
 class Order:
     """What the channel's signer asks for.
 
-    task: SHA-256 of the id that the publisher chose; spec: SHA-256 of the job's specification; place: of its leaf in
-    the channel's tree, so that an order counts once; limit_nano: the most it may cost, in nano-credits.
+    task: SHA-256 of the id that the publisher chose; spec: SHA-256 of the job's specification; input: SHA-256 of the
+    arguments' pickle, zeros for a command; place: number of the order in its channel, so that it counts once;
+    limit_nano: the most it may cost, in nano-credits.
     """
 
     channel: bytes
     task: bytes
     spec: bytes
+    input: bytes
     place: int
     limit_nano: int
 
@@ -32,7 +34,8 @@ def task_digest(task: str) -> bytes:
 
 def order_digest(domain: Domain, order: Order) -> bytes:
     """Return what the channel's signer signs."""
-    return digest(domain, "TaskOrder", (order.channel, order.task, order.spec, order.place, order.limit_nano))
+    fields = (order.channel, order.task, order.spec, order.input, order.place, order.limit_nano)
+    return digest(domain, "TaskOrder", fields)
 
 
 def sign_order(domain: Domain, key: PrivateKey, order: Order) -> bytes:

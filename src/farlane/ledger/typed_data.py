@@ -44,6 +44,7 @@ STRUCTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("bytes32", "channel"),
         ("bytes32", "task"),
         ("bytes32", "spec"),
+        ("bytes32", "input"),
         ("uint64", "place"),
         ("uint96", "limit"),
     ),

@@ -18,6 +18,7 @@ from farlane.kit.file_lock import FileLock
 from farlane.kit.files import private_directory
 from farlane.kit.tasks import TaskSupervisor
 from farlane.node.books.opening import OpenedBooks, open_books
+from farlane.node.direct.beside import DirectPlan, plan_direct, serve_beside
 from farlane.node.executors.port import Event, Executor, OnEvents
 from farlane.node.executors.process_executor import ProcessExecutor
 from farlane.node.executors.settings import ProcessExecutorSettings
@@ -70,6 +71,8 @@ class NodeAgent:
         self._clock = clock or SystemClock()
         self._stopped = asyncio.Event()
         self._draining = self._at_once = False
+        self._leaving = asyncio.Event()
+        self._direct: asyncio.Task[None] | None = None
         self._farewell: asyncio.Task[None] | None = None
         self._failure: FarlaneError | None = None
         self._live: LiveNode | None = None
@@ -89,14 +92,16 @@ class NodeAgent:
         directory = private_directory(self._settings.directory)
         with FileLock(directory / _LOCK):
             identity = load_identity(directory)
-            spec, devices = await asyncio.to_thread(self._look_around, identity)
+            whole, everything = await asyncio.to_thread(self._look_around, identity)
+            spec, devices, direct = plan_direct(self._settings, whole, everything)
             await asyncio.to_thread(_clear_leftovers, directory)
             books = await asyncio.to_thread(open_books, self._settings, spec.rates, self._clock.now())
             executor = self._make_executor(directory / _SCRATCH, self._on_events)
             try:
                 await executor.start()
                 try:
-                    live = await self._serve(identity, spec, devices, executor, books)
+                    async with self._direct_calls(direct, spec, books):
+                        live = await self._serve(identity, spec, devices, executor, books)
                 finally:
                     self._live = None
                     await executor.close()
@@ -108,12 +113,15 @@ class NodeAgent:
 
     def drain(self) -> None:
         """Take nothing new, hand back what has not started, finish what runs, then leave; a second call stops."""
-        if self._draining or self._stopped.is_set():
+        if self._leaving.is_set() or self._stopped.is_set():
             self._at_once = True
             if self._farewell is not None:
                 self._farewell.cancel()
-        if self._draining or self._live is None or self._tasks is None or not self._live.link.streams:
-            self.stop()  # a node that no hub has ever welcomed holds nothing and owes nobody a word
+            self.stop()
+            return
+        self._leaving.set()
+        if self._live is None or self._tasks is None or not self._live.link.streams:
+            self._stopped.set()  # a node that no hub has ever welcomed holds nothing and owes nobody a word
             return
         self._draining = True
         log.info("draining: running tasks have %.0f s to finish", self._settings.drain_timeout_s)
@@ -122,6 +130,8 @@ class NodeAgent:
 
     def stop(self) -> None:
         """End at once: what runs is killed, and the hub gives it to others."""
+        if self._leaving.is_set() and self._direct is not None:
+            self._direct.cancel()  # else its supervisor does, once
         self._stopped.set()
 
     def _on_events(self, reports: list[Event]) -> None:
@@ -170,6 +180,19 @@ class NodeAgent:
             if not self._at_once:
                 self._farewell = tasks.start(live.claim_last(), "last claim", optional=True)
             await tasks.wait()
+
+    @contextlib.asynccontextmanager
+    async def _direct_calls(
+        self, plan: DirectPlan | None, spec: NodeSpec, books: OpenedBooks
+    ) -> AsyncIterator[None]:
+        """Serve publishers beside the hub; where the node leaves in peace, what runs for them is finished first."""
+        async with TaskSupervisor("direct calls") as tasks:
+            if plan is not None:
+                work = serve_beside(plan, spec, books.key, self._leaving)
+                self._direct = tasks.start(work, "direct calls", optional=True)
+            yield
+            if self._leaving.is_set():
+                await tasks.wait()
 
     async def _stay_linked(self, live: LiveNode) -> None:
         try:

@@ -72,3 +72,24 @@ class NodeSettings:
     rises to ten times as much within the six hours up to an hour before the close can be finished."""
     confirmations: int = 2
     """Blocks a claim must have on top of it before it counts; one that a reorganisation takes back is sent again."""
+    direct_listen: str | None = None
+    """Where the node also serves direct calls, as HOST:PORT: publishers find it on chain and call it without a hub. It
+    needs rpc and network_file, and direct_endpoint."""
+    direct_endpoint: str | None = None
+    """How publishers reach it, https://host:port, as the registry says."""
+    direct_allow: tuple[str, ...] = ()
+    """Addresses of the payers that may call. There is no sandbox yet: list only whom you trust with your machine."""
+    direct_cpu: float = 1.0
+    """Cores set aside for direct calls; they are taken out of what the hub is offered, as are the next three."""
+    direct_memory: str = "1GiB"
+    """Memory set aside for direct calls."""
+    direct_disk: str = "1GiB"
+    """Disk set aside for direct calls."""
+    direct_gpus: int = 0
+    """GPUs set aside for direct calls: the last ones of this machine."""
+    direct_tasks: int = 4
+    """How many tasks of one channel may run or be unpaid at once."""
+    direct_credit: str = "1"
+    """Credits that one payer may owe over all its channels, what runs for it included."""
+    direct_claim_s: float = 600.0
+    """Seconds between two rounds in which vouchers of direct calls are claimed."""

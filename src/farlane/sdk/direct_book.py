@@ -1,4 +1,4 @@
-"""The publisher's side of a direct channel, durable: its book, the order under way, and whether it trusts the node."""
+"""The publisher's side of a direct channel, durable: its book, the orders under way, and whether it trusts the node."""
 
 from __future__ import annotations
 
@@ -6,36 +6,43 @@ import base64
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from farlane.domain.prices import RateVector
+from farlane.domain.resources import GpuKind
 from farlane.errors import Corrupted, FarlaneError
 from farlane.kit.files import atomic_write, private_directory, read_private
 from farlane.ledger.accounts import Address, parse_address
 from farlane.ledger.books import Book
+from farlane.ledger.direct_leaf import Tariff
 from farlane.ledger.tree import Frontier
 from farlane.ledger.vouchers import Channel, SignedVoucher, Voucher
 
-_FORMAT = "farlane-direct-channel-1"
+_FORMAT = "farlane-direct-channel-2"
 
 
 @dataclass(frozen=True, slots=True)
 class PendingOrder:
     """An order that was signed and whose result was not yet accepted.
 
-    message: as it travels; began: unix seconds; rates: what the node asked then.
+    place: its number in the channel; task: its id; message: as it travels; reserve_nano: the most it may cost; began:
+    unix seconds; tariff: what it is charged by.
     """
 
+    place: int
+    task: str
     message: bytes
+    reserve_nano: int
     began: float
-    rates: RateVector
+    tariff: Tariff
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelBook:
     """One channel as its payer keeps it.
 
-    opened: the chain has confirmed it; dispute: what the node did that no voucher is signed for any more, empty if
-    nothing.
+    opened: the chain has confirmed it; done_below, done: places whose orders are done: all below the one, and the
+    others; dispute: what the node did that no voucher is signed for any more, empty if nothing.
     """
 
     channel: Channel
@@ -43,7 +50,9 @@ class ChannelBook:
     frontier: bytes = bytes(8)
     owed_nano: int = 0
     voucher: SignedVoucher | None = None
-    pending: PendingOrder | None = None
+    done_below: int = 0
+    done: frozenset[int] = frozenset()
+    pending: tuple[PendingOrder, ...] = ()
     dispute: str = ""
 
     @property
@@ -51,15 +60,48 @@ class ChannelBook:
         """How many leaves it has."""
         return int.from_bytes(self.frontier[:8], "big")
 
+    @property
+    def reserved_nano(self) -> int:
+        """The most that all pending orders may cost."""
+        return sum(one.reserve_nano for one in self.pending)
+
     def open(self) -> Book:
         """Return the book to work on."""
         voucher = None if self.voucher is None else self.voucher.voucher
         return Book(Frontier.from_bytes(self.frontier), self.owed_nano, voucher)
 
-    def after(self, book: Book, voucher: SignedVoucher) -> ChannelBook:
+    def free_place(self) -> int:
+        """Return the lowest number that no order has."""
+        taken = self.done | {one.place for one in self.pending}
+        place = self.done_below
+        while place in taken:
+            place += 1
+        return place
+
+    def waiting(self, place: int) -> PendingOrder | None:
+        """Return the pending order of a number, None where there is none."""
+        return next((one for one in self.pending if one.place == place), None)
+
+    def ordered(self, order: PendingOrder) -> ChannelBook:
+        """Return it with one more order on its way."""
+        return replace(self, pending=(*self.pending, order))
+
+    def without(self, place: int) -> ChannelBook:
+        """Return it without an order that was refused."""
+        return replace(self, pending=tuple(one for one in self.pending if one.place != place))
+
+    def after(self, place: int, book: Book, voucher: SignedVoucher) -> ChannelBook:
         """Return it with one more leaf, paid."""
+        below, done = self.done_below, self.done | {place}
+        while below in done:
+            done, below = done - {below}, below + 1
         return replace(
-            self, frontier=book.frontier.to_bytes(), owed_nano=book.owed_nano, voucher=voucher, pending=None
+            self.without(place),
+            frontier=book.frontier.to_bytes(),
+            owed_nano=book.owed_nano,
+            voucher=voucher,
+            done_below=below,
+            done=done,
         )
 
 
@@ -112,7 +154,7 @@ def channel_file(directory: Path, network: str, payer: Address, node: Address) -
 
 
 def _document(book: ChannelBook) -> dict[str, object]:
-    channel, signed, pending = book.channel, book.voucher, book.pending
+    channel, signed = book.channel, book.voucher
     return {
         "format": _FORMAT,
         "payer": channel.payer,
@@ -130,18 +172,27 @@ def _document(book: ChannelBook) -> dict[str, object]:
             "root": signed.voucher.root.hex(),
             "signature": signed.signature.hex(),
         },
-        "pending": None
-        if pending is None
-        else {
-            "message": base64.b64encode(pending.message).decode(),
-            "began": pending.began,
-            "rates": asdict(pending.rates),
-        },
+        "done_below": book.done_below,
+        "done": sorted(book.done),
+        "pending": [_pending_document(one) for one in book.pending],
         "dispute": book.dispute,
     }
 
 
-def _book(found: dict[str, object]) -> ChannelBook:
+def _pending_document(order: PendingOrder) -> dict[str, object]:
+    gpu = order.tariff.gpu
+    return {
+        "place": order.place,
+        "task": order.task,
+        "message": base64.b64encode(order.message).decode(),
+        "reserve_nano": order.reserve_nano,
+        "began": order.began,
+        "rates": asdict(order.tariff.rates),
+        "gpu": None if gpu is None else [gpu.model, gpu.vram_bytes],
+    }
+
+
+def _book(found: dict[str, Any]) -> ChannelBook:
     text = {name: str(found[name]) for name in ("payer", "provider", "signer", "salt", "frontier")}
     payer, provider, signer = (parse_address(text[name]) for name in ("payer", "provider", "signer"))
     channel = Channel(payer, provider, signer, bytes.fromhex(text["salt"]))
@@ -153,7 +204,9 @@ def _book(found: dict[str, object]) -> ChannelBook:
         frontier,
         int(str(found["owed_nano"])),
         _voucher(channel, found["voucher"]),
-        _pending(found["pending"]),
+        int(found["done_below"]),
+        frozenset(map(int, found["done"])),
+        tuple(map(_pending, found["pending"])),
         str(found["dispute"]),
     )
 
@@ -165,9 +218,15 @@ def _voucher(channel: Channel, found: object) -> SignedVoucher | None:
     return SignedVoucher(Voucher(channel.id, int(found["cumulative"]), int(found["tasks"]), root), signature)
 
 
-def _pending(found: object) -> PendingOrder | None:
-    if not isinstance(found, dict):
-        return None
+def _pending(found: dict[str, Any]) -> PendingOrder:
     rates = dict(found["rates"])
     rates["gpu_second"] = tuple((str(model), int(rate)) for model, rate in rates["gpu_second"])
-    return PendingOrder(base64.b64decode(found["message"]), float(found["began"]), RateVector(**rates))
+    gpu = None if found["gpu"] is None else GpuKind(str(found["gpu"][0]), int(found["gpu"][1]))
+    return PendingOrder(
+        int(found["place"]),
+        str(found["task"]),
+        base64.b64decode(found["message"]),
+        int(found["reserve_nano"]),
+        float(found["began"]),
+        Tariff(RateVector(**rates), gpu),
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farlane.domain.prices import RateVector
 from farlane.errors import FarlaneError, InvalidInput, InvalidSignature
+from farlane.ledger.accounts import parse_address
 from farlane.ledger.books import Book
-from farlane.ledger.direct_leaf import direct_leaf
+from farlane.ledger.direct_leaf import Produced, Tariff, direct_leaf
 from farlane.ledger.leaf import FIELDS, Leaf, unpack
 from farlane.ledger.receipt import Receipt
 from farlane.ledger.tree import leaf_hash, verify_inclusion
@@ -18,8 +18,10 @@ from farlane.ledger.vouchers import (
     SignedHead,
     SignedVoucher,
     TreeHead,
+    check_delegation,
     check_head,
 )
+from farlane.wire.books import NodeAccount
 from farlane.wire.compute import TaskOrder, TaskResult
 
 LEASE_SLACK_MS = 250
@@ -40,20 +42,21 @@ def check_result(
     domain: Domain,
     channel: Channel,
     order: TaskOrder,
-    rates: RateVector,
+    tariff: Tariff,
     result: TaskResult,
     book: Book,
+    account: NodeAccount,
     seen: Observed,
 ) -> tuple[Leaf, SignedHead]:
     """Check a result against the order and append its leaf to `book`.
 
     Raises:
-        InvalidSignature: the leaf, the tree or the head is not what it must be; no voucher may be signed for it.
+        InvalidSignature: the leaf, the tree, the head or the delegation is not what it must be; no voucher may be
+            signed for it.
     """
-    leaf = _leaf(order, rates, result, seen)
+    leaf = _leaf(order, tariff, result, seen)
     place = book.size
-    book.append([result.leaf])
-    boundary = book.boundary()
+    boundary = book.append([result.leaf])
     if boundary.root != result.root:
         raise InvalidSignature(
             f"the node's tree is another than ours at {boundary.size} leaves: it has dropped, changed or added some"
@@ -61,19 +64,39 @@ def check_result(
     if not verify_inclusion(leaf_hash(result.leaf), place, boundary.size, result.proof, result.root):
         raise InvalidSignature("the proof does not show that the leaf is in the tree")
     head = SignedHead(TreeHead(channel.id, boundary.size, result.root), result.signature)
-    check_head(domain, head, channel.provider)
+    delegation = delegation_of(account)
+    check_head(domain, head, delegation.key)
+    if delegation.provider != channel.provider:
+        raise InvalidSignature(
+            f"the node works for {delegation.provider}; the channel pays {channel.provider}"
+        )
+    # At the time of the work, as whoever checks the receipt will.
+    check_delegation(domain, delegation, account.signature, leaf.ended_ms / 1000)
     return leaf, head
 
 
+def delegation_of(account: NodeAccount) -> Delegation:
+    """Return by which delegation a node works."""
+    return Delegation(parse_address(account.provider), parse_address(account.key), account.expires)
+
+
 def receipt_of(
-    domain: Domain, channel: Channel, leaf: Leaf, result: TaskResult, head: SignedHead, voucher: SignedVoucher
+    domain: Domain,
+    channel: Channel,
+    leaf: Leaf,
+    result: TaskResult,
+    head: SignedHead,
+    account: NodeAccount,
+    voucher: SignedVoucher,
 ) -> Receipt:
     """Return the receipt of a result that was checked and paid."""
-    itself = Delegation(channel.provider, channel.provider, 0)
-    return Receipt(domain, channel, leaf, head.head.size - 1, result.proof, head, itself, b"", voucher)
+    return Receipt(
+        domain, channel, leaf, head.head.size - 1, result.proof, head, delegation_of(account), account.signature,
+        voucher,
+    )  # fmt: skip
 
 
-def _leaf(order: TaskOrder, rates: RateVector, result: TaskResult, seen: Observed) -> Leaf:
+def _leaf(order: TaskOrder, tariff: Tariff, result: TaskResult, seen: Observed) -> Leaf:
     try:
         leaf = unpack(result.leaf)
     except InvalidInput as error:
@@ -88,8 +111,9 @@ def _leaf(order: TaskOrder, rates: RateVector, result: TaskResult, seen: Observe
         )
     try:
         expected = direct_leaf(
-            rates, order.spec, order.place, leaf.lease_ms, result.outputs, result.failure, leaf.ended_ms
-        )
+            tariff, order.spec, order.payload, order.place, leaf.lease_ms, Produced(result.outputs, result.value),
+            result.failure, leaf.ended_ms,
+        )  # fmt: skip
     except FarlaneError as error:
         raise InvalidSignature(f"no leaf can be made of this result: {error.message}") from error
     if expected != result.leaf:

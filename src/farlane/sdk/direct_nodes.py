@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ import grpc
 
 from farlane.domain.jobs import JobSpec
 from farlane.errors import FarlaneError, InvalidSignature, NotFound
-from farlane.ledger.accounts import Address
+from farlane.ledger.accounts import Address, parse_address
 from farlane.ledger.deploy import Deployment
-from farlane.ledger.direct_leaf import reserve_ceiling
+from farlane.ledger.direct_leaf import reserve_ceiling, tariff_for
 from farlane.ledger.network_registry import Entry, EntryKind, NetworkRegistry
 from farlane.ledger.rpc import RpcClient
+from farlane.ledger.vouchers import check_delegation
+from farlane.sdk.direct_check import delegation_of
 from farlane.wire.channel import open_pinned_channel
 from farlane.wire.compute import OPTIONS, NodeTerms, terms_from_wire
 from farlane.wire.status import from_rpc_error
@@ -30,6 +33,11 @@ class FoundNode:
 
     entry: Entry
     terms: NodeTerms
+
+    @property
+    def provider(self) -> Address:
+        """Who is paid for its work."""
+        return parse_address(self.terms.account.provider)
 
 
 async def find_nodes(
@@ -50,19 +58,39 @@ async def find_nodes(
     return found, silent
 
 
-def cheapest(nodes: list[FoundNode], spec: JobSpec) -> FoundNode:
-    """Return the node on which a task can cost least; of equals the one registered first.
+def fits(node: FoundNode, spec: JobSpec) -> bool:
+    """Tell whether a node could run a task if it did nothing else."""
+    said = node.terms.spec
+    return said.capacity.holds(spec.resources) and (
+        spec.function is None or spec.function.python == said.python
+    )
+
+
+def ceiling(node: FoundNode, spec: JobSpec, payload_bytes: int = 0) -> int:
+    """Return the most a task may cost on a node, in nano-credits.
 
     Raises:
-        NotFound: there is none.
+        InvalidInput: it asks for GPUs that the node has not.
     """
-    if not nodes:
-        raise NotFound("no node of this network can be called directly: see `farlane direct nodes`")
+    said = node.terms.spec
+    return reserve_ceiling(tariff_for(spec, said.rates, said.capacity), spec, payload_bytes)
 
-    def price(node: FoundNode) -> int:
-        return reserve_ceiling(node.terms.spec.rates, spec)
 
-    return min(nodes, key=price)
+def cheapest(nodes: list[FoundNode], spec: JobSpec) -> FoundNode:
+    """Return the node that a task fits on and where it can cost least; of equals the one registered first.
+
+    Raises:
+        NotFound: there is none, or it fits on none.
+    """
+    fitting = [node for node in nodes if fits(node, spec)]
+    if fitting:
+        return min(fitting, key=lambda node: ceiling(node, spec))
+    if nodes:
+        raise NotFound(
+            f"the task fits on none of the {len(nodes)} nodes that answer: `farlane direct nodes` says what they have; "
+            "ask for less"
+        )
+    raise NotFound("no node of this network can be called directly: see `farlane direct nodes`")
 
 
 def by_key(nodes: list[FoundNode], key: Address) -> FoundNode:
@@ -90,7 +118,19 @@ async def _ask(entry: Entry, deployment: Deployment) -> NodeTerms:
             f"the node says it is {terms.key} of network {terms.network}; the registry says {entry.key} of "
             f"{deployment.network}"
         )
+    _check_provider(entry, terms, deployment)
     return terms
+
+
+def _check_provider(entry: Entry, terms: NodeTerms, deployment: Deployment) -> None:
+    """Check who is paid: the node's own key, or the operator that the registry names, who has let this key sign."""
+    if terms.account.provider == entry.key:
+        return
+    if terms.account.provider != entry.operator:
+        raise InvalidSignature(
+            f"the node works for {terms.account.provider}; the registry says that it is operated by {entry.operator}"
+        )
+    check_delegation(deployment.domain, delegation_of(terms.account), terms.account.signature, time.time())
 
 
 @asynccontextmanager

@@ -144,7 +144,7 @@ def value_of(result: TaskResult, trust: Trust) -> Any:
 def error_of(result: TaskResult, trust: Trust) -> Exception:
     """Return the error to raise for a task that ended without a result."""
     failure = result.failure or Failure(FailureKind.LOST, "the hub did not say why it ended without a result")
-    original = _original(result, failure, trust)
+    original = original_exception(failure) if failure.exception and trust(result.node) else None
     error: Exception = original or TaskError(
         f"task {task_text(result.task)} ended without a result: {failure.message or failure.kind.value} "
         f"(failure: {failure.kind.value}, blame: {failure.rule.blame.value}, attempts: {result.attempts})",
@@ -158,9 +158,8 @@ def error_of(result: TaskResult, trust: Trust) -> Exception:
     return error
 
 
-def _original(result: TaskResult, failure: Failure, trust: Trust) -> Exception | None:
-    if not failure.exception or not trust(result.node):
-        return None
+def original_exception(failure: Failure) -> Exception | None:
+    """Unpickle what a function raised on a node that is trusted; None where it cannot be raised here."""
     try:
         found = pickle.loads(failure.exception)
     except Exception:  # its class is not installed here, or its own unpickling fails: the text remains

@@ -128,9 +128,11 @@ def account_from_wire(hello: node_pb2.NodeHello) -> NodeAccount | None:
     Raises:
         InvalidInput: what it says is no account.
     """
-    if not hello.HasField("account"):
-        return None
-    message = hello.account
+    return account_of(hello.account) if hello.HasField("account") else None
+
+
+def account_of(message: node_pb2.NodeAccount) -> NodeAccount:
+    """Read an account; raises as `account_from_wire`."""
     if message.signature:
         _exactly("the delegation's signature", message.signature, SIGNATURE_BYTES)
     return NodeAccount(

@@ -104,7 +104,7 @@ def load_head_key(
         found = HeadKey(ring.directory, key.address, key=key)
         log.info("made the node's key: its address is %s", key.address)
     if delegation is not None:
-        found.delegation = _delegation(delegation, found.address, now)
+        found.delegation = read_delegation(delegation, found.address, now)
     _check_provider(found, provider)
     return found
 
@@ -119,7 +119,14 @@ def _open(directory: Path) -> PrivateKey:
     return KeyRing(directory).open(KEY_NAME, machine_password(directory))
 
 
-def _delegation(path: Path, key: Address, now: float) -> SignedDelegation:
+def read_delegation(path: Path, key: Address, now: float) -> SignedDelegation:
+    """Read the file of `node.delegation`, by which a provider lets a key sign.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: it is no delegation.
+        InvalidSignature: it is another key's, or has expired at `now`, unix seconds.
+    """
     try:
         with open(open_regular(path), "rb") as stream:
             signed = delegation_from_json(stream.read(MAX_BYTES + 1))

@@ -1,4 +1,4 @@
-"""The durable books of direct calls: one SQLite file with a row a channel, its leaves, and the last result."""
+"""The durable books of direct calls: one SQLite file with a row a channel and a row a task."""
 
 from __future__ import annotations
 
@@ -7,62 +7,59 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from farlane.errors import Conflict, Corrupted, DiskFull
+from farlane.errors import Corrupted, DiskFull
 from farlane.ledger.accounts import Address
-from farlane.ledger.books import Book
+from farlane.ledger.books import Book, Boundary
 from farlane.ledger.tree import Frontier
 from farlane.ledger.vouchers import Channel, SignedVoucher, Voucher
+from farlane.node.direct.book_schema import upgrade
 
 T = TypeVar("T")
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS channels (
-    id BLOB PRIMARY KEY, payer TEXT NOT NULL, provider TEXT NOT NULL, signer TEXT NOT NULL, salt BLOB NOT NULL,
-    frontier BLOB NOT NULL, owed_nano INTEGER NOT NULL, cumulative BLOB, tasks INTEGER, root BLOB, signature BLOB,
-    last_task BLOB, last_result BLOB
-) STRICT;
-CREATE TABLE IF NOT EXISTS leaves (
-    channel BLOB NOT NULL, place INTEGER NOT NULL, leaf BLOB NOT NULL, PRIMARY KEY (channel, place)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS vouchers (
-    channel BLOB NOT NULL, cumulative BLOB NOT NULL, tasks INTEGER NOT NULL, root BLOB NOT NULL,
-    signature BLOB NOT NULL, PRIMARY KEY (channel, cumulative)
-) STRICT, WITHOUT ROWID;
-"""
-# Files of version 0 kept the newest voucher alone: one that promises more than the deposit can never be claimed.
-_FROM_VERSION_0 = """INSERT OR IGNORE INTO vouchers SELECT id, cumulative, tasks, root, signature FROM channels
-WHERE cumulative IS NOT NULL"""
-SCHEMA_VERSION = 1
-_COLUMNS = (
-    "payer, provider, signer, salt, frontier, owed_nano, cumulative, tasks, root, signature, last_task, "
-    "last_result"
-)
+KEPT_RESULTS = 64
+"""Results of paid tasks that are kept of each channel, for a publisher that lost one."""
+_COLUMNS = "payer, provider, signer, salt, frontier, owed_nano, cumulative, tasks, root, signature"
 
 
 @dataclass(frozen=True, slots=True)
 class DirectBook:
-    """One channel as it is durable.
-
-    last_task: SHA-256 of the last task's id; last_result: what was answered, as it travels; both None before the first.
-    """
+    """One channel as it is durable."""
 
     channel: Channel
     frontier: Frontier
     owed_nano: int = 0
     voucher: SignedVoucher | None = None
-    last_task: bytes | None = None
-    last_result: bytes | None = None
 
     @property
     def paid_tasks(self) -> int:
         """How many leaves the newest voucher covers."""
         return 0 if self.voucher is None else self.voucher.voucher.tasks
 
+    @property
+    def unpaid_tasks(self) -> int:
+        """How many leaves it does not cover."""
+        return self.frontier.size - self.paid_tasks
+
     def open(self) -> Book:
         """Return the book to work on; what comes of it is kept by the store alone."""
         voucher = None if self.voucher is None else self.voucher.voucher
         return Book(self.frontier.copy(), self.owed_nano, voucher)
+
+
+@dataclass(frozen=True, slots=True)
+class DoneTask:
+    """One task that has its leaf.
+
+    task: SHA-256 of its id; boundary: the book after it; result: what was answered, as it travels, None where it was
+    paid long ago.
+    """
+
+    place: int
+    task: bytes
+    leaf: bytes
+    boundary: Boundary
+    result: bytes | None
 
 
 class DirectBookStore:
@@ -84,21 +81,9 @@ class DirectBookStore:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
-            self._upgrade()
+            upgrade(self._connection, path)
         except sqlite3.DatabaseError as error:
             raise self._failure(error) from error
-
-    def _upgrade(self) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise Conflict(
-                f"the direct books {self._path} were written by a newer farlane (schema {version}; this one knows up "
-                f"to {SCHEMA_VERSION}): install that version again"
-            )
-        if version < SCHEMA_VERSION:
-            self._connection.executescript(
-                f"BEGIN; {_SCHEMA} {_FROM_VERSION_0}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-            )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -107,12 +92,8 @@ class DirectBookStore:
 
     def find(self, channel: Channel) -> DirectBook:
         """Return a channel's book, an empty one where there is none yet."""
-        row = self._run(
-            lambda db: db.execute(
-                f"SELECT {_COLUMNS} FROM channels WHERE id = ?",  # a constant
-                (channel.id,),
-            ).fetchone()
-        )
+        query = f"SELECT {_COLUMNS} FROM channels WHERE id = ?"  # a constant
+        row = self._run(lambda db: db.execute(query, (channel.id,)).fetchone())
         return DirectBook(channel, Frontier()) if row is None else _book(row)
 
     def all(self) -> list[DirectBook]:
@@ -125,20 +106,38 @@ class DirectBookStore:
         query = "SELECT id FROM channels WHERE cumulative IS NOT NULL"
         return [row[0] for row in self._run(lambda db: db.execute(query).fetchall())]
 
+    def of_payer(self, payer: Address) -> list[DirectBook]:
+        """Return the books of all channels of one payer."""
+        query = f"SELECT {_COLUMNS} FROM channels WHERE payer = ?"  # a constant
+        return [_book(row) for row in self._run(lambda db: db.execute(query, (payer,)).fetchall())]
+
+    def done(self, channel: bytes, place: int) -> DoneTask | None:
+        """Return the task of one order, None where it has no leaf yet."""
+        return self._task("place", channel, place)
+
+    def at_size(self, channel: bytes, size: int) -> DoneTask | None:
+        """Return the task whose leaf made the tree this large, None where there is none."""
+        return self._task("size", channel, size)
+
     def leaves(self, channel: bytes) -> list[bytes]:
         """Return a channel's leaves in order, for an audit."""
-        query = "SELECT leaf FROM leaves WHERE channel = ? ORDER BY place"
+        query = "SELECT leaf FROM tasks WHERE channel = ? ORDER BY size"
         return [row[0] for row in self._run(lambda db: db.execute(query, (channel,)).fetchall())]
 
-    def append(self, book: DirectBook, after: Book, leaf: bytes, task: bytes, result: bytes) -> DirectBook:
+    def append(self, book: DirectBook, after: Book, done: DoneTask) -> DirectBook:
         """Keep one more leaf with its result; returns the book as it is then."""
-        found = replace(
-            book, frontier=after.frontier, owed_nano=after.owed_nano, last_task=task, last_result=result
-        )
+        found = replace(book, frontier=after.frontier, owed_nano=after.owed_nano)
+        channel, at = book.channel.id, done.boundary
+        row = (channel, at.size, done.place, done.task, done.leaf, at.root, at.owed_nano, done.result)
+        forgotten = min(found.paid_tasks, at.size - KEPT_RESULTS)
 
         def write(db: sqlite3.Connection) -> None:
             self._put(db, found)
-            db.execute("INSERT INTO leaves VALUES (?, ?, ?)", (book.channel.id, book.frontier.size, leaf))
+            db.execute("INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute(
+                "UPDATE tasks SET result = NULL WHERE channel = ? AND size BETWEEN ? AND ?",
+                (channel, forgotten - 2 * KEPT_RESULTS, forgotten),
+            )
 
         self._run(write)
         return found
@@ -170,17 +169,25 @@ class DirectBookStore:
         cumulative, tasks, root, signature = row
         return SignedVoucher(Voucher(channel, int.from_bytes(cumulative, "big"), tasks, root), signature)
 
+    def _task(self, column: str, channel: bytes, number: int) -> DoneTask | None:
+        query = f"SELECT place, task, leaf, size, root, owed_nano, result FROM tasks WHERE channel = ? AND {column} = ?"
+        row = self._run(lambda db: db.execute(query, (channel, number)).fetchone())
+        if row is None:
+            return None
+        place, task, leaf, size, root, owed_nano, result = row
+        return DoneTask(place, task, leaf, Boundary(size, root, owed_nano), result)
+
     def _put(self, db: sqlite3.Connection, book: DirectBook) -> None:
         channel, signed = book.channel, book.voucher
-        promise = (None, None, None, None)
+        promise: tuple[Any, ...] = (None, None, None, None)
         if signed is not None:
             voucher = signed.voucher
-            promise = (_amount(voucher.cumulative), voucher.tasks, voucher.root, signed.signature)  # type: ignore[assignment]
+            promise = (_amount(voucher.cumulative), voucher.tasks, voucher.root, signed.signature)
         db.execute(
-            "INSERT OR REPLACE INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 channel.id, channel.payer, channel.provider, channel.signer, channel.salt,
-                book.frontier.to_bytes(), book.owed_nano, *promise, book.last_task, book.last_result,
+                book.frontier.to_bytes(), book.owed_nano, *promise,
             ),
         )  # fmt: skip
 
@@ -212,11 +219,11 @@ def _amount(units: int) -> bytes:
     return units.to_bytes(12, "big")
 
 
-def _book(row: tuple[object, ...]) -> DirectBook:
-    payer, provider, signer, salt, frontier, owed, cumulative, tasks, root, signature, task, result = row
-    channel = Channel(Address(str(payer)), Address(str(provider)), Address(str(signer)), bytes(salt))  # type: ignore[call-overload]
+def _book(row: tuple[Any, ...]) -> DirectBook:
+    payer, provider, signer, salt, frontier, owed, cumulative, tasks, root, signature = row
+    channel = Channel(Address(payer), Address(provider), Address(signer), salt)
     voucher = None
     if cumulative is not None:
-        promise = Voucher(channel.id, int.from_bytes(cumulative, "big"), tasks, root)  # type: ignore[arg-type]
-        voucher = SignedVoucher(promise, signature)  # type: ignore[arg-type]
-    return DirectBook(channel, Frontier.from_bytes(frontier), owed, voucher, task, result)  # type: ignore[arg-type]
+        promise = Voucher(channel.id, int.from_bytes(cumulative, "big"), tasks, root)
+        voucher = SignedVoucher(promise, signature)
+    return DirectBook(channel, Frontier.from_bytes(frontier), owed, voucher)

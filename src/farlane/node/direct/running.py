@@ -1,4 +1,4 @@
-"""Running one directly ordered command: its files in, its leaf's facts and files out, on a share of the machine."""
+"""Running one directly ordered task: what it brings in, its leaf's facts and what it produced out."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 import itertools
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from farlane.domain.failures import Failure, FailureKind
-from farlane.domain.jobs import JobSpec
-from farlane.domain.resources import Capacity, Resources
-from farlane.errors import Exhausted, InvalidInput
+from farlane.errors import Unavailable
+from farlane.ledger.direct_leaf import Produced
 from farlane.node.executors.port import (
+    INLINE_PAYLOAD_BYTES,
     Bundle,
     CommandCall,
     CommandResult,
@@ -23,6 +23,7 @@ from farlane.node.executors.port import (
     Executor,
     Failed,
     Finished,
+    FunctionCall,
     OnEvents,
     Outcome,
     Output,
@@ -30,7 +31,9 @@ from farlane.node.executors.port import (
 )
 from farlane.node.executors.process_executor import ProcessExecutor
 from farlane.node.executors.settings import ProcessExecutorSettings
-from farlane.wire.compute import MAX_FILES_BYTES, MAX_INLINE_FILES, MAX_PRINT_BYTES
+from farlane.wire.compute import MAX_FILES_BYTES, MAX_INLINE_FILES, MAX_PRINT_BYTES, STREAMS, TaskOrder
+
+_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,84 +42,70 @@ class RunFacts:
 
     lease_ms: int
     failure: Failure | None
-    outputs: Mapping[str, bytes] = field(default_factory=dict)
+    produced: Produced = field(default_factory=Produced)
     stdout: bytes = b""
     stderr: bytes = b""
+
+
+class Prints:
+    """What a task has printed so far, up to MAX_PRINT_BYTES a stream, for whoever follows it while it runs."""
+
+    def __init__(self) -> None:
+        self._kept = {name: bytearray() for name in STREAMS}
+        self._more = asyncio.Event()
+        self._ended = False
+
+    def add(self, stream: str, data: bytes) -> None:
+        """Take what was printed."""
+        kept = self._kept[stream]
+        kept += data[: MAX_PRINT_BYTES - len(kept)]
+        self._wake()
+
+    def end(self) -> None:
+        """Say that nothing more comes."""
+        self._ended = True
+        self._wake()
+
+    def all(self, stream: str) -> bytes:
+        """Return one stream so far."""
+        return bytes(self._kept[stream])
+
+    async def follow(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield stream and bytes as they come, from the beginning, until the end."""
+        seen = dict.fromkeys(STREAMS, 0)
+        while True:
+            more, ended = self._more, self._ended
+            for name in STREAMS:
+                while chunk := bytes(self._kept[name][seen[name] : seen[name] + _CHUNK_BYTES]):
+                    seen[name] += len(chunk)
+                    yield name, chunk
+            if ended:
+                return
+            await more.wait()
+
+    def _wake(self) -> None:
+        self._more.set()
+        self._more = asyncio.Event()
 
 
 @dataclass(slots=True)
 class _Run:
     done: asyncio.Future[Outcome]
-    prints: dict[str, bytearray] = field(
-        default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()}
-    )
-
-
-class Share:
-    """What of the machine direct calls may use; nothing is given twice.
-
-    Args:
-        capacity: the share.
-    """
-
-    def __init__(self, capacity: Capacity) -> None:
-        self.capacity = capacity
-        self._cpu, self._memory, self._disk = capacity.cpu_milli, capacity.memory_bytes, capacity.disk_bytes
-
-    def check(self, wanted: Resources) -> None:
-        """Refuse what can never run here.
-
-        Raises:
-            InvalidInput: it asks for more than the share, or for a GPU.
-        """
-        offered = self.capacity
-        if wanted.gpu is not None:
-            raise InvalidInput(
-                "direct calls get no GPU in this version: ask for cores, memory and disk alone"
-            )
-        asked = (wanted.cpu_milli, wanted.memory_bytes, wanted.disk_bytes)
-        there = (offered.cpu_milli, offered.memory_bytes, offered.disk_bytes)
-        if any(one > all_ for one, all_ in zip(asked, there, strict=True)):
-            raise InvalidInput(
-                f"the task asks for {asked[0] / 1000:g} cores, {asked[1]} bytes of memory and {asked[2]} of disk; this "
-                f"node's share for direct calls is {there[0] / 1000:g}, {there[1]} and {there[2]}"
-            )
-
-    def take(self, wanted: Resources) -> None:
-        """Reserve resources.
-
-        Raises:
-            Exhausted: other tasks have them at the moment.
-        """
-        self.check(wanted)
-        if (
-            wanted.cpu_milli > self._cpu
-            or wanted.memory_bytes > self._memory
-            or wanted.disk_bytes > self._disk
-        ):
-            raise Exhausted("the node is busy: other tasks have its share for direct calls; try again later")
-        self._cpu -= wanted.cpu_milli
-        self._memory -= wanted.memory_bytes
-        self._disk -= wanted.disk_bytes
-
-    def give_back(self, wanted: Resources) -> None:
-        """Return what was reserved."""
-        self._cpu += wanted.cpu_milli
-        self._memory += wanted.memory_bytes
-        self._disk += wanted.disk_bytes
+    prints: Prints
 
 
 class DirectRunner:
-    """Runs commands; make it, `start` it, `close` it.
+    """Runs tasks; make it, `start` it, `close` it.
 
     Args:
-        directory: for input files and working directories; emptied at the start.
+        directory: for what tasks bring and for working directories; emptied at the start.
     """
 
     def __init__(self, directory: Path) -> None:
         self._inputs = directory / "inputs"
         self._tickets = itertools.count(1)
         self._runs: dict[int, _Run] = {}
+        self._closing = False
         shutil.rmtree(directory, ignore_errors=True)
         self._inputs.mkdir(parents=True)
         self._executor = _executor(directory / "scratch", self._on_events)
@@ -130,40 +119,45 @@ class DirectRunner:
         await self._executor.start()
 
     async def close(self) -> None:
-        """End what runs."""
+        """End what runs; it fails with Unavailable, so that nothing of it is booked."""
+        self._closing = True
         await self._executor.close()
 
-    async def run(self, publisher: str, spec: JobSpec, inputs: Mapping[str, bytes]) -> RunFacts:
-        """Run one command to its end, however that looks.
+    async def run(self, publisher: str, order: TaskOrder, gpus: tuple[int, ...], prints: Prints) -> RunFacts:
+        """Run one task to its end, however that looks.
 
         Args:
             publisher: whose worker may run it.
-            spec: a job with a command.
-            inputs: path -> content, exactly the files of the specification.
+            order: a command or a function, with what it needs.
+            gpus: indices of the devices it may see.
+            prints: takes what it prints.
+
+        Raises:
+            Unavailable: the node stops.
         """
-        assert spec.command is not None  # checked by whoever takes orders
-        ticket, place = next(self._tickets), None
-        run = self._runs[ticket] = _Run(asyncio.get_running_loop().create_future())
+        ticket = next(self._tickets)
+        run = self._runs[ticket] = _Run(asyncio.get_running_loop().create_future(), prints)
+        spec, directory = order.spec, self._inputs / str(ticket)
         try:
-            place = await asyncio.to_thread(_write_inputs, self._inputs / str(ticket), inputs)
-            command = spec.command
-            call = CommandCall(command.run, command.setup, spec.env, place, command.outputs)
+            call = await asyncio.to_thread(_call, directory, order)
             wanted = spec.resources
             execution = Execution(
                 ticket, call, spec.timeout_ms / 1000, wanted.memory_bytes, wanted.disk_bytes, spec.env
             )
             began_ns = time.monotonic_ns()
-            self._executor.submit(Bundle(PoolKey(publisher), None, (), (execution,)))
+            self._executor.submit(Bundle(PoolKey(publisher), None, gpus, (execution,)))
             outcome = await run.done
             lease_ms = (time.monotonic_ns() - began_ns) // 1_000_000
-            failure, outputs = await asyncio.to_thread(_collect, outcome)
-            prints = {name: bytes(kept) for name, kept in run.prints.items()}
-            return RunFacts(lease_ms, failure, outputs, prints["stdout"], prints["stderr"])
+            if self._closing:
+                raise Unavailable("the node has stopped before the task had ended: order it again later")
+            failure, produced = await asyncio.to_thread(_collect, outcome)
+            return RunFacts(lease_ms, failure, produced, *(prints.all(name) for name in STREAMS))
         finally:
+            prints.end()
             self._executor.cancel(ticket)
             self._executor.release(ticket)
             self._runs.pop(ticket, None)
-            await asyncio.to_thread(shutil.rmtree, self._inputs / str(ticket), ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
@@ -171,8 +165,7 @@ class DirectRunner:
             if run is None:
                 continue
             if isinstance(event, Output):
-                kept = run.prints[event.stream]
-                kept += event.data[: MAX_PRINT_BYTES - len(kept)]
+                run.prints.add(event.stream, event.data)
             elif isinstance(event, Finished) and not run.done.done():
                 run.done.set_result(event.outcome)
 
@@ -184,22 +177,38 @@ def _executor(scratch: Path, on_events: OnEvents) -> Executor:
     return ProcessExecutor(settings, on_events)
 
 
-def _write_inputs(directory: Path, inputs: Mapping[str, bytes]) -> tuple[tuple[str, str], ...]:
-    placed = []
+def _call(directory: Path, order: TaskOrder) -> CommandCall | FunctionCall:
+    """Write what a task brings into files of its own; returns how it is called."""
+    spec = order.spec
     directory.mkdir()
-    for number, (path, content) in enumerate(inputs.items()):
-        file = directory / str(number)  # under a name of ours: theirs is for the working directory
-        file.write_bytes(content)
-        placed.append((path, str(file)))
-    return tuple(placed)
+    if spec.command is not None:
+        command = spec.command
+        placed = []
+        for number, (path, content) in enumerate(order.inputs.items()):
+            file = directory / str(number)  # under a name of ours: theirs is for the working directory
+            file.write_bytes(content)
+            placed.append((path, str(file)))
+        return CommandCall(command.run, command.setup, spec.env, tuple(placed), command.outputs)
+    assert spec.function is not None  # an order is for one of both
+    function, payload = directory / "function", directory / "payload"
+    function.write_bytes(order.function)
+    if len(order.payload) <= INLINE_PAYLOAD_BYTES:
+        return FunctionCall(spec.function.function.cid, str(function), order.payload)
+    payload.write_bytes(order.payload)
+    return FunctionCall(spec.function.function.cid, str(function), None, str(payload))
 
 
-def _collect(outcome: Outcome) -> tuple[Failure | None, dict[str, bytes]]:
+def _collect(outcome: Outcome) -> tuple[Failure | None, Produced]:
     if isinstance(outcome, Failed):
-        return Failure(outcome.kind, outcome.message), {}
-    assert isinstance(outcome, CommandResult)  # only commands are run
-    size = sum(file.size_bytes for file in outcome.outputs)
-    if size > MAX_FILES_BYTES:
-        words = f"the output files have {size} bytes; a direct call brings back at most {MAX_FILES_BYTES}"
-        return Failure(FailureKind.RESULT_TOO_LARGE, words), {}
-    return None, {file.path: Path(file.file).read_bytes() for file in outcome.outputs}
+        failure = Failure(outcome.kind, outcome.message, outcome.traceback, outcome.exception or b"")
+        return failure, Produced()
+    if isinstance(outcome, CommandResult):
+        size = sum(file.size_bytes for file in outcome.outputs)
+        if size > MAX_FILES_BYTES:
+            words = f"the output files have {size} bytes; a direct call brings back at most {MAX_FILES_BYTES}"
+            return Failure(FailureKind.RESULT_TOO_LARGE, words), Produced()
+        return None, Produced({file.path: Path(file.file).read_bytes() for file in outcome.outputs})
+    if outcome.payload is not None:
+        return None, Produced(value=outcome.payload)
+    assert outcome.payload_path is not None  # a value is in one of both places
+    return None, Produced(value=Path(outcome.payload_path).read_bytes())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -20,18 +21,23 @@ from farlane.kit.keys import ServerCertificate
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.ethereum import EthereumLedger
+from farlane.node.books.signing import HeadKey
 from farlane.node.direct.book_store import DirectBookStore
 from farlane.node.direct.claiming import Claimer
+from farlane.node.direct.counter import Counter
 from farlane.node.direct.ordering import OrderDesk
-from farlane.node.direct.running import DirectRunner, Share
-from farlane.node.direct.service import ComputeService
+from farlane.node.direct.running import DirectRunner
+from farlane.node.direct.service import SILENCE_S, ComputeService
 from farlane.node.direct.settings import DirectSettings
+from farlane.node.direct.share import Share
 from farlane.wire.channel import SERVER_OPTIONS, server_credentials
 from farlane.wire.compute import OPTIONS, NodeTerms
 from farlane.wire.v1 import compute_pb2_grpc
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5.0
+HURRY_S = 5.0
+"""How long the last claim may take where the node was told to end at once."""
 BOOKS_FILE = "direct.db"
 
 
@@ -49,10 +55,12 @@ class DirectNode:
     Args:
         directory: where it keeps its books and working directories.
         settings: who may call.
-        spec: what it offers and asks.
-        key: its key on the ledger.
+        spec: what it says of itself and asks.
+        share: what of the machine direct calls get.
+        key: its key on the ledger, open, and who is paid.
         ledger: the chain.
         certificate: its TLS key.
+        silence_s: how long a publisher may be silent where it is its turn.
     """
 
     def __init__(
@@ -60,16 +68,19 @@ class DirectNode:
         directory: Path,
         settings: DirectSettings,
         spec: NodeSpec,
-        key: PrivateKey,
+        share: Share,
+        key: HeadKey,
         ledger: EthereumLedger,
         certificate: ServerCertificate,
+        silence_s: float = SILENCE_S,
     ) -> None:
-        self._directory, self._settings, self._spec = directory, settings, spec
+        self._directory, self._settings, self._share = directory, settings, share
+        self._spec, self._silence_s = replace(spec, capacity=share.capacity), silence_s
         self._key, self._ledger, self._certificate = key, ledger, certificate
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[Listening]:
-        """Serve while the block runs; what runs at its end is finished, and what is owed is claimed.
+        """Serve while the block runs; what runs at its end is finished, unless that is a cancellation; then claim.
 
         Raises:
             Unavailable: the port cannot be had, or nothing can run here.
@@ -79,30 +90,57 @@ class DirectNode:
         with FileLock(root / "direct.lock"), contextlib.closing(DirectBookStore(root / BOOKS_FILE)) as store:
             runner = DirectRunner(root / "direct")
             await runner.start()
-            claimer = Claimer(self._settings, self._ledger, self._key, store)
+            claimer = Claimer(self._settings, self._ledger, self._open_key(), store)
+            desk = self._desk()
+            counter = Counter(self._key, desk, store, self._ledger, runner, self._share)
             try:
-                service = self._service(store, runner)
-                server, listening = self._server(service, host, port)
+                server, listening = self._server(self._service(desk, counter), host, port)
                 await server.start()
                 log.info("direct calls are served on %s:%d", listening.host, listening.port)
+                grace_s = self._settings.finish_s
                 try:
                     async with TaskSupervisor("direct node") as tasks:
                         tasks.start_restarting(
                             claimer.run, "claims", backoff=Backoff(1.0, 60.0), random=Random()
                         )
                         yield listening
+                except asyncio.CancelledError:
+                    grace_s = 0.0  # told to end at once
+                    raise
                 finally:
-                    await server.stop(STOP_GRACE_S)
-                    await service.finish()
-                    await claimer.finish()
+                    # Those who wait for what runs keep their calls, so that they get it and pay.
+                    await counter.finish(grace_s)
+                    await server.stop(min(grace_s, STOP_GRACE_S))
+                    await runner.close()
+                    await counter.ended()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(HURRY_S if grace_s == 0.0 else None):
+                            await claimer.finish()
             finally:
                 await runner.close()
 
-    def _service(self, store: DirectBookStore, runner: DirectRunner) -> ComputeService:
-        ledger, rates = self._ledger, self._spec.rates
-        desk = OrderDesk(self._settings, ledger.domain, self._key.address, rates, ledger.units_per_credit)
-        terms = NodeTerms(ledger.domain.network, self._key.address, self._spec)
-        return ComputeService(terms, self._key, desk, store, ledger, runner, Share(self._spec.capacity))
+    def _open_key(self) -> PrivateKey:
+        if self._key.key is None:
+            raise Unavailable("the node's key is not open: nothing could be signed or claimed")
+        return self._key.key
+
+    def _desk(self) -> OrderDesk:
+        ledger, spec = self._ledger, self._spec
+        return OrderDesk(
+            self._settings,
+            ledger.domain,
+            self._key.provider,
+            spec.rates,
+            spec.capacity,
+            ledger.units_per_credit,
+        )
+
+    def _service(self, desk: OrderDesk, counter: Counter) -> ComputeService:
+        settings = self._settings
+        terms = NodeTerms(
+            self._ledger.domain.network, self._spec, self._key.account, settings.tasks, settings.credit_nano
+        )
+        return ComputeService(terms, desk, counter, self._silence_s)
 
     def _server(self, service: ComputeService, host: str, port: int) -> tuple[grpc.aio.Server, Listening]:
         chosen = {name for name, _ in OPTIONS}

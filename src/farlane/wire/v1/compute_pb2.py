@@ -22,38 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from farlane.wire.v1 import node_pb2 as farlane_dot_v1_dot_node__pb2
 from farlane.wire.v1 import types_pb2 as farlane_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x61rlane/v1/compute.proto\x12\nfarlane.v1\x1a\x16\x66\x61rlane/v1/types.proto\"\x11\n\x0f\x44\x65scribeRequest\"s\n\tNodeTerms\x12$\n\x07version\x18\x01 \x01(\x0b\x32\x13.farlane.v1.Version\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\"\n\x04spec\x18\x04 \x01(\x0b\x32\x14.farlane.v1.NodeSpec\"N\n\rDirectChannel\x12\r\n\x05payer\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06signer\x18\x03 \x01(\t\x12\x0c\n\x04salt\x18\x04 \x01(\x0c\"S\n\rDirectVoucher\x12\x12\n\ncumulative\x18\x01 \x01(\x0c\x12\r\n\x05tasks\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"+\n\nInlineFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\xf2\x01\n\tTaskOrder\x12*\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x19.farlane.v1.DirectChannel\x12\x0c\n\x04task\x18\x02 \x01(\t\x12!\n\x04spec\x18\x03 \x01(\x0b\x32\x13.farlane.v1.JobSpec\x12&\n\x06inputs\x18\x04 \x03(\x0b\x32\x16.farlane.v1.InlineFile\x12\r\n\x05place\x18\x05 \x01(\x04\x12\x12\n\nlimit_nano\x18\x06 \x01(\x04\x12\x11\n\tsignature\x18\x07 \x01(\x0c\x12*\n\x07voucher\x18\x08 \x01(\x0b\x32\x19.farlane.v1.DirectVoucher\"k\n\x0bTaskRequest\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x15.farlane.v1.TaskOrderH\x00\x12,\n\x07voucher\x18\x02 \x01(\x0b\x32\x19.farlane.v1.DirectVoucherH\x00\x42\x06\n\x04kind\"$\n\x0cTaskAccepted\x12\x14\n\x0creserve_nano\x18\x01 \x01(\x04\"\xb9\x01\n\nTaskResult\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x03(\x0c\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\x12$\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x13.farlane.v1.Failure\x12\'\n\x07outputs\x18\x06 \x03(\x0b\x32\x16.farlane.v1.InlineFile\x12\x0e\n\x06stdout\x18\x07 \x01(\x0c\x12\x0e\n\x06stderr\x18\x08 \x01(\x0c\"\x19\n\x08TaskPaid\x12\r\n\x05tasks\x18\x01 \x01(\x04\"\x91\x01\n\tTaskReply\x12,\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x18.farlane.v1.TaskAcceptedH\x00\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x16.farlane.v1.TaskResultH\x00\x12$\n\x04paid\x18\x03 \x01(\x0b\x32\x14.farlane.v1.TaskPaidH\x00\x42\x06\n\x04kind2\x8c\x01\n\x07\x43ompute\x12>\n\x08\x44\x65scribe\x12\x1b.farlane.v1.DescribeRequest\x1a\x15.farlane.v1.NodeTerms\x12\x41\n\x0b\x45xecuteTask\x12\x17.farlane.v1.TaskRequest\x1a\x15.farlane.v1.TaskReply(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x61rlane/v1/compute.proto\x12\nfarlane.v1\x1a\x15\x66\x61rlane/v1/node.proto\x1a\x16\x66\x61rlane/v1/types.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xc1\x01\n\tNodeTerms\x12$\n\x07version\x18\x01 \x01(\x0b\x32\x13.farlane.v1.Version\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\"\n\x04spec\x18\x04 \x01(\x0b\x32\x14.farlane.v1.NodeSpec\x12(\n\x07\x61\x63\x63ount\x18\x05 \x01(\x0b\x32\x17.farlane.v1.NodeAccount\x12\r\n\x05tasks\x18\x06 \x01(\r\x12\x13\n\x0b\x63redit_nano\x18\x07 \x01(\x04\"N\n\rDirectChannel\x12\r\n\x05payer\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06signer\x18\x03 \x01(\t\x12\x0c\n\x04salt\x18\x04 \x01(\x0c\"S\n\rDirectVoucher\x12\x12\n\ncumulative\x18\x01 \x01(\x0c\x12\r\n\x05tasks\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"+\n\nInlineFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\x95\x02\n\tTaskOrder\x12*\n\x07\x63hannel\x18\x01 \x01(\x0b\x32\x19.farlane.v1.DirectChannel\x12\x0c\n\x04task\x18\x02 \x01(\t\x12!\n\x04spec\x18\x03 \x01(\x0b\x32\x13.farlane.v1.JobSpec\x12&\n\x06inputs\x18\x04 \x03(\x0b\x32\x16.farlane.v1.InlineFile\x12\r\n\x05place\x18\x05 \x01(\x04\x12\x12\n\nlimit_nano\x18\x06 \x01(\x04\x12\x11\n\tsignature\x18\x07 \x01(\x0c\x12*\n\x07voucher\x18\x08 \x01(\x0b\x32\x19.farlane.v1.DirectVoucher\x12\x10\n\x08\x66unction\x18\t \x01(\x0c\x12\x0f\n\x07payload\x18\n \x01(\x0c\"k\n\x0bTaskRequest\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x15.farlane.v1.TaskOrderH\x00\x12,\n\x07voucher\x18\x02 \x01(\x0b\x32\x19.farlane.v1.DirectVoucherH\x00\x42\x06\n\x04kind\"$\n\x0cTaskAccepted\x12\x14\n\x0creserve_nano\x18\x01 \x01(\x04\"*\n\nTaskOutput\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xd6\x01\n\nTaskResult\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x03(\x0c\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\x12$\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x13.farlane.v1.Failure\x12\'\n\x07outputs\x18\x06 \x03(\x0b\x32\x16.farlane.v1.InlineFile\x12\x0e\n\x06stdout\x18\x07 \x01(\x0c\x12\x0e\n\x06stderr\x18\x08 \x01(\x0c\x12\x0c\n\x04size\x18\t \x01(\x04\x12\r\n\x05value\x18\n \x01(\x0c\"\x19\n\x08TaskPaid\x12\r\n\x05tasks\x18\x01 \x01(\x04\"\xbb\x01\n\tTaskReply\x12,\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x18.farlane.v1.TaskAcceptedH\x00\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x16.farlane.v1.TaskResultH\x00\x12$\n\x04paid\x18\x03 \x01(\x0b\x32\x14.farlane.v1.TaskPaidH\x00\x12(\n\x06output\x18\x04 \x01(\x0b\x32\x16.farlane.v1.TaskOutputH\x00\x42\x06\n\x04kind2\x8c\x01\n\x07\x43ompute\x12>\n\x08\x44\x65scribe\x12\x1b.farlane.v1.DescribeRequest\x1a\x15.farlane.v1.NodeTerms\x12\x41\n\x0b\x45xecuteTask\x12\x17.farlane.v1.TaskRequest\x1a\x15.farlane.v1.TaskReply(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'farlane.wire.v1.compute_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DESCRIBEREQUEST']._serialized_start=64
-  _globals['_DESCRIBEREQUEST']._serialized_end=81
-  _globals['_NODETERMS']._serialized_start=83
-  _globals['_NODETERMS']._serialized_end=198
-  _globals['_DIRECTCHANNEL']._serialized_start=200
-  _globals['_DIRECTCHANNEL']._serialized_end=278
-  _globals['_DIRECTVOUCHER']._serialized_start=280
-  _globals['_DIRECTVOUCHER']._serialized_end=363
-  _globals['_INLINEFILE']._serialized_start=365
-  _globals['_INLINEFILE']._serialized_end=408
-  _globals['_TASKORDER']._serialized_start=411
-  _globals['_TASKORDER']._serialized_end=653
-  _globals['_TASKREQUEST']._serialized_start=655
-  _globals['_TASKREQUEST']._serialized_end=762
-  _globals['_TASKACCEPTED']._serialized_start=764
-  _globals['_TASKACCEPTED']._serialized_end=800
-  _globals['_TASKRESULT']._serialized_start=803
-  _globals['_TASKRESULT']._serialized_end=988
-  _globals['_TASKPAID']._serialized_start=990
-  _globals['_TASKPAID']._serialized_end=1015
-  _globals['_TASKREPLY']._serialized_start=1018
-  _globals['_TASKREPLY']._serialized_end=1163
-  _globals['_COMPUTE']._serialized_start=1166
-  _globals['_COMPUTE']._serialized_end=1306
+  _globals['_DESCRIBEREQUEST']._serialized_start=87
+  _globals['_DESCRIBEREQUEST']._serialized_end=104
+  _globals['_NODETERMS']._serialized_start=107
+  _globals['_NODETERMS']._serialized_end=300
+  _globals['_DIRECTCHANNEL']._serialized_start=302
+  _globals['_DIRECTCHANNEL']._serialized_end=380
+  _globals['_DIRECTVOUCHER']._serialized_start=382
+  _globals['_DIRECTVOUCHER']._serialized_end=465
+  _globals['_INLINEFILE']._serialized_start=467
+  _globals['_INLINEFILE']._serialized_end=510
+  _globals['_TASKORDER']._serialized_start=513
+  _globals['_TASKORDER']._serialized_end=790
+  _globals['_TASKREQUEST']._serialized_start=792
+  _globals['_TASKREQUEST']._serialized_end=899
+  _globals['_TASKACCEPTED']._serialized_start=901
+  _globals['_TASKACCEPTED']._serialized_end=937
+  _globals['_TASKOUTPUT']._serialized_start=939
+  _globals['_TASKOUTPUT']._serialized_end=981
+  _globals['_TASKRESULT']._serialized_start=984
+  _globals['_TASKRESULT']._serialized_end=1198
+  _globals['_TASKPAID']._serialized_start=1200
+  _globals['_TASKPAID']._serialized_end=1225
+  _globals['_TASKREPLY']._serialized_start=1228
+  _globals['_TASKREPLY']._serialized_end=1415
+  _globals['_COMPUTE']._serialized_start=1418
+  _globals['_COMPUTE']._serialized_end=1558
 # @@protoc_insertion_point(module_scope)

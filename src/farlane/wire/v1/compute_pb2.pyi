@@ -4,6 +4,7 @@ isort:skip_file
 Compute: a publisher calls a node itself, without any hub. Both found each other on chain."""
 
 from collections import abc as _abc
+from farlane.wire.v1 import node_pb2 as _node_pb2
 from farlane.wire.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -42,12 +43,22 @@ class NodeTerms(_message.Message):
     NETWORK_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    CREDIT_NANO_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     key: _builtins.str
+    tasks: _builtins.int
+    """How many tasks of one channel may run or be unpaid at once, and how much one payer may owe with what runs."""
+    credit_nano: _builtins.int
     @_builtins.property
     def version(self) -> _types_pb2.Version: ...
     @_builtins.property
     def spec(self) -> _types_pb2.NodeSpec: ...
+    @_builtins.property
+    def account(self) -> _node_pb2.NodeAccount:
+        """Who is paid, and by which delegation the key signs for it."""
+
     def __init__(
         self,
         *,
@@ -55,10 +66,13 @@ class NodeTerms(_message.Message):
         network: _builtins.str = ...,
         key: _builtins.str = ...,
         spec: _types_pb2.NodeSpec | None = ...,
+        account: _node_pb2.NodeAccount | None = ...,
+        tasks: _builtins.int = ...,
+        credit_nano: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "network", b"network", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "credit_nano", b"credit_nano", "key", b"key", "network", b"network", "spec", b"spec", "tasks", b"tasks", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,7 +160,9 @@ Global___InlineFile: _TypeAlias = InlineFile  # noqa: Y015
 
 @_typing.final
 class TaskOrder(_message.Message):
-    """The signature is the channel's signer's over TaskOrder(channel, task, spec, place, limit)."""
+    """The signature is the channel's signer's over TaskOrder(channel, task, spec, input, place, limit). Place: number of
+    the order in its channel, each counts once. A function comes with its pickle and the pickle of its arguments.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -158,10 +174,14 @@ class TaskOrder(_message.Message):
     LIMIT_NANO_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     VOUCHER_FIELD_NUMBER: _builtins.int
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     place: _builtins.int
     limit_nano: _builtins.int
     signature: _builtins.bytes
+    function: _builtins.bytes
+    payload: _builtins.bytes
     @_builtins.property
     def channel(self) -> Global___DirectChannel: ...
     @_builtins.property
@@ -181,10 +201,12 @@ class TaskOrder(_message.Message):
         limit_nano: _builtins.int = ...,
         signature: _builtins.bytes = ...,
         voucher: Global___DirectVoucher | None = ...,
+        function: _builtins.bytes = ...,
+        payload: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "spec", b"spec", "voucher", b"voucher"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "inputs", b"inputs", "limit_nano", b"limit_nano", "place", b"place", "signature", b"signature", "spec", b"spec", "task", b"task", "voucher", b"voucher"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "function", b"function", "inputs", b"inputs", "limit_nano", b"limit_nano", "payload", b"payload", "place", b"place", "signature", b"signature", "spec", b"spec", "task", b"task", "voucher", b"voucher"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,7 +258,31 @@ class TaskAccepted(_message.Message):
 Global___TaskAccepted: _TypeAlias = TaskAccepted  # noqa: Y015
 
 @_typing.final
+class TaskOutput(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    stream: _builtins.str
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        stream: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskOutput: _TypeAlias = TaskOutput  # noqa: Y015
+
+@_typing.final
 class TaskResult(_message.Message):
+    """Size: leaves of the tree with this one, its last."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LEAF_FIELD_NUMBER: _builtins.int
@@ -247,11 +293,15 @@ class TaskResult(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     STDOUT_FIELD_NUMBER: _builtins.int
     STDERR_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
     leaf: _builtins.bytes
     root: _builtins.bytes
     signature: _builtins.bytes
     stdout: _builtins.bytes
     stderr: _builtins.bytes
+    size: _builtins.int
+    value: _builtins.bytes
     @_builtins.property
     def proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -269,10 +319,12 @@ class TaskResult(_message.Message):
         outputs: _abc.Iterable[Global___InlineFile] | None = ...,
         stdout: _builtins.bytes = ...,
         stderr: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+        value: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "leaf", b"leaf", "outputs", b"outputs", "proof", b"proof", "root", b"root", "signature", b"signature", "stderr", b"stderr", "stdout", b"stdout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "leaf", b"leaf", "outputs", b"outputs", "proof", b"proof", "root", b"root", "signature", b"signature", "size", b"size", "stderr", b"stderr", "stdout", b"stdout", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,24 +356,28 @@ class TaskReply(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     PAID_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> Global___TaskAccepted: ...
     @_builtins.property
     def result(self) -> Global___TaskResult: ...
     @_builtins.property
     def paid(self) -> Global___TaskPaid: ...
+    @_builtins.property
+    def output(self) -> Global___TaskOutput: ...
     def __init__(
         self,
         *,
         accepted: Global___TaskAccepted | None = ...,
         result: Global___TaskResult | None = ...,
         paid: Global___TaskPaid | None = ...,
+        output: Global___TaskOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "kind", b"kind", "paid", b"paid", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "kind", b"kind", "output", b"output", "paid", b"paid", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "kind", b"kind", "paid", b"paid", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "kind", b"kind", "output", b"output", "paid", b"paid", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["accepted", "result", "paid"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["accepted", "result", "paid", "output"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

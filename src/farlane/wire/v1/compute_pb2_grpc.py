@@ -57,7 +57,8 @@ class ComputeServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExecuteTask(self, request_iterator, context):
-        """One task. The publisher sends an order, then a voucher for the result; the node answers accepted, result, paid.
+        """One task. The publisher sends an order, then a voucher for the result; the node answers accepted, output as it
+        comes, result, paid. Several calls of one channel may run at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class ComputeStub:
     Describe: _grpc.UnaryUnaryMultiCallable[_compute_pb2.DescribeRequest, _compute_pb2.NodeTerms]
     """What the node asks and offers; anybody may ask."""
     ExecuteTask: _grpc.StreamStreamMultiCallable[_compute_pb2.TaskRequest, _compute_pb2.TaskReply]
-    """One task. The publisher sends an order, then a voucher for the result; the node answers accepted, result, paid."""
+    """One task. The publisher sends an order, then a voucher for the result; the node answers accepted, output as it
+    comes, result, paid. Several calls of one channel may run at once.
+    """
 
 @_typing.type_check_only
 class ComputeAsyncStub(ComputeStub):
@@ -42,7 +44,9 @@ class ComputeAsyncStub(ComputeStub):
     Describe: _aio.UnaryUnaryMultiCallable[_compute_pb2.DescribeRequest, _compute_pb2.NodeTerms]  # type: ignore[assignment]
     """What the node asks and offers; anybody may ask."""
     ExecuteTask: _aio.StreamStreamMultiCallable[_compute_pb2.TaskRequest, _compute_pb2.TaskReply]  # type: ignore[assignment]
-    """One task. The publisher sends an order, then a voucher for the result; the node answers accepted, result, paid."""
+    """One task. The publisher sends an order, then a voucher for the result; the node answers accepted, output as it
+    comes, result, paid. Several calls of one channel may run at once.
+    """
 
 class ComputeServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -59,6 +63,8 @@ class ComputeServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_compute_pb2.TaskRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_compute_pb2.TaskReply], _abc.AsyncIterator[_compute_pb2.TaskReply]]:
-        """One task. The publisher sends an order, then a voucher for the result; the node answers accepted, result, paid."""
+        """One task. The publisher sends an order, then a voucher for the result; the node answers accepted, output as it
+        comes, result, paid. Several calls of one channel may run at once.
+        """
 
 def add_ComputeServicer_to_server(servicer: ComputeServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
