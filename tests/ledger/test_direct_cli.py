@@ -1,124 +1,94 @@
-"""`farlane node serve` and `farlane direct`: two processes, a chain between them, and no hub."""
+"""Direct calls as people type them: a node serves, dies and serves again; a publisher calls it, hub-less, on anvil."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from farlane.ledger.accounts import PrivateKey
-from farlane.ledger.keystore import KeyRing
-from farlane.ledger.passwords import Password
+from farlane.testing.direct_desk import Desk
 
 pytestmark = pytest.mark.real
-
-FAUCET = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
-PASSWORD = b"a sentence for tests"
-
-
-class Desk:
-    """A person's terminal: keys, a chain, a directory of their own."""
-
-    def __init__(self, root: Path, url: str) -> None:
-        self.root, self.url = root, url
-        ring = KeyRing(root / "keys")
-        password = Password(PASSWORD, random=True)
-        self.addresses = {name: ring.create(name, password).address for name in ("lab", "me")}
-        ring.add("boss", PrivateKey.from_bytes(FAUCET), password)
-        (root / "password").write_bytes(PASSWORD)
-        (root / "password").chmod(0o600)
-        self.environ = {
-            **os.environ,
-            "FARLANE_KEYS": str(root / "keys"),
-            "FARLANE_KEY_PASSWORD_FILE": str(root / "password"),
-            "FARLANE_DIR": str(root / "data"),
-        }
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "farlane.cli.main", *arguments]
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            self.command(*arguments),
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout
-
-    def signed(self, key: str, *arguments: str, code: int = 0) -> str:
-        return self.run(*arguments[:2], "--rpc", self.url, "--key", key, *arguments[2:], code=code)
 
 
 @pytest.fixture
 def desk(tmp_path: Path, anvil_url: str) -> Desk:
     found = Desk(tmp_path, anvil_url)
-    found.signed("boss", "network", "deploy", "-o", str(tmp_path / "net.json"))
-    file = str(tmp_path / "net.json")
-    for address in found.addresses.values():
-        found.signed("boss", "network", "gas", file, address, "1")
-    found.signed("boss", "network", "mint", file, found.addresses["me"], "10")
+    found.deploy()
     return found
 
 
-@contextmanager
-def serving(desk: Desk) -> Iterator[subprocess.Popen[str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        desk.command(
-            "node", "serve", "--network", str(desk.root / "net.json"), "--rpc", desk.url, "--key", "lab",
-            "--listen", f"127.0.0.1:{port}", "--endpoint", f"https://127.0.0.1:{port}",
-            "--allow", desk.addresses["me"], "--json",
-        ),
-        env=desk.environ, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        assert json.loads(process.stdout.readline())["key"] == desk.addresses["lab"]
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
-        process.stdout.close()
-
-
-def call(desk: Desk, receipt: str, *arguments: str) -> str:
-    network = ["--network", str(desk.root / "net.json"), "--receipt", str(desk.root / receipt)]
-    small = ["--memory", "256MB", "--max-duration", "30s", "--yes"]
-    return desk.signed("me", "direct", "run", *network, *small, *arguments)
-
-
 def test_a_command_runs_on_a_node_found_on_chain_and_is_paid(desk: Desk, tmp_path: Path) -> None:
-    network, verify = ["--network", str(tmp_path / "net.json")], ["receipt", "verify"]
+    first, second = str(tmp_path / "first.json"), str(tmp_path / "second.json")
     (tmp_path / "in.txt").write_text("from another machine")
     files = ["-i", str(tmp_path / "in.txt"), "-o", "out.txt", "--into", str(tmp_path / "back")]
-    with serving(desk) as node:
-        listed = json.loads(desk.run("direct", "nodes", *network, "--rpc", desk.url, "--json"))
+    with desk.serving() as node:
+        listed = json.loads(desk.run("direct", "nodes", *desk.network, "--rpc", desk.url, "--json"))
         assert [one["key"] for one in listed["nodes"]] == [desk.addresses["lab"]]
-        printed = call(desk, "first.json", *files, "--", "tr a-z A-Z < in.txt | tee out.txt")
-        assert printed == "FROM ANOTHER MACHINE"
-        assert (tmp_path / "back/out.txt").read_text() == printed
+        refused = desk.call("--", "true", yes=False, code=1)
+        assert "would open a channel with" in refused.stderr
+        done = desk.call(
+            "--receipt", first, *files, "--", "tr a-z A-Z < in.txt | tee out.txt; exit 7", code=7
+        )
+        assert "publisher, paid" in done.stderr
+        done = desk.call("--receipt", first, *files, "--", "tr a-z A-Z < in.txt | tee out.txt")
+        assert done.stdout == "FROM ANOTHER MACHINE"
+        assert "open a channel" not in done.stderr  # it is there, and holds more than one task
+        assert (tmp_path / "back/out.txt").read_text() == done.stdout
         node.kill()
-        node.wait(10)
-    first = str(tmp_path / "first.json")
-    assert "can still be claimed" in desk.run(*verify, first, "--rpc", desk.url, code=1)
-    with serving(desk) as node:  # on another port, with the books that the killed one left
-        assert call(desk, "second.json", "--", "echo again") == "again\n"
-        desk.signed("me", "direct", "close", *network, desk.addresses["lab"])
+    assert "can still be claimed" in desk.run("receipt", "verify", first, "--rpc", desk.url, code=1)
+    with desk.serving() as node:  # on another port, with the books that the killed one left
+        assert desk.call("--receipt", second, "--", "echo again").stdout == "again\n"
+        desk.signed("me", "direct", "close", *desk.network, desk.addresses["lab"])
         node.send_signal(signal.SIGTERM)
         assert node.wait(60) == 0
-    for receipt in (first, str(tmp_path / "second.json")):
-        assert "NOT VALID" not in desk.run(*verify, receipt, "--rpc", desk.url)
+    for receipt in (first, second):
+        assert "NOT VALID" not in desk.run("receipt", "verify", receipt, "--rpc", desk.url)
+
+
+def test_a_node_killed_in_mid_task_is_blamed_and_owed_nothing(desk: Desk, tmp_path: Path) -> None:
+    go, runs = tmp_path / "go", tmp_path / "runs"
+    command = f"echo begun >> {runs}; echo begun; until [ -e {go} ]; do sleep 0.01; done; echo done"
+    with desk.serving() as node, desk.calling("--", command) as publisher:
+        assert publisher.stdout is not None
+        assert publisher.stdout.readline() == "begun\n"  # while the task still runs
+        node.kill()
+        _, said = publisher.communicate(timeout=60)
+        assert publisher.returncode == 1
+        assert "Blame: provider" in said
+        assert "nothing is owed" in said
+    go.touch()
+    with desk.serving() as node:
+        recovered = desk.ran(
+            "direct", "recover", *desk.network, "--rpc", desk.url, "--key", "me", desk.addresses["lab"]
+        )
+        assert recovered.stdout == "begun\ndone\n"
+        assert runs.read_text() == "begun\nbegun\n"
+        (receipt,) = (tmp_path / "data" / "receipts").glob("*.json")
+        assert json.loads(receipt.read_bytes())["head"]["size"] == 1  # one leaf, of two runs
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(60) == 0
+    assert "NOT VALID" not in desk.run("receipt", "verify", str(receipt), "--rpc", desk.url)
+
+
+def test_a_publisher_killed_in_mid_task_pays_for_it_at_its_next_call(desk: Desk, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with desk.serving() as node:
+        with desk.calling(
+            "--", f"echo begun; until [ -e {go} ]; do sleep 0.01; done; echo done"
+        ) as publisher:
+            assert publisher.stdout is not None
+            assert publisher.stdout.readline() == "begun\n"
+            publisher.kill()
+        go.touch()
+        second = desk.call("--", "echo second")
+        assert second.stdout == "second\n"
+        assert "left behind was finished" in second.stderr
+        receipts = sorted((tmp_path / "data" / "receipts").glob("*.json"))
+        assert len(receipts) == 2
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(60) == 0
+    for receipt in receipts:
+        assert "NOT VALID" not in desk.run("receipt", "verify", str(receipt), "--rpc", desk.url)

@@ -55,6 +55,8 @@ def nodes(network_file: Path, rpc: str, as_json: bool) -> None:
     )  # fmt: skip
     for entry, why in silent:
         say(f"{entry.key}: {why}")
+    if not rows:
+        say("no node of this network can be called at the moment")
 
 
 async def _nodes(network_file: Path, url: str) -> tuple[list[FoundNode], list[tuple[Entry, str]]]:

@@ -155,7 +155,7 @@ def _ask(chain: Chain, spending: Spending, yes: bool) -> None:
     amount = money(nano_floor(spending.deposit_units, chain.deployment.units_per_credit))
     what = f"{'open a channel with' if spending.opens else 'add to the channel'} {amount} credits"
     if yes:
-        say(f"to {what}")
+        say(f"this will {what}")
     elif not sys.stdin.isatty():
         raise InvalidInput(f"this would {what}, and nobody is there to be asked: say --yes")
     else:

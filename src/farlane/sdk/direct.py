@@ -63,6 +63,7 @@ SPARE_S = 60.0
 """How much longer than the task itself a call may take."""
 TURN_S = 20.0
 """How long a result waits for the results whose leaves come before its own."""
+_REFUSALS = (InvalidInput, Exhausted, Conflict, NotFound, PermissionRefused)
 
 OnOutput = Callable[[str, bytes], None]
 """Hears what a task prints as it comes: `stdout` or `stderr`, and the bytes."""
@@ -181,7 +182,7 @@ class DirectPublisher:
                     pending = self._channel.load(key).waiting(one.place)
                 if pending is not None and pending.task == one.task:
                     found.append((pending, await self._drive(stub, key, pending, _silent)))
-            except (InvalidInput, Exhausted, Conflict, NotFound, PermissionRefused) as error:
+            except (*_REFUSALS, Unavailable) as error:
                 if isinstance(error, InvalidSignature) or self._is_pending(one):
                     raise
                 log.warning(
@@ -337,7 +338,8 @@ class DirectPublisher:
     async def _refusal(self, pending: PendingOrder, call: Call, error: grpc.aio.AioRpcError) -> FarlaneError:
         """Return what a call has failed with; an order that was refused is forgotten, one that may run is kept."""
         failure = await final_error(call, error, "calling the node")
-        if isinstance(failure, (InvalidInput, Exhausted, Conflict, NotFound, PermissionRefused)):
+        said = "grpc_code" not in failure.facts  # by the node itself, and no result came: it does not do it
+        if isinstance(failure, _REFUSALS) or (said and isinstance(failure, Unavailable)):
             async with self._channel.locked():
                 now = self._channel.file.load()
                 if now is not None:

@@ -57,9 +57,10 @@ def check_result(
     leaf = _leaf(order, tariff, result, seen)
     place = book.size
     boundary = book.append([result.leaf])
-    if boundary.root != result.root:
+    if (boundary.size, boundary.root) != (result.size, result.root):
         raise InvalidSignature(
-            f"the node's tree is another than ours at {boundary.size} leaves: it has dropped, changed or added some"
+            f"the node's tree of {result.size} leaves is another than ours at {boundary.size}: it has dropped, changed "
+            "or added some"
         )
     if not verify_inclusion(leaf_hash(result.leaf), place, boundary.size, result.proof, result.root):
         raise InvalidSignature("the proof does not show that the leaf is in the tree")
