@@ -118,6 +118,8 @@ async def test_one_process_serves_a_hub_and_publishers(
         ((state, _, _),) = (await stream.results(1)).values()
         assert state == TaskState.DONE
     assert await world.ledger.balance(key.address) == run.leaf.amount_nano
+    outboxes = [file.name for file in settings.directory.glob("*claims-*.db")]
+    assert outboxes == [f"claims-{world.deployment.chain_id}.db"]  # one for the one key
 
 
 async def test_the_nodes_delegation_counts_for_direct_calls_too(

@@ -26,10 +26,9 @@ from farlane.ledger.receipt import from_json, to_json, verify
 from farlane.ledger.receipt_chain import verify_on_chain
 from farlane.ledger.tree import Frontier, leaf_hash
 from farlane.ledger.vouchers import TreeHead, sign_head
-from farlane.node.direct.book_store import DirectBookStore
+from farlane.node.direct.book_store import BOOKS_FILE, DirectBookStore
 from farlane.node.direct.counter import Counter
 from farlane.node.direct.running import DirectRunner, RunFacts
-from farlane.node.direct.serving import BOOKS_FILE
 from farlane.sdk.direct import DirectPublisher
 from farlane.sdk.direct_book import ChannelBook
 from farlane.sdk.direct_nodes import FoundNode, cheapest

@@ -10,7 +10,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from farlane.errors import Conflict, ConnectionLost, FarlaneError, InvalidInput, InvalidSignature, TooLarge
+from farlane.errors import (
+    Conflict,
+    ConnectionLost,
+    FarlaneError,
+    InvalidInput,
+    InvalidSignature,
+    TooLarge,
+)
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.leaf import pack, unpack
 from farlane.ledger.tree import Frontier, leaf_hash
@@ -22,9 +29,8 @@ from farlane.ledger.vouchers import (
     sign_head,
     sign_voucher,
 )
-from farlane.node.direct.book_store import DirectBook, DirectBookStore
+from farlane.node.direct.book_store import BOOKS_FILE, DirectBook, DirectBookStore
 from farlane.node.direct.counter import Counter
-from farlane.node.direct.serving import BOOKS_FILE
 from farlane.sdk.direct import DirectPublisher
 from farlane.sdk.direct_book import ChannelBook
 from farlane.sdk.direct_nodes import FoundNode, compute_stub

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -59,6 +59,7 @@ class Claims:
         vouchers: what could be claimed.
         rules: when and how.
         count: counts what was claimed.
+        more: further vouchers and when those are claimed, over the one outbox: a key must not have two.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class Claims:
         vouchers: VoucherSource,
         rules: ClaimRules | None = None,
         count: ClaimCount | None = None,
+        more: Sequence[tuple[VoucherSource, WatchSettings]] = (),
     ) -> None:
-        self._rpc, self._deployment, self._key, self._vouchers = rpc, deployment, key, vouchers
+        self._rpc, self._deployment, self._key = rpc, deployment, key
         self._file = file.with_name(f"{file.name}-{deployment.chain_id}.db")
         self._rules, self._count = rules or ClaimRules(), count or ClaimCount()
+        self._watched = ((vouchers, self._rules.watch), *more)
         self._random = Random()
 
     async def run(self) -> None:
@@ -90,7 +93,7 @@ class Claims:
             async with TaskSupervisor("claims") as tasks:
                 for work, name in (
                     (outbox.run, "outbox"),
-                    (self._watcher(outbox).run, "channel watcher"),
+                    *((watcher.run, "channel watcher") for watcher in self._watchers(outbox)),
                     (self._unlock, "open the key that claims"),
                     (lambda: self._report(outbox), "report on claims"),
                 ):
@@ -111,7 +114,7 @@ class Claims:
             log.warning("what is owed was not claimed before the end, but is at the next start: %s", error)
 
     async def _claim_last(self) -> None:
-        if not any(True for _ in self._vouchers.channels()):
+        if not any(True for vouchers, _ in self._watched for _ in vouchers.channels()):
             return
         await verify_deployment(self._rpc, self._deployment)
         await self._key.unlock()
@@ -119,7 +122,7 @@ class Claims:
         how = OutboxSettings(poll_s=min(1.0, self._rules.outbox.poll_s))
         async with self._outbox(how) as outbox, TaskSupervisor("last claims") as tasks:
             tasks.start(outbox.run(), "outbox")
-            await self._watcher(outbox).poll(leaving=True)
+            await asyncio.gather(*(one.poll(leaving=True) for one in self._watchers(outbox)))
 
     @contextlib.asynccontextmanager
     async def _outbox(self, how: OutboxSettings) -> AsyncIterator[ChainOutbox]:
@@ -136,10 +139,13 @@ class Claims:
         finally:
             await outbox.close()
 
-    def _watcher(self, outbox: ChainOutbox) -> ChannelWatcher:
+    def _watchers(self, outbox: ChainOutbox) -> list[ChannelWatcher]:
         settler = Settler(outbox, self._deployment.ledger, self._key.address)
         ledger = EthereumLedger(self._rpc, self._deployment)
-        return ChannelWatcher(ledger, self._vouchers, settler, self._rules.watch, self._random, self._count)
+        return [
+            ChannelWatcher(ledger, vouchers, settler, watch, self._random, self._count)
+            for vouchers, watch in self._watched
+        ]
 
     def _find_key(self, account: Address) -> PrivateKey | None:
         return self._key.key if account == self._key.address else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
 from farlane.errors import ChainUnavailable, FarlaneError
 from farlane.ledger.claim_count import ClaimCount
@@ -17,12 +17,16 @@ from farlane.ledger.port import ChannelState, SignedClaim
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import SignedVoucher, Voucher, units_floor
+from farlane.ledger.watcher import VoucherSource
 from farlane.node.books.claim_terms import ClaimTerms, claim_terms
 from farlane.node.books.node_book import NodeBook
 from farlane.node.books.opening import read_network_file
 from farlane.node.books.signing import HeadKey
 from farlane.node.books.store import BookStore
 from farlane.node.claims import LEAVING_S, ClaimRules, Claims
+from farlane.node.direct.book_store import BOOKS_FILE, DirectBookStore
+from farlane.node.direct.claiming import DirectVouchers, watch_of
+from farlane.node.direct.settings import direct_settings
 from farlane.node.settings import NodeSettings
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,7 @@ WRONG_CHAIN_S = 600.0
 """How soon an endpoint that is not the network's chain is asked again."""
 DUST_DIVISOR = 10
 """A last claim before leaving is worth its gas from this part of a credit on."""
+Further = Sequence[tuple[VoucherSource, WatchSettings]]
 Books = Callable[[], Iterable[NodeBook]]
 
 
@@ -147,7 +152,8 @@ class BookClaims:
         """Look at the chain and claim until cancelled; one that is away, or another network's, is asked again."""
         async with self._chain() as rpc:
             await self._find_contracts(rpc, poll_s)
-            await self._claims(rpc, poll_s).run()
+            with self._direct_vouchers() as more:
+                await self._claims(rpc, poll_s, more).run()
 
     async def _find_contracts(self, rpc: RpcClient, poll_s: float) -> None:
         said = ""
@@ -175,15 +181,26 @@ class BookClaims:
     async def finish(self) -> None:
         """Claim what is worth it, as the last act before the process ends; bounded in time, and nothing is raised."""
         async with self._chain() as rpc:
-            await self._claims(rpc, POLL_S).finish()
+            with self._direct_vouchers() as more:
+                await self._claims(rpc, POLL_S, more).finish()
 
     @contextlib.asynccontextmanager
     async def _chain(self) -> AsyncIterator[RpcClient]:
         async with RpcClient(self._rpc_url) as rpc:
             yield rpc
 
-    def _claims(self, rpc: RpcClient, poll_s: float) -> Claims:
+    @contextlib.contextmanager
+    def _direct_vouchers(self) -> Iterator[Further]:
+        """Open what publishers without a hub have signed, where this node serves such."""
+        if self._settings.direct_listen is None:
+            yield ()
+            return
+        directory = self._settings.directory
+        with contextlib.closing(DirectBookStore(directory / BOOKS_FILE)) as store:
+            yield ((DirectVouchers(store), watch_of(direct_settings(self._settings))),)
+
+    def _claims(self, rpc: RpcClient, poll_s: float, more: Further) -> Claims:
         deployment = self._deployment
         rules = rules_of(self._terms, deployment.units_per_credit, poll_s)
         file = self._settings.directory / FILE
-        return Claims(rpc, deployment, file, self._key, self.vouchers, rules, self._count)
+        return Claims(rpc, deployment, file, self._key, self.vouchers, rules, self._count, more)

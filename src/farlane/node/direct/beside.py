@@ -120,7 +120,10 @@ async def _serve(plan: DirectPlan, spec: NodeSpec, key: HeadKey, leaving: asynci
         registry = NetworkRegistry(rpc, deployment)
         await registry.check()
         ledger = EthereumLedger(rpc, deployment)
-        node = DirectNode(settings.directory, plan.direct, spec, plan.share, key, ledger, certificate)
+        # The node's own claims see to the vouchers: two outboxes of one key would be in each other's way.
+        node = DirectNode(
+            settings.directory, plan.direct, spec, plan.share, key, ledger, certificate, claims=False
+        )
         async with node.serving(plan.host, plan.port):
             entry = await try_to_register(registry, key, plan.endpoint, certificate)
             if entry is not None:

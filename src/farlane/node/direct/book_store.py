@@ -17,6 +17,8 @@ from farlane.ledger.vouchers import Channel, SignedVoucher, Voucher
 from farlane.node.direct.book_schema import upgrade
 
 T = TypeVar("T")
+BOOKS_FILE = "direct.db"
+"""Name of the file in a node's directory."""
 KEPT_RESULTS = 64
 """Results of paid tasks that are kept of each channel, for a publisher that lost one."""
 _COLUMNS = "payer, provider, signer, salt, frontier, owed_nano, cumulative, tasks, root, signature"

@@ -53,6 +53,16 @@ class DirectVouchers:
         return [voucher for voucher in (book.voucher, covered) if voucher is not None]
 
 
+def watch_of(settings: DirectSettings) -> WatchSettings:
+    """Return when vouchers of direct calls are claimed."""
+    return WatchSettings(
+        poll_s=settings.watch_s,
+        threshold=settings.claim_units,
+        regular_s=settings.claim_s,
+        policy=settings.policy,
+    )
+
+
 class Claimer:
     """Claims what direct calls are owed.
 
@@ -67,13 +77,9 @@ class Claimer:
         self, settings: DirectSettings, ledger: EthereumLedger, key: PrivateKey, store: DirectBookStore
     ) -> None:
         directory = store.path.parent
-        watch = WatchSettings(
-            poll_s=settings.watch_s,
-            threshold=settings.claim_units,
-            regular_s=settings.claim_s,
-            policy=settings.policy,
+        rules = ClaimRules(
+            watch_of(settings), OutboxSettings(confirmations=settings.confirmations), LEAVING_S
         )
-        rules = ClaimRules(watch, OutboxSettings(confirmations=settings.confirmations), LEAVING_S)
         self._claims = Claims(
             ledger.rpc, ledger.deployment, directory / FILE, HeadKey(directory, key.address, key=key),
             DirectVouchers(store), rules,

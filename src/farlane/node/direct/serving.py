@@ -22,7 +22,7 @@ from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.node.books.signing import HeadKey
-from farlane.node.direct.book_store import DirectBookStore
+from farlane.node.direct.book_store import BOOKS_FILE, DirectBookStore
 from farlane.node.direct.claiming import Claimer
 from farlane.node.direct.counter import Counter
 from farlane.node.direct.ordering import OrderDesk
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 STOP_GRACE_S = 5.0
 HURRY_S = 5.0
 """How long the last claim may take where the node was told to end at once."""
-BOOKS_FILE = "direct.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,7 @@ class DirectNode:
         ledger: the chain.
         certificate: its TLS key.
         silence_s: how long a publisher may be silent where it is its turn.
+        claims: whether it claims what it is owed; False where whoever owns the key's outbox does.
     """
 
     def __init__(
@@ -73,7 +73,9 @@ class DirectNode:
         ledger: EthereumLedger,
         certificate: ServerCertificate,
         silence_s: float = SILENCE_S,
+        claims: bool = True,
     ) -> None:
+        self._claims = claims
         self._directory, self._settings, self._share = directory, settings, share
         self._spec, self._silence_s = replace(spec, capacity=share.capacity), silence_s
         self._key, self._ledger, self._certificate = key, ledger, certificate
@@ -90,7 +92,7 @@ class DirectNode:
         with FileLock(root / "direct.lock"), contextlib.closing(DirectBookStore(root / BOOKS_FILE)) as store:
             runner = DirectRunner(root / "direct")
             await runner.start()
-            claimer = Claimer(self._settings, self._ledger, self._open_key(), store)
+            claimer = Claimer(self._settings, self._ledger, self._open_key(), store) if self._claims else None
             desk = self._desk()
             counter = Counter(self._key, desk, store, self._ledger, runner, self._share)
             try:
@@ -100,9 +102,10 @@ class DirectNode:
                 grace_s = self._settings.finish_s
                 try:
                     async with TaskSupervisor("direct node") as tasks:
-                        tasks.start_restarting(
-                            claimer.run, "claims", backoff=Backoff(1.0, 60.0), random=Random()
-                        )
+                        if claimer is not None:
+                            tasks.start_restarting(
+                                claimer.run, "claims", backoff=Backoff(1.0, 60.0), random=Random()
+                            )
                         yield listening
                 except asyncio.CancelledError:
                     grace_s = 0.0  # told to end at once
@@ -113,9 +116,8 @@ class DirectNode:
                     await server.stop(min(grace_s, STOP_GRACE_S))
                     await runner.close()
                     await counter.ended()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(HURRY_S if grace_s == 0.0 else None):
-                            await claimer.finish()
+                    if claimer is not None:
+                        await _claim_last(claimer, HURRY_S if grace_s == 0.0 else None)
             finally:
                 await runner.close()
 
@@ -156,6 +158,12 @@ class DirectNode:
         if not found:
             raise _no_port(address)
         return server, Listening(host, found)
+
+
+async def _claim_last(claimer: Claimer, within_s: float | None) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await claimer.finish()
 
 
 def _no_port(address: str) -> Unavailable:
