@@ -18,7 +18,9 @@ class Mutant(NamedTuple):
     tests: str = "hub/test_reactor_properties.py"
 
 
-COMPLETION, ENDING, LEASING = (f"hub/reactor/{name}.py" for name in ("completion", "ending", "leasing"))
+COMPLETION, ENDING, INTERIM, LEASING = (
+    f"hub/reactor/{name}.py" for name in ("completion", "ending", "interim", "leasing")
+)
 MEMBERSHIP, REPLAYING, SUBMISSION = (
     f"hub/reactor/{name}.py" for name in ("membership", "replaying", "submission")
 )
@@ -30,6 +32,7 @@ LEASES, MONEY, NODES, ROUNDS = (
     f"hub/test_reactor_{name}.py" for name in ("leases", "money", "membership", "rounds")
 )
 ENDS, FAILURES, GPUS = (f"hub/test_reactor_{name}.py" for name in ("ending", "failures", "gpus"))
+PARTS = "hub/test_reactor_interim.py"
 REPLAYS = "hub/test_reactor_replay.py"
 ACCOUNTS, CAPPED = "hub/reactor/accounts.py", "hub/test_reactor_accounts.py"
 
@@ -177,10 +180,45 @@ EXAMPLE = (
     ),
     Mutant(
         "an amount may pass its reserve",
-        COMPLETION,
-        "min(lease.reserve, meters[lease.gpu].charge_ceiling(elapsed, moved))",
-        "meters[lease.gpu].charge_ceiling(elapsed, moved)",
+        ENDING,
+        "return max(lease.paid, min(lease.reserve, asked))",
+        "return asked",
         MONEY,
+    ),
+    Mutant(
+        "parts are paid again at the end",
+        ENDING,
+        "sum(record.amounts) - sum([lease.paid for lease in leases])",
+        "sum(record.amounts)",
+        PARTS,
+    ),
+    Mutant(
+        "a part's reserve is held on",
+        INTERIM,
+        "    job.reserved -= amount\n",
+        "",
+        PARTS,
+    ),
+    Mutant(
+        "a part of another attempt is booked",
+        INTERIM,
+        "if lease is None or lease.attempt != attempt:",
+        "if lease is None:",
+        PARTS,
+    ),
+    Mutant(
+        "crumbs are booked",
+        INTERIM,
+        "1000 * LEAST_PART * state.interim_s",
+        "0",
+        PARTS,
+    ),
+    Mutant(
+        "a restart forgets parts",
+        REPLAYING,
+        "            _metered(state, record)\n",
+        "            pass\n",
+        PARTS,
     ),
     Mutant(
         "a provider's fault is paid",

@@ -12,11 +12,13 @@ from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import BlobRef, JobSpec, TaskState
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.prices import RateVector
-from farlane.domain.records import AttemptsFailed, Column, TasksEnded
+from farlane.domain.records import AttemptsFailed, Column, LeasesMetered, TasksEnded
 from farlane.domain.resources import GIB, Capacity
 from farlane.errors import Conflict, InvalidSignature, NotFound, PermissionRefused
 from farlane.hub.books.books import HubBooks, NodeAccount, Signing
 from farlane.hub.books.inputs import InputDigests
+from farlane.hub.reactor.state import Lease
+from farlane.hub.store.book_history import count_ended
 from farlane.kit.cid import cid_of
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.leaf import NONE, Leaf, Outcome, unpack
@@ -40,6 +42,7 @@ SPEC = NodeSpec(NODE, "rack", "works", Capacity(8000, 64 * GIB, GIB, ()), "3.11"
 JOB = replace(a_job(), organisation="lab", publisher="lab/ada", project="apples")
 SIGNING = Signing(DOMAIN, 10**9, SESSION)
 AT = 1_790_000_000.5
+LEASE = Lease(1, AT, 10**9, None)
 
 
 class Lab:
@@ -80,8 +83,13 @@ def ended(first: int, count: int, state: TaskState = TaskState.DONE, **changes: 
     return replace(record, **changes)  # type: ignore[arg-type]
 
 
-def book(books: HubBooks, record: TasksEnded | AttemptsFailed, spec: JobSpec = JOB) -> list[Leaf]:
-    records = books.book(record, spec, SPEC, [None] * len(record.indices))
+def book(
+    books: HubBooks,
+    record: TasksEnded | AttemptsFailed | LeasesMetered,
+    spec: JobSpec = JOB,
+    lease: Lease | None = None,
+) -> list[Leaf]:
+    records = books.book(record, spec, SPEC, [lease or LEASE] * len(record.indices))
     booked = records[-1]
     assert isinstance(booked, LeavesBooked)
     return [unpack(leaf) for leaf in booked.leaves]
@@ -114,6 +122,45 @@ def cid_of_leaf(digest: bytes) -> str:
     return cid_of_digest(digest)
 
 
+def test_parts_and_the_end_of_an_attempt_add_up_to_what_it_costs(books: HubBooks) -> None:
+    part = LeasesMetered(JobId(7), NODE, AT, [3], [1], [1], [1000], [17])
+    (first,) = book(books, part)
+    assert (first.outcome, first.part, first.lease_ms, first.amount_nano) == (Outcome.INTERIM, 1, 1000, 17)
+    assert first.output == NONE
+    (last,) = book(books, ended(3, 1), lease=Lease(1, AT, 10**9, None, part=1, part_ms=1000, paid=17))
+    assert (last.outcome, last.part, last.lease_ms, last.amount_nano) == (Outcome.DONE, 0, 500, 8)
+    assert cid_of_leaf(first.input) == cid_of_leaf(last.input) == cid_of(b"payload 3")
+    (found,) = books.of_node(NODE)
+    assert found.book.owed_nano == 25
+
+
+def test_usage_of_a_part_counts_time_and_money_and_no_attempt(books: HubBooks) -> None:
+    part = LeasesMetered(JobId(7), NODE, AT, [3, 4], [1, 1], [1, 2], [1000, 500], [17, 9])
+    booked = books.book(part, JOB, SPEC, [LEASE] * 2)[-1]
+    assert isinstance(booked, LeavesBooked)
+    assert (booked.lease_ms, booked.spent, count_ended(booked.leaves)) == (1500, 26, 0)
+    end = books.book(ended(3, 1), JOB, SPEC, [Lease(1, AT, 10**9, None, 1, 1000, 17)])[-1]
+    assert isinstance(end, LeavesBooked)
+    assert (end.lease_ms, end.spent, count_ended(end.leaves)) == (500, 8, 1)
+
+
+def test_a_payload_that_cannot_be_read_for_a_part_is_asked_for_again() -> None:
+    answers = [NotFound("not now"), Column([b"payload"])]
+
+    def pick(job: JobId, indices: list[int]) -> Column:
+        answer = answers.pop(0)
+        if isinstance(answer, NotFound):
+            raise answer
+        return answer
+
+    inputs = InputDigests(pick)
+    assert inputs.look(JobId(7), [3]) == [NONE]
+    (digest,) = inputs.look(JobId(7), [3])
+    assert cid_of_leaf(digest) == cid_of(b"payload")
+    assert inputs.take(JobId(7), [3]) == [digest]
+    assert answers == []
+
+
 def test_results_that_are_blobs_are_named_by_their_content(books: HubBooks) -> None:
     blob = BlobRef(cid_of(b"large"), 5)
     (leaf,) = book(books, ended(0, 1, results=Column([b""], {0: blob})))
@@ -134,7 +181,7 @@ def test_a_command_is_named_by_its_output_files(books: HubBooks) -> None:
 
 
 def test_records_say_who_used_what(books: HubBooks) -> None:
-    opened, booked = books.book(ended(0, 2), JOB, SPEC, [None, None])
+    opened, booked = books.book(ended(0, 2), JOB, SPEC, [LEASE] * 2)
     assert isinstance(opened, BookOpened)
     assert isinstance(booked, LeavesBooked)
     assert (opened.payer, opened.provider, opened.signer) == (
@@ -189,14 +236,14 @@ def test_nothing_is_signed_before_the_chain_is_there(books: HubBooks) -> None:
 def test_a_node_that_is_paid_elsewhere_gets_another_book(books: HubBooks) -> None:
     book(books, ended(0, 1))
     books.attach(NODE, own(OTHER))
-    opened = books.book(ended(1, 1), JOB, SPEC, [None])[0]
+    opened = books.book(ended(1, 1), JOB, SPEC, [LEASE])[0]
     assert isinstance(opened, BookOpened)
     assert (opened.book, opened.provider) == (2, OTHER.address)
     assert opened.salt != books.all[1].opened.salt
 
 
 def test_books_go_on_after_a_restart(books: HubBooks) -> None:
-    records = books.book(ended(0, 3), JOB, SPEC, [None] * 3)
+    records = books.book(ended(0, 3), JOB, SPEC, [LEASE] * 3)
     signed = books.sign(NODE, 1, *head_of(books), AT)
     opened, booked = records
     assert isinstance(opened, BookOpened)
@@ -206,7 +253,7 @@ def test_books_go_on_after_a_restart(books: HubBooks) -> None:
     again = HubBooks("net", [state], Lab(), InputDigests(payloads))
     again.attach(NODE, own(NODE_KEY))
     again.signing = SIGNING
-    more = again.book(ended(3, 2), JOB, SPEC, [None] * 2)[-1]
+    more = again.book(ended(3, 2), JOB, SPEC, [LEASE] * 2)[-1]
     assert isinstance(more, LeavesBooked)
     assert more.first == 3
     tree = Tree(map(leaf_hash, (*booked.leaves, *more.leaves)))

@@ -16,10 +16,10 @@ from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.jobs import Durability, JobSpec
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.prices import RateVector
-from farlane.domain.records import JobEnded
+from farlane.domain.records import JobEnded, LeasesMetered
 from farlane.domain.resources import GIB, Capacity, Resources
 from farlane.errors import Conflict, InvalidInput
-from farlane.hub.reactor.commands import AcceptEnded, Command, Deliver, FinishJob
+from farlane.hub.reactor.commands import AcceptEnded, Append, Command, Deliver, FinishJob
 from farlane.hub.reactor.state import Job
 from farlane.testing.builders import A100, RATES, T4, a_gpu_node, a_job, a_node, gpus, payloads
 from farlane.testing.small_world import Granted, SmallWorld
@@ -33,6 +33,7 @@ from farlane.testing.world_checks import (
 )
 
 LEASE_S = 10.0
+INTERIM_S = 4.0
 NODES = [a_node("n1", cpu=1000), a_gpu_node("n2", (T4, 2), (A100, 1)), a_node("n3", cpu=4000)]
 SPARE = a_gpu_node("spare", (T4, 4), (A100, 4))
 KINDS = [FailureKind.EXCEPTION, FailureKind.BLOB, FailureKind.REFUSED, FailureKind.BAD_PAYLOAD]
@@ -71,7 +72,7 @@ class HubMachine(RuleBasedStateMachine):
     def begin(
         self, policy: str, ending: str, eager: bool, first: JobSpec, second: JobSpec, crew: list[int]
     ) -> None:
-        self.world = SmallWorld(policy, LEASE_S)
+        self.world = SmallWorld(policy, LEASE_S, INTERIM_S)
         self.ending, self.eager = ending, eager
         self.keys = 0
         self.specs: dict[NodeId, NodeSpec] = {}
@@ -278,6 +279,32 @@ class HubMachine(RuleBasedStateMachine):
         assert not set(tasks) & {task for task, (at, _) in leases_of(self.world.state).items() if at == node}
         self.turn()
         assert how is not None or delivered(out) == sum(in_force)
+
+    @precondition(lambda self: self.working)
+    @rule(
+        data=st.data(),
+        run_ms=st.sampled_from([0, 1999, 2000, 10**4, 10**9]),
+        other_epoch=st.sampled_from([0, 0, 1]),
+    )
+    def run_on(self, data: st.DataObject, run_ms: int, other_epoch: int) -> None:
+        """A node says that tasks run on: what is in force and long enough is booked, all else changes nothing."""
+        node = data.draw(st.sampled_from(self.working))
+        tasks = data.draw(st.lists(st.sampled_from(sorted(self.world.held[node])), min_size=1))
+        leases, held = self.world.state.nodes[node].leases, self.world.held[node]
+        due = [
+            task
+            for task in dict.fromkeys(tasks)
+            if task in leases
+            and leases[task].attempt == held[task]
+            and min(run_ms, (self.world.now - leases[task].at) * 1000 + 1) - leases[task].part_ms >= 2000
+        ]
+        out = self.world.meter(node, tasks, run_ms, self.world.epoch + other_epoch)
+        records = [command.record for command in out if isinstance(command, Append)]
+        booked = [
+            index for record in records if isinstance(record, LeasesMetered) for index in record.indices
+        ]
+        assert len(booked) == (0 if other_epoch else len(due))
+        self.turn()
 
     @precondition(lambda self: self.world.granted)
     @rule(data=st.data(), other_epoch=st.sampled_from([0, 0, 0, -1, 1]), twice=st.booleans())

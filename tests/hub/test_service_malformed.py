@@ -129,6 +129,28 @@ async def test_a_malformed_report_ends_its_stream_and_changes_nothing(hub: Runni
         assert [result.data for result in await check_books(hub, job)] == [b"proper"]
 
 
+RUNNING: dict[str, tuple[dict[str, list[int]], type[FarlaneError]]] = {
+    "no attempts": ({"attempts": []}, InvalidInput),
+    "more times": ({"lease_ms": [1, 2]}, InvalidInput),
+    "time no store can hold": ({"lease_ms": [1 << 63]}, InvalidInput),
+    "too many rows": ({"tasks": [1] * 4097, "attempts": [1] * 4097, "lease_ms": [1] * 4097}, TooLarge),
+}
+
+
+@pytest.mark.parametrize("what", RUNNING)
+async def test_a_malformed_word_on_what_runs_ends_its_stream(hub: RunningHub, what: str) -> None:
+    change, expected = RUNNING[what]
+    async with hub.client() as ada, hub.node("bad") as bad:
+        job = await submit(ada, [b"x"])
+        (lease,) = await bad.take()
+        columns = {"tasks": [lease.task], "attempts": [lease.attempt], "lease_ms": [1]} | change
+        running = node_pb2.AttemptsRunning(epoch=1, **columns)
+        await bad.say(node_pb2.NodeMessage(running=running))
+        error = await asyncio.wait_for(bad.ended, 10)
+        assert isinstance(error, expected), error
+        assert (await job.status()).spent == 0
+
+
 STALE: dict[str, Callable[[Leased, Leased], Leased]] = {
     "a task nobody knows": lambda mine, _: dataclasses.replace(mine, task=task_id(JobId(999), 7)),
     "a task of this job that is not there": lambda mine, _: dataclasses.replace(

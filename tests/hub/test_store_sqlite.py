@@ -25,13 +25,17 @@ from farlane.testing.histories import (
     AT,
     FULL_SPEC,
     attempts_failed,
+    book_opened,
     finished_job,
     job_ended,
     job_opened,
+    leases_metered,
+    leaves_booked,
     node_registered,
     tasks_added,
     tasks_ended,
     tasks_leased,
+    voucher_signed,
 )
 from farlane.testing.store_suite import append, commit
 
@@ -249,6 +253,23 @@ def test_a_store_of_schema_1_still_opens(path: Path) -> None:
     assert summary is not None
     assert (summary.done, summary.failed) == (4, 0)
     assert (summary.first_lease_at, summary.retries) == (AT + 1, 1)
+    store.close()
+    fresh.close()
+
+
+def test_a_store_of_schema_2_still_opens_with_its_books(path: Path) -> None:
+    path.write_bytes(gzip.decompress((DATA / "store-v2.sqlite.gz").read_bytes()))
+    store = SqliteStore(path, ballast_bytes=BALLAST)
+    fresh = SqliteStore(path.with_name("fresh.sqlite"), ballast_bytes=BALLAST)
+    commit(fresh, *v1_history(), book_opened(1), leaves_booked(1, 0, 5), voucher_signed(1, 5))
+    assert list(store.replay()) == list(fresh.replay())
+    (old,), (new,) = store.books(), fresh.books()
+    assert (old.opened, old.voucher) == (new.opened, new.voucher)
+    assert old.owed_nano == 80
+    assert len(store.leaves(1, 0, 100)) == 8
+    more = [tasks_leased(2, [0, 3], attempt=2), leases_metered(2, [0, 3])]
+    commit(store, *more)
+    assert list(store.replay())[-2:] == more
     store.close()
     fresh.close()
 

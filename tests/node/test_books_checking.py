@@ -18,6 +18,7 @@ from farlane.node.books.checking import LeafChecker
 from farlane.node.books.memory import Memory
 from farlane.node.machine.attempts import HeldAttempt, HeldJob, RunningBundle
 from farlane.node.machine.backlog import EndedColumns, ResultBatch
+from farlane.node.machine.machine import InProgress
 from farlane.testing.builders import A100, RATES, T4, a_command, a_job, gpus
 from farlane.testing.scripted_book import a_leaf
 from farlane.wire.jobs import job_spec_from_wire, job_spec_to_wire
@@ -70,7 +71,7 @@ class Remembering:
         """Judge a leaf and, if it is good, settle it."""
         leaf, problem = self.checker.judge(raw)
         if leaf is not None and problem is None:
-            self.memory.settle(leaf.task, leaf.attempt)
+            self.memory.settle(leaf)
         return problem is None
 
 
@@ -214,8 +215,8 @@ def test_a_second_leaf_of_an_attempt_is_objected_to() -> None:
     node.end()
     assert node.takes(node.leaf())
     assert "in a book already" in str(node.problem(node.leaf()))
-    found = node.memory.settle(TASK, 1)
-    node.memory.restore(TASK, 1, found)
+    found = node.memory.settle(unpack(node.leaf()))
+    node.memory.restore(found)
     assert node.problem(node.leaf()) is None, "a leaf that was not kept may come again"
 
 
@@ -225,11 +226,14 @@ def test_what_has_no_leaf_yet_is_counted_until_it_has() -> None:
     node.end()
     owed = unpack(node.leaf()).amount_nano
     assert node.memory.unbooked_nano == {"lab": owed}
-    found = node.memory.settle(TASK, 1)
+    found = node.memory.settle(unpack(node.leaf()))
     assert node.memory.unbooked_nano == {"lab": 0}
-    node.memory.restore(TASK, 1, found)
+    node.memory.restore(found)
     assert node.memory.unbooked_nano == {"lab": owed}
-    running = node.memory.running_nano([(JOB, (), 1000), (JOB, (), 500), (JobId(99), (), 500)])
+    running = node.memory.running_nano(
+        InProgress(job, TaskId(TASK + 5), 1, (), ms)
+        for job, ms in ((JOB, 1000), (JOB, 500), (JobId(99), 500))
+    )
     assert running == {"lab": 1100 + 550}
 
 
@@ -242,7 +246,8 @@ def test_a_leaf_of_before_a_restart_is_judged_in_itself() -> None:
         "the lease alone costs": lambda leaf: replace(leaf, amount_nano=leaf.amount_nano // 2),
         "blame 2 is not": lambda leaf: replace(leaf, blame=2),
         "does not fit": lambda leaf: replace(leaf, outcome=Outcome.FAILED),
-        "an interim leaf": lambda leaf: replace(leaf, part=1),
+        "parts alone are interim": lambda leaf: replace(leaf, part=1),
+        "a copy's leaf": lambda leaf: replace(leaf, copy=1),
         "GPU": lambda leaf: replace(leaf, gpu=b"g" * 32),
         "that this node does not have": lambda leaf: replace(leaf, gpu=b"g" * 32, gpu_count=1),
         "cpu is 0": lambda leaf: replace(leaf, cpu_milli=0),

@@ -11,6 +11,7 @@ from farlane.domain.ids import task_id
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.leaf import unpack
 from farlane.node.books.opening import Rhythm
+from farlane.node.machine.machine import InProgress
 from farlane.testing.kept_books import JOB, KEY, SPEC, KeptBooks, leaf_of
 from farlane.testing.scripted_book import ScriptedBook
 
@@ -40,10 +41,10 @@ async def test_work_stops_at_the_credit_and_goes_on_when_it_is_paid(
     node.hear(terms=hub.terms())
     node.hear(leaves=hub.append(*node.work(0)))
     node.work(1)
-    node.running = [(JOB, (), 1_800_000)]
+    node.running = [InProgress(JOB, task_id(JOB, 2), 1, (), 1_800_000)]
     node.books.keeper.tick()
     assert not node.stopped, "booked, ended and running come to two and a half"
-    node.running = [(JOB, (), 3_600_001)]
+    node.running = [InProgress(JOB, task_id(JOB, 2), 1, (), 3_600_001)]
     node.books.keeper.tick()
     assert "owes this node" in node.stopped["lab"]
     assert "raise node.credit" in node.stopped["lab"]

@@ -6,6 +6,7 @@ from farlane.domain.failures import FailureKind
 from farlane.domain.ids import task_id
 from farlane.node.machine import events as ev
 from farlane.node.machine.commands import Cancel
+from farlane.node.machine.machine import InProgress
 from farlane.testing.machine_driver import (
     JOB,
     ONE_SLOT,
@@ -73,6 +74,6 @@ def test_the_machine_says_what_runs_and_for_how_long() -> None:
     (bundle,) = node.run(0)
     node.now = 2.0
     node.started(*tickets(bundle))
-    assert node.machine.in_progress(3.5) == [(JOB, (), 1500)]
+    assert node.machine.in_progress(3.5) == [InProgress(JOB, task_id(JOB, 0), 1, (), 1500)]
     node.finish(*tickets(bundle))
     assert node.machine.in_progress(4.0) == []

@@ -181,6 +181,7 @@ def _facts(found: Receipt) -> list[tuple[str, object]]:
     return [
         ("task", task_text(TaskId(leaf.task))),
         ("attempt", leaf.attempt),
+        ("part", f"{leaf.part}, booked while it ran" if leaf.part else "the end"),
         ("outcome", Outcome(leaf.outcome).name.lower().replace("_", " ")),
         ("failure", FAILURES[leaf.failure].value if leaf.failure else "-"),
         ("blame", BLAMES[leaf.blame].value if leaf.blame else "-"),

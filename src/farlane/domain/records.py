@@ -107,7 +107,7 @@ class TasksEnded:
     seq: how many tasks of this job had ended before the first of these: the result cursor. states: TaskState
     values; results: pickled values (functions) or empty; failures and outputs: offset -> details, sparse;
     lease_ms, cpu_us: observed lease and metered CPU; peak_bytes: metered peak memory (0 = unknown);
-    amounts: nano-credits charged over all attempts of the task in this record; started_at: unix seconds;
+    amounts: nano-credits charged for the attempt, with what `LeasesMetered` booked of it before;
     node is empty where a task ended without one (stopped, deadline, budget).
     """
 
@@ -137,6 +137,24 @@ class AttemptsFailed:
     indices: list[int]
     attempts: list[int]
     failures: list[Failure]
+    lease_ms: list[int]
+    amounts: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesMetered:
+    """Parts of attempts that go on were booked. Columns parallel to `indices`.
+
+    parts: which part of its attempt each is, from 1; lease_ms: milliseconds it adds; amounts: nano-credits it adds.
+    The record of the attempt's end has the sums over all of its parts.
+    """
+
+    job: JobId
+    node: NodeId
+    at: float
+    indices: list[int]
+    attempts: list[int]
+    parts: list[int]
     lease_ms: list[int]
     amounts: list[int]
 
@@ -188,6 +206,7 @@ WorkRecord = (
     | TasksLeased
     | TasksEnded
     | AttemptsFailed
+    | LeasesMetered
     | TasksRequeued
     | JobEnded
     | NodeRegistered

@@ -22,6 +22,9 @@ class HubSettings:
     """Placement policy: fifo, shortest-first, best-fit or spread."""
     lease_s: float = 10.0
     """A node silent for this many seconds loses its leases to others."""
+    interim_s: float = 3600.0
+    """Run time after which what a task costs so far is booked, and again each time as much has passed, in seconds; 0
+    books every task at its end alone. What was booked stays owed, however the task ends."""
     heartbeat_s: float = 2.0
     """How often nodes report; must be well below lease_s."""
     blob_bytes: int = 20 << 30

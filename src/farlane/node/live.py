@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from random import Random
 
-from farlane.domain.ids import JobId, task_text
+from farlane.domain.ids import task_text
 from farlane.domain.nodes import NodeSpec
 from farlane.kit.backoff import Backoff
 from farlane.kit.clock import Clock
@@ -23,9 +23,16 @@ from farlane.node.link import Due, HubLink
 from farlane.node.log_buffer import LogBuffer
 from farlane.node.machine import events
 from farlane.node.machine.backlog import ResultBatch
-from farlane.node.machine.machine import Machine
+from farlane.node.machine.commands import ReportRunning
+from farlane.node.machine.machine import InProgress, Machine
 from farlane.node.machine.state import Limits
-from farlane.node.messages import batch_to_wire, hello_to_wire, leases_from_wire, revoke_from_wire
+from farlane.node.messages import (
+    batch_to_wire,
+    hello_to_wire,
+    leases_from_wire,
+    revoke_from_wire,
+    running_to_wire,
+)
 from farlane.node.metering import Reading
 from farlane.node.offer import Devices, size_of
 from farlane.node.preparation import JobPreparer
@@ -141,7 +148,7 @@ class LiveNode:
         log.info("joined network %s", welcome.network, extra={"node": self._spec.node})
         # First, so that the hub hears whose work is not taken before it hears of anything handed back.
         self._books.joined(welcome, self._tasks)
-        self._shell.handle(events.HubJoined(self._shell.now(), welcome.epoch))
+        self._shell.handle(events.HubJoined(self._shell.now(), welcome.epoch, welcome.interim_s))
 
     def on_lost(self) -> None:
         """Hear that the stream has ended."""
@@ -191,6 +198,10 @@ class LiveNode:
         """Have results sent."""
         self.link.look_for(Due.RESULTS)
 
+    def report_running(self, command: ReportRunning) -> None:
+        """Say what runs on."""
+        self.link.send(running_to_wire(command, self._machine.epoch))
+
     def announce_drain(self) -> None:
         """Say that this node takes nothing new."""
         self.link.send(node_pb2.NodeMessage(draining=node_pb2.Draining()))
@@ -208,8 +219,8 @@ class LiveNode:
         """Take no more work of an organisation, or take it again."""
         self._shell.handle(events.CreditChanged(self._shell.now(), organisation, reason))
 
-    def in_progress(self) -> list[tuple[JobId, tuple[int, ...], int]]:
-        """Return job, GPUs and milliseconds so far of every slot in use."""
+    def in_progress(self) -> list[InProgress]:
+        """Return the present execution of every slot in use."""
         return self._machine.in_progress(self._shell.now())
 
     def reconnect(self, reason: str) -> None:

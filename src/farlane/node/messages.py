@@ -11,6 +11,7 @@ from farlane.domain.nodes import NodeSpec
 from farlane.errors import FarlaneError, InvalidInput
 from farlane.node.log_buffer import LogPiece
 from farlane.node.machine.backlog import ResultBatch
+from farlane.node.machine.commands import ReportRunning
 from farlane.node.machine.events import LeasesGranted, LeasesRevoked
 from farlane.node.machine.machine import HeldColumns
 from farlane.wire.columns import column_from_wire, column_to_wire
@@ -66,6 +67,14 @@ def batch_to_wire(batch: ResultBatch, epoch: int) -> node_pb2.NodeMessage:
         peak_bytes=[row.peak_bytes for row in held],
     )
     return node_pb2.NodeMessage(ended=ended)
+
+
+def running_to_wire(report: ReportRunning, epoch: int) -> node_pb2.NodeMessage:
+    """Return a report of attempts that go on as it travels."""
+    running = node_pb2.AttemptsRunning(
+        epoch=epoch, tasks=report.tasks, attempts=report.attempts, lease_ms=report.lease_ms
+    )
+    return node_pb2.NodeMessage(running=running)
 
 
 def log_to_wire(piece: LogPiece) -> node_pb2.NodeMessage:

@@ -29,6 +29,9 @@ class Outlet(Protocol):
     def report_results(self) -> None:
         """Have results sent."""
 
+    def report_running(self, command: commands.ReportRunning) -> None:
+        """Say what runs on."""
+
     def announce_drain(self) -> None:
         """Say that this node takes nothing new."""
 
@@ -82,6 +85,7 @@ class MachineShell:
             commands.ReleaseScratch: self._release_scratch,
             commands.Upload: self._upload,
             commands.ReportResults: lambda command: outlet.report_results(),
+            commands.ReportRunning: outlet.report_running,
             commands.AnnounceDrain: lambda command: outlet.announce_drain(),
             commands.Leave: lambda command: outlet.leave(),
         }

@@ -17,6 +17,7 @@ from farlane.domain.records import (
     JobEnded,
     JobOpened,
     JobSealed,
+    LeasesMetered,
     NodeRegistered,
     OutputFile,
     Record,
@@ -101,6 +102,14 @@ def attempts_failed(
     )
 
 
+def leases_metered(job: int, indices: Sequence[int], part: int = 1) -> LeasesMetered:
+    """Book a part of attempts of `NODE`; each costs 2 nano-credits and 4 ms."""
+    count = len(indices)
+    return LeasesMetered(
+        JobId(job), NODE, AT, list(indices), [1] * count, [part] * count, [4] * count, [2] * count
+    )
+
+
 def job_ended(job: int, state: JobState = JobState.SUCCEEDED, at: float = AT, reason: str = "") -> JobEnded:
     """End a job."""
     return JobEnded(JobId(job), state, at, reason)
@@ -138,7 +147,7 @@ def book_opened(book: int, organisation: str = "lab", node: str = NODE, at: floa
 def leaves_booked(book: int, first: int, count: int, job: int = 1, at: float = AT) -> LeavesBooked:
     """Return a batch of leaves: each names its job's task of the same number, the rest of it is made up."""
     leaves = [
-        b"\1" + task_id(JobId(job), index).to_bytes(8, "big") + bytes([index % 256]) * 227
+        b"\1" + task_id(JobId(job), index).to_bytes(8, "big") + bytes([index % 256]) * 10 + bytes(217)
         for index in range(first, first + count)
     ]
     owed = 10 * (first + count)
@@ -180,7 +189,7 @@ class HistoryWriter:
 
     def step(self, action: int, which: int, size: int) -> list[Record]:
         """Return the records of one step: what to do, to which job, to how many tasks."""
-        if not self._jobs or action % 9 == 0:
+        if not self._jobs or action % 10 == 0:
             return self._open()
         job = self._jobs[which % len(self._jobs)]
         if job.ended:
@@ -192,6 +201,7 @@ class HistoryWriter:
             self._end,
             self._end,
             self._fail,
+            self._meter,
             self._finish,
             self._learn,
             self._book,
@@ -230,6 +240,10 @@ class HistoryWriter:
     def _fail(self, job: _Job, size: int) -> list[Record]:
         indices = job.in_state(TaskState.LEASED)[:size]
         return [attempts_failed(job.number, indices)] if self._move(job, indices, TaskState.QUEUED) else []
+
+    def _meter(self, job: _Job, size: int) -> list[Record]:
+        indices = job.in_state(TaskState.LEASED)[:size]
+        return [leases_metered(job.number, indices, size)] if indices else []
 
     def _finish(self, job: _Job, size: int) -> list[Record]:
         records: list[Record] = [] if job.sealed else [JobSealed(JobId(job.number), len(job.states))]

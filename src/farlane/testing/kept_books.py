@@ -21,6 +21,7 @@ from farlane.node.books.store import BookStore
 from farlane.node.machine.attempts import HeldAttempt, HeldJob
 from farlane.node.machine.backlog import EndedColumns, ResultBatch
 from farlane.node.machine.events import LeasesGranted
+from farlane.node.machine.machine import InProgress
 from farlane.testing.builders import RATES, a_job, a_node
 from farlane.testing.scripted_book import NETWORK, a_leaf
 from farlane.wire.v1 import node_pb2
@@ -52,7 +53,7 @@ class KeptBooks:
         self.sent: list[node_pb2.NodeMessage] = []
         self.stopped: dict[str, str] = {}
         self.reconnects: list[str] = []
-        self.running: list[tuple[JobId, tuple[int, ...], int]] = []
+        self.running: list[InProgress] = []
         self.books = Bookkeeping(opened, a_node(), (), HUB_KEY, self, self.clock)
         self._batches = 0
 
@@ -64,7 +65,7 @@ class KeptBooks:
         """Keep whose work is not taken."""
         self.stopped[organisation] = reason
 
-    def in_progress(self) -> Iterable[tuple[JobId, tuple[int, ...], int]]:
+    def in_progress(self) -> Iterable[InProgress]:
         """Return what a test says is running."""
         return self.running
 

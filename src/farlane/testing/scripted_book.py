@@ -123,3 +123,31 @@ def a_leaf(
         task, 1, how, None if failure is None else Failure(failure, ""), payload_digest(payload, None),
         NONE if failure is not None else payload_digest(result, None), lease_ms, amount_nano, ENDED_MS,
     )  # fmt: skip
+
+
+def a_part(
+    task: TaskId,
+    spec: JobSpec,
+    rates: RateVector,
+    part: int,
+    *,
+    payload: bytes = b"",
+    before_ms: int,
+    lease_ms: int,
+) -> bytes:
+    """Return an interim leaf of a function's first attempt, as a hub writes it; `before_ms` was booked before it."""
+    price = meter(rates, spec)
+    most = price.reserve_ceiling(len(payload))
+    before, after = (min(most, price.charge_ceiling(ms, 0)) for ms in (before_ms, before_ms + lease_ms))
+    return LeafMaker(spec, rates).pack(
+        task,
+        1,
+        Outcome.INTERIM,
+        None,
+        payload_digest(payload, None),
+        NONE,
+        lease_ms,
+        after - before,
+        ENDED_MS,
+        part,
+    )

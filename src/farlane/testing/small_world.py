@@ -12,6 +12,7 @@ from farlane.domain.nodes import NodeSpec
 from farlane.domain.records import Column, OutputFile, WorkRecord
 from farlane.hub.reactor.commands import Append, Command, GrantLeases, RevokeLeases
 from farlane.hub.reactor.completion import EndedBatch
+from farlane.hub.reactor.interim import RunningBatch
 from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.reactor.state import HubState, Job, Node
 from farlane.hub.store.history import History, blank
@@ -39,14 +40,15 @@ class SmallWorld:
     Args:
         policy: name of the placement policy.
         lease_s: how long a silent node keeps its leases.
+        interim_s: how much more lease time is booked at once while a task runs, 0 for none.
     """
 
-    def __init__(self, policy: str = "fifo", lease_s: float = 10.0) -> None:
+    def __init__(self, policy: str = "fifo", lease_s: float = 10.0, interim_s: float = 0.0) -> None:
         self.now = 1_000_000.0
         self.epoch = 1
-        self.lease_s = lease_s
+        self.lease_s, self.interim_s = lease_s, interim_s
         self.policy: Policy = policy_named(policy)
-        self.reactor = Reactor(self.epoch, lease_s)
+        self.reactor = Reactor(self.epoch, lease_s, interim_s)
         self.journal: list[WorkRecord] = []
         self.commands: list[Command] = []
         self.held: dict[NodeId, dict[TaskId, int]] = {}
@@ -159,6 +161,17 @@ class SmallWorld:
         self.reactor.end_attempts(self.now, node, batch)
         return self.take()
 
+    def meter(
+        self, node: NodeId, tasks: Sequence[TaskId], lease_ms: int, epoch: int | None = None
+    ) -> list[Command]:
+        """Let a node report held tasks as running for so long; returns what the reactor asked for."""
+        attempts = [self.held[node][task] for task in tasks]
+        running = RunningBatch(
+            self.epoch if epoch is None else epoch, tasks, attempts, [lease_ms] * len(tasks)
+        )
+        self.reactor.meter_attempts(self.now, node, running)
+        return self.take()
+
     def tick(self, seconds: float) -> list[Command]:
         """Let time pass; returns what the reactor asked for."""
         self.now += seconds
@@ -187,7 +200,7 @@ class SmallWorld:
 
     def _rebuild(self, last_job: int) -> None:
         history = _history(self.journal)
-        self.reactor = Reactor(self.epoch, self.lease_s)
+        self.reactor = Reactor(self.epoch, self.lease_s, self.interim_s)
         self.reactor.replay(map(blank, history.records(history.open_jobs())), JobId(last_job), self.now)
         self.take()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from farlane.domain.records import (
     AttemptsFailed,
     JobEnded,
     JobSealed,
+    LeasesMetered,
     TasksAdded,
     TasksEnded,
     TasksLeased,
@@ -50,11 +52,15 @@ def check_journal(world: SmallWorld) -> None:
             fold.end(record)
         elif isinstance(record, AttemptsFailed):
             fold.fail(record, world)
+        elif isinstance(record, LeasesMetered):
+            fold.meter(record)
         elif isinstance(record, TasksRequeued):
             fold.requeue(record)
         elif isinstance(record, JobEnded):
             fold.end_job(record)
     assert fold.leases == leases_of(world.state)
+    for job in world.state.jobs.values():
+        assert (job.spent, job.lease_ms) == (fold.spent[job.id], fold.lease_ms[job.id])
 
 
 class _Fold:
@@ -67,6 +73,9 @@ class _Fold:
         self.final: set[int] = set()
         self.counted: Counter[TaskId] = Counter()
         self.free: Counter[TaskId] = Counter()
+        self.parts: dict[TaskId, tuple[int, int, int]] = {}
+        self.spent: Counter[int] = Counter()
+        self.lease_ms: Counter[int] = Counter()
 
     def lease(self, record: TasksLeased) -> None:
         assert record.job not in self.final
@@ -79,10 +88,31 @@ class _Fold:
             self.leases[task] = record.node, attempt
 
     def release(self, record: TasksEnded | AttemptsFailed) -> None:
-        for index, attempt in zip(record.indices, record.attempts, strict=True):
+        rows = zip(record.indices, record.attempts, record.lease_ms, record.amounts, strict=True)
+        for index, attempt, lease_ms, amount in rows:
             held = self.leases.pop(task_id(record.job, index), None)
             assert held == ((record.node, attempt) if record.node else None)
+            _, part_ms, paid = self.parts.pop(task_id(record.job, index), (0, 0, 0))
+            assert lease_ms >= part_ms
+            assert amount >= paid
+            self.spent[record.job] += amount - paid
+            self.lease_ms[record.job] += lease_ms - part_ms
         assert all(ms >= 1 for ms in record.lease_ms) or not record.node
+
+    def meter(self, record: LeasesMetered) -> None:
+        rows = zip(
+            record.indices, record.attempts, record.parts, record.lease_ms, record.amounts, strict=True
+        )
+        for index, attempt, part, lease_ms, amount in rows:
+            task = task_id(record.job, index)
+            assert self.leases[task] == (record.node, attempt)
+            before, part_ms, paid = self.parts.get(task, (0, 0, 0))
+            assert part == before + 1
+            assert lease_ms > 0
+            assert amount >= 0
+            self.parts[task] = part, part_ms + lease_ms, paid + amount
+            self.spent[record.job] += amount
+            self.lease_ms[record.job] += lease_ms
 
     def end(self, record: TasksEnded) -> None:
         self.release(record)
@@ -150,7 +180,8 @@ def check_resources(state: HubState) -> None:
             assert job.states[index_of(task)] == TaskState.LEASED
             assert job.attempts[index_of(task)] == lease.attempt
             held += state.table.demand(job.requirement, lease.gpu)
-            reserved[job.id] += lease.reserve
+            reserved[job.id] += lease.reserve - lease.paid
+            assert 0 <= lease.paid <= lease.reserve
             counts[job.id, node_id] += 1
         assert (state.table.capacity[row] - state.table.free[row] == held).all()
     for job in state.jobs.values():
@@ -168,7 +199,7 @@ def fingerprint(state: HubState) -> dict[str, Any]:
     return {
         "jobs": {job.id: _job_print(job) for job in state.jobs.values() if not job.state.final},
         "leases": {
-            node_id: {task: (lease.attempt, lease.at, lease.reserve, lease.gpu) for task, lease in node.leases.items()}
+            node_id: {task: astuple(lease) for task, lease in node.leases.items()}
             for node_id, node in state.nodes.items()
         },
         "used": {

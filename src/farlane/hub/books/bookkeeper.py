@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from farlane.domain.bookkeeping import BookRecord, LeavesBooked, VoucherSigned
 from farlane.domain.ids import NodeId
-from farlane.domain.records import AttemptsFailed, TasksEnded
+from farlane.domain.records import AttemptsFailed, LeasesMetered, TasksEnded
 from farlane.errors import Conflict, InvalidSignature
 from farlane.hub.books.books import HubBook, HubBooks, NodeAccount, Signing
 from farlane.hub.reactor.commands import Append
@@ -41,12 +41,12 @@ class Bookkeeper:
         """Book -> why its node and this hub disagree."""
 
     def keep(self, command: Append) -> tuple[Sequence[BookRecord], Effect | None]:
-        """Return the leaves of attempts that ended on a node, and what tells that node."""
+        """Return the leaves of attempts that ended on a node, or of parts of them, and what tells that node."""
         record = command.record
-        if not isinstance(record, TasksEnded | AttemptsFailed) or not record.node:
+        if not isinstance(record, TasksEnded | AttemptsFailed | LeasesMetered) or not record.node:
             return (), None
         spec, node = self._state.jobs[record.job].spec, self._state.nodes[record.node].spec
-        records = self._books.book(record, spec, node, command.gpus)
+        records = self._books.book(record, spec, node, command.leases)
         booked = records[-1]
         assert isinstance(booked, LeavesBooked)
         return records, lambda: self._tell(booked)

@@ -11,10 +11,11 @@ from farlane.domain.bookkeeping import BookOpened, BookRecord, BookState, Leaves
 from farlane.domain.ids import NodeId
 from farlane.domain.jobs import JobSpec
 from farlane.domain.nodes import NodeSpec
-from farlane.domain.resources import GpuKind
+from farlane.domain.records import LeasesMetered
 from farlane.errors import InvalidSignature, NotFound, PermissionRefused
 from farlane.hub.books.inputs import InputDigests
-from farlane.hub.books.leaves import Ended, LeafWriter
+from farlane.hub.books.leaves import Bookable, LeafWriter, unbooked
+from farlane.hub.reactor.state import Lease
 from farlane.ledger.accounts import NO_ADDRESS, Address, PrivateKey
 from farlane.ledger.books import Book
 from farlane.ledger.tree import Frontier
@@ -138,18 +139,19 @@ class HubBooks:
             del self.current[key]
 
     def book(
-        self, record: Ended, spec: JobSpec, node: NodeSpec, gpus: Sequence[GpuKind | None]
+        self, record: Bookable, spec: JobSpec, node: NodeSpec, leases: Sequence[Lease]
     ) -> list[BookRecord]:
-        """Add the leaves of attempts that ended on a node; returns the records to keep with them."""
-        inputs = self._inputs.take(record.job, record.indices)
-        leaves = self._writer.leaves(record, spec, node.rates, gpus, inputs)
+        """Add the leaves of attempts that ended on a node, or of parts of them; returns the records to keep."""
+        ask = self._inputs.look if isinstance(record, LeasesMetered) else self._inputs.take
+        leaves = self._writer.leaves(record, spec, node.rates, leases, ask(record.job, record.indices))
+        lease_ms, amounts = unbooked(record, leases)
         hub_book, out = self._open(spec.organisation, node, record.at)
         first = hub_book.book.size
         hub_book.book.append(leaves)
         out.append(
             LeavesBooked(
                 hub_book.opened.book, first, leaves, record.job, spec.organisation, spec.project, spec.publisher,
-                node.node, node.organisation, record.at, sum(record.lease_ms), sum(record.amounts),
+                node.node, node.organisation, record.at, sum(lease_ms), sum(amounts),
                 hub_book.book.owed_nano, hub_book.book.frontier.to_bytes(),
             )
         )  # fmt: skip

@@ -30,6 +30,14 @@ class InputDigests:
         for row, (task, inline) in enumerate(zip(tasks, payloads.inline, strict=True)):
             self._known[task] = payload_digest(inline, blobs.get(row))
 
+    def look(self, job: JobId, indices: Sequence[int]) -> list[bytes]:
+        """Return the digests of tasks whose attempts go on; NONE where a payload is lost."""
+        found = self.take(job, indices)
+        for index, digest in zip(indices, found, strict=True):
+            if digest != NONE:
+                self._known[task_id(job, index)] = digest
+        return found
+
     def take(self, job: JobId, indices: Sequence[int]) -> list[bytes]:
         """Return the digests of tasks whose attempts have ended, and forget them; NONE where a payload is lost."""
         found = [self._known.pop(task_id(job, index), b"") for index in indices]

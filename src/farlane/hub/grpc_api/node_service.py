@@ -15,6 +15,7 @@ from farlane.hub.books.feed import BookFeed
 from farlane.hub.hub import Hub
 from farlane.hub.log_store import LogChunk
 from farlane.hub.reactor.completion import EndedBatch
+from farlane.hub.reactor.interim import RunningBatch
 from farlane.hub.sessions import NodeSession
 from farlane.kit.tasks import TaskSupervisor
 from farlane.wire import limits
@@ -41,6 +42,7 @@ HELLO_S = 15.0
 """How long a node may take to say hello."""
 DOING = "serving a node"
 BATCH = "a batch of ended attempts"
+RUNNING = "a report of running attempts"
 
 HubSource = Callable[[], Hub]
 Requests = AsyncIterator[node_pb2.NodeMessage]
@@ -104,7 +106,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         settings = hub.settings
         welcome = node_pb2.NodeWelcome(
             version=this_version(), network=hub.store.network, epoch=hub.store.epoch,
-            heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s,
+            heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s, interim_s=settings.interim_s,
         )  # fmt: skip
         session.outbox.put(node_pb2.NodeCommand(welcome=welcome))
         hub.bookkeeper.introduce(session, account)
@@ -157,6 +159,9 @@ class _Reader:
         if kind == "ended":
             batch = _ended_batch(message.ended)
             engine.run(lambda reactor, now: reactor.end_attempts(now, node, batch))
+        elif kind == "running":
+            running = _running_batch(message.running)
+            engine.run(lambda reactor, now: reactor.meter_attempts(now, node, running))
         elif kind == "log":
             self._keep_log(message.log)
         elif kind == "heartbeat":
@@ -222,3 +227,18 @@ def _ended_batch(message: node_pb2.AttemptsEnded) -> EndedBatch:
         below("lease_ms", list(message.lease_ms)), below("cpu_us", list(message.cpu_us)),
         below("peak_bytes", list(message.peak_bytes)),
     )  # fmt: skip
+
+
+def _running_batch(message: node_pb2.AttemptsRunning) -> RunningBatch:
+    """Check and convert what a node says of attempts that go on.
+
+    Raises:
+        InvalidInput: columns disagree in length.
+        TooLarge: too many rows.
+    """
+    count = len(message.tasks)
+    if count > MAX_BATCH_ROWS:
+        raise limits.too_many_rows(RUNNING, count, MAX_BATCH_ROWS)
+    limits.same_length(RUNNING, count, attempts=len(message.attempts), lease_ms=len(message.lease_ms))
+    lease_ms = below("lease_ms", list(message.lease_ms))
+    return RunningBatch(message.epoch, list(message.tasks), list(message.attempts), lease_ms)

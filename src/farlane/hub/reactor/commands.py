@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.records import TasksEnded, WorkRecord
-from farlane.domain.resources import GpuKind
+from farlane.hub.reactor.state import Lease
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
     """Make a record durable before any later output leaves, unless that output is `relaxed`.
 
-    gpus: where attempts of a node ended, the kind of GPU each of them held, parallel to the record's rows.
+    leases: where a node's attempts, or parts of them, are to be booked, their leases, parallel to the record's rows.
     """
 
     record: WorkRecord
-    gpus: Sequence[GpuKind | None] = field(default=(), compare=False)
+    leases: Sequence[Lease] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from farlane.domain.ids import JobId, NodeId, TaskId, index_of, job_of
 from farlane.domain.jobs import TaskState
 from farlane.domain.records import AttemptsFailed, Column, OutputFile, RunTimeLearnt, TasksEnded
 from farlane.hub.reactor.commands import AcceptEnded, Append, Command, Deliver
-from farlane.hub.reactor.ending import elapsed_ms, give_back, pay, settle
+from farlane.hub.reactor.ending import charged, elapsed_ms, give_back, pay, settle
 from farlane.hub.reactor.queues import enqueue_again
 from farlane.hub.reactor.state import HubState, Job, Lease, Node, RunTime, Tally
 from farlane.hub.reactor.submission import finish_if_ended
@@ -106,7 +106,7 @@ def _accept_job(
 def _prices(
     job: Job, tally: Tally, batch: EndedBatch, rows: list[int], leases: list[Lease], now: float
 ) -> tuple[list[int], list[int]]:
-    """Return observed lease milliseconds and amounts; unpaid failures cost nothing, no amount passes its reserve."""
+    """Return observed lease milliseconds and amounts; unpaid failures cost no more, no amount passes its reserve."""
     lease_ms, amounts = [], []
     meters, failures, results, sizes = tally.meters, batch.failures, batch.results, job.sizes
     for row, lease in zip(rows, leases, strict=True):
@@ -114,12 +114,12 @@ def _prices(
         lease_ms.append(elapsed)
         failure = failures.get(row)
         if failure is not None and not failure.rule.paid:
-            amounts.append(0)
+            amounts.append(lease.paid)
             continue
         moved = sizes[index_of(TaskId(batch.tasks[row]))] + results.moved_bytes(row)
         if row in batch.outputs:
             moved += sum(file.blob.size_bytes for file in batch.outputs[row])
-        amounts.append(min(lease.reserve, meters[lease.gpu].charge_ceiling(elapsed, moved)))
+        amounts.append(charged(lease, meters[lease.gpu].charge_ceiling(elapsed, moved)))
     return lease_ms, amounts
 
 
@@ -147,14 +147,14 @@ def queue_again(
     """Queue tasks again after failed attempts, elsewhere if there is an elsewhere."""
     attempts = [lease.attempt for lease in leases]
     record = AttemptsFailed(job.id, node.spec.node, now, indices, attempts, failures, lease_ms, amounts)
-    out.append(Append(record, [lease.gpu for lease in leases]))
-    return_failed(job, node, record)
+    out.append(Append(record, leases))
+    return_failed(job, node, record, leases)
     if any(failure.kind in STRIKE_KINDS for failure in failures):
         strike(node, now)
     enqueue_again(state, job)
 
 
-def return_failed(job: Job, node: Node, record: AttemptsFailed) -> None:
+def return_failed(job: Job, node: Node, record: AttemptsFailed, leases: Sequence[Lease]) -> None:
     """Put tasks back into their job's queue, remembering where they failed, and book the failed attempts."""
     for index in record.indices:
         job.states[index] = TaskState.QUEUED
@@ -164,7 +164,7 @@ def return_failed(job: Job, node: Node, record: AttemptsFailed) -> None:
     lost = sum(failure.rule.again == "free" for failure in record.failures)
     node.lost += lost
     node.failed += len(record.failures) - lost
-    pay(job, node, record)
+    pay(job, node, record, leases)
 
 
 def strike(node: Node, now: float) -> None:
@@ -186,10 +186,11 @@ def _end_rows(
         [lease_ms[pos] for pos in ended], [batch.cpu_us[row] for row in picked],
         [batch.peak_bytes[row] for row in picked], [amounts[pos] for pos in ended],
     )  # fmt: skip
-    settle(job, node, record)
+    held = [leases[pos] for pos in ended]
+    settle(job, node, record, held)
     if TaskState.DONE in record.states:
         node.strikes, node.suspended_until = 0, 0.0
-    out += (Append(record, [leases[pos].gpu for pos in ended]), Deliver(record, job.relaxed))
+    out += (Append(record, held), Deliver(record, job.relaxed))
 
 
 def _rows_of(column: Column, rows: list[int]) -> Column:

@@ -31,7 +31,7 @@ def end_tasks(
     out += (Append(record), Deliver(record, job.relaxed))
 
 
-def settle(job: Job, node: Node | None, record: TasksEnded) -> None:
+def settle(job: Job, node: Node | None, record: TasksEnded, leases: Sequence[Lease] = ()) -> None:
     """Write the final states of a record into its job, and book it on the job and on the node that ran it, if any."""
     for index, final in zip(record.indices, record.states, strict=True):
         job.states[index] = final
@@ -46,13 +46,13 @@ def settle(job: Job, node: Node | None, record: TasksEnded) -> None:
     if node is not None:
         node.done += done
         node.failed += failed
-        pay(job, node, record)
+        pay(job, node, record, leases)
 
 
 def give_back(state: HubState, node: Node, job: Job, leases: Sequence[Lease]) -> None:
     """Return the resources and reserved money of leases already taken out of `node.leases`."""
     counts: dict[GpuKind | None, int] = {}
-    reserved = sum(lease.reserve for lease in leases)
+    reserved = sum([lease.reserve - lease.paid for lease in leases])
     job.reserved -= reserved
     for account in job.accounts:
         account.give(len(leases), reserved)
@@ -67,9 +67,9 @@ def give_back(state: HubState, node: Node, job: Job, leases: Sequence[Lease]) ->
 
 
 def elapsed_ms(lease: Lease, now: float, reported_ms: int | None = None) -> int:
-    """Return the lease milliseconds both sides observed: at least 1, never more than the hub saw pass."""
+    """Return the lease milliseconds both sides observed: at least 1 beyond what is booked, or else what the hub saw."""
     seen = max(1, int((now - lease.at) * 1000) + 1)
-    return seen if reported_ms is None else min(max(1, reported_ms), seen)
+    return max(lease.part_ms, seen if reported_ms is None else min(max(1, reported_ms), seen))
 
 
 def revoke_running(
@@ -93,22 +93,35 @@ def end_leased(
     leases = [node.leases.pop(task) for task in tasks]
     give_back(state, node, job, leases)
     lease_ms = [elapsed_ms(lease, now) for lease in leases]
-    paid = zip(leases, lease_ms, strict=True) if failure.rule.paid else ()
-    amounts = [min(lease.reserve, meters[lease.gpu].charge_ceiling(ms, 0)) for lease, ms in paid]
+    amounts = [
+        charged(lease, meters[lease.gpu].charge_ceiling(ms, 0) if failure.rule.paid else 0)
+        for lease, ms in zip(leases, lease_ms, strict=True)
+    ]
     attempts = [lease.attempt for lease in leases]
     zeros = [0] * len(tasks)
     record = TasksEnded(
         job.id, job.seq, node.spec.node, now, [index_of(task) for task in tasks], attempts,
         bytes([final]) * len(tasks), Column([b""] * len(tasks)), dict.fromkeys(range(len(tasks)), failure), {},
-        lease_ms, zeros, zeros, amounts or zeros,
+        lease_ms, zeros, zeros, amounts,
     )  # fmt: skip
-    settle(job, node, record)
-    return Append(record, [lease.gpu for lease in leases]), Deliver(record, job.relaxed)
+    settle(job, node, record, leases)
+    return Append(record, leases), Deliver(record, job.relaxed)
 
 
-def pay(job: Job, node: Node, record: TasksEnded | AttemptsFailed) -> None:
-    """Book lease time and money of finished attempts on the job and on the node."""
-    amount, lease_ms = sum(record.amounts), sum(record.lease_ms)
+def charged(lease: Lease, asked: int) -> int:
+    """Return what an attempt costs in nano-credits: no more than it reserved, no less than its parts have cost."""
+    return max(lease.paid, min(lease.reserve, asked))
+
+
+def pay(job: Job, node: Node, record: TasksEnded | AttemptsFailed, leases: Sequence[Lease]) -> None:
+    """Book lease time and money of finished attempts on the job and on the node, without the parts already booked."""
+    amount = sum(record.amounts) - sum([lease.paid for lease in leases])
+    lease_ms = sum(record.lease_ms) - sum([lease.part_ms for lease in leases])
+    book(job, node, amount, lease_ms)
+
+
+def book(job: Job, node: Node, amount: int, lease_ms: int) -> None:
+    """Book money (nano-credits) and lease time on a job, its accounts and a node."""
     job.spent += amount
     for account in job.accounts:
         account.pay(amount)

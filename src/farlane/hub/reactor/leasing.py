@@ -141,7 +141,7 @@ def _lose_of_job(
         give_back(state, node, job, leases)
         queue_again(
             state, out, now, node, job, [index_of(task) for task in again], leases,
-            [failure] * len(again), [elapsed_ms(lease, now) for lease in leases], [0] * len(again),
+            [failure] * len(again), [elapsed_ms(lease, now) for lease in leases], [lease.paid for lease in leases],
         )  # fmt: skip
     if ended:
         # The record names the node, so that folding it gives the leases back.

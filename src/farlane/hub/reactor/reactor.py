@@ -13,9 +13,10 @@ from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.records import Column, WorkRecord
 from farlane.domain.usage import month_of
-from farlane.hub.reactor import completion, leasing, membership, replaying, submission, viewing
+from farlane.hub.reactor import completion, interim, leasing, membership, replaying, submission, viewing
 from farlane.hub.reactor.commands import Command
 from farlane.hub.reactor.completion import EndedBatch
+from farlane.hub.reactor.interim import RunningBatch
 from farlane.hub.reactor.state import HubState, Job, Node
 from farlane.scheduler.policy import Policy, validate
 from farlane.scheduler.view import Decision, View
@@ -27,10 +28,11 @@ class Reactor:
     Args:
         epoch: the store epoch; results of leases from another epoch are stale.
         lease_s: how long a node may be silent before its leases are given to others.
+        interim_s: lease seconds of a part that is booked while its attempt runs, 0 for none.
     """
 
-    def __init__(self, epoch: int, lease_s: float) -> None:
-        self.state = HubState(epoch, lease_s)
+    def __init__(self, epoch: int, lease_s: float, interim_s: float = 0.0) -> None:
+        self.state = HubState(epoch, lease_s, interim_s)
         self._out: list[Command] = []
 
     def take_commands(self) -> list[Command]:
@@ -115,6 +117,10 @@ class Reactor:
     def end_attempts(self, now: float, node: NodeId, batch: EndedBatch) -> None:
         """Take a node's ended attempts; see `completion.accept_batch`."""
         completion.accept_batch(self.state, self._out, now, node, batch)
+
+    def meter_attempts(self, now: float, node: NodeId, running: RunningBatch) -> None:
+        """Book parts of attempts that run long; see `interim.meter`."""
+        interim.meter(self.state, self._out, now, node, running)
 
     def tick(self, now: float) -> None:
         """Do what only time brings: leases that run out, deadlines that pass, budgets that cannot go on."""

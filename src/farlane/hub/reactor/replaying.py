@@ -12,6 +12,7 @@ from farlane.domain.records import (
     JobEnded,
     JobOpened,
     JobSealed,
+    LeasesMetered,
     NodeRegistered,
     TasksAdded,
     TasksEnded,
@@ -22,6 +23,7 @@ from farlane.domain.records import (
 )
 from farlane.hub.reactor.completion import return_failed
 from farlane.hub.reactor.ending import give_back, settle
+from farlane.hub.reactor.interim import book_parts
 from farlane.hub.reactor.queues import enqueue
 from farlane.hub.reactor.state import HubState, Job, Lease, Node, RunTime, Tally
 from farlane.hub.reactor.submission import grow, new_job, requeue
@@ -78,6 +80,8 @@ def fold(state: HubState, record: WorkRecord) -> None:
             _ended(state, record)
         case AttemptsFailed():
             _failed(state, record)
+        case LeasesMetered():
+            _metered(state, record)
         case TasksRequeued():
             _requeued(state, record)
         case JobEnded():
@@ -123,23 +127,31 @@ def _leased(state: HubState, record: TasksLeased) -> None:
 
 def _ended(state: HubState, record: TasksEnded) -> None:
     job = state.jobs[record.job]
-    _release(state, job, record)
-    settle(job, state.nodes[record.node] if record.node else None, record)
+    leases = _release(state, job, record)
+    settle(job, state.nodes[record.node] if record.node else None, record, leases)
 
 
 def _failed(state: HubState, record: AttemptsFailed) -> None:
     job, node = state.jobs[record.job], state.nodes[record.node]
-    _release(state, job, record)
+    leases = _release(state, job, record)
     for index, failure in zip(record.indices, record.failures, strict=True):
         counts = job.counted if failure.rule.again == "counted" else job.free
         counts[index] = counts.get(index, 0) + 1
-    return_failed(job, node, record)
+    return_failed(job, node, record, leases)
 
 
-def _release(state: HubState, job: Job, record: TasksEnded | AttemptsFailed) -> None:
-    if record.node:
-        node = state.nodes[record.node]
-        give_back(state, node, job, [node.leases.pop(task_id(job.id, index)) for index in record.indices])
+def _release(state: HubState, job: Job, record: TasksEnded | AttemptsFailed) -> list[Lease]:
+    if not record.node:
+        return []
+    node = state.nodes[record.node]
+    leases = [node.leases.pop(task_id(job.id, index)) for index in record.indices]
+    give_back(state, node, job, leases)
+    return leases
+
+
+def _metered(state: HubState, record: LeasesMetered) -> None:
+    job, node = state.jobs[record.job], state.nodes[record.node]
+    book_parts(job, node, [node.leases[task_id(job.id, index)] for index in record.indices], record)
 
 
 def _requeued(state: HubState, record: TasksRequeued) -> None:

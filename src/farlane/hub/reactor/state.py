@@ -21,12 +21,18 @@ MAX_ATTEMPTS = 255
 
 @dataclass(slots=True)
 class Lease:
-    """One attempt in force. reserve: nano-credits held of the job's budget; gpu: the kind it takes."""
+    """One attempt in force. reserve: nano-credits held of the job's budget; gpu: the kind it takes.
+
+    part, part_ms, paid: how many parts of it were booked while it runs, their lease milliseconds and nano-credits.
+    """
 
     attempt: int
     at: float
     reserve: int
     gpu: GpuKind | None
+    part: int = 0
+    part_ms: int = 0
+    paid: int = 0
 
 
 @dataclass(slots=True)
@@ -146,11 +152,13 @@ class HubState:
 
     waiting: jobs with ready tasks, by (priority, requirement), oldest first; active: jobs that hold leases (those
     whose last lease was given back are dropped when the next view is built); credit_stops: organisation -> nodes that
-    take no more of its work until they are paid, and why.
+    take no more of its work until they are paid, and why; interim_s: lease seconds of a part that is booked while its
+    attempt runs, 0 for none.
     """
 
     epoch: int
     lease_s: float
+    interim_s: float = 0.0
     next_job: int = 1
     jobs: dict[JobId, Job] = field(default_factory=dict)
     keys: dict[tuple[str, str], JobId] = field(default_factory=dict)

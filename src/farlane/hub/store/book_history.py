@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from farlane.domain.bookkeeping import BookOpened, BookRecord, BookState, LeavesBooked, VoucherSigned
@@ -11,6 +11,13 @@ from farlane.domain.usage import UsageRow, month_of
 
 TASK_BYTES = slice(1, 9)
 """Where a packed leaf names its task (`farlane.ledger.leaf`)."""
+_OUTCOME, _INTERIM = 19, 3
+"""Where a packed leaf says how its attempt ended, and what stands there where it goes on."""
+
+
+def count_ended(leaves: Sequence[bytes]) -> int:
+    """Return how many packed leaves are of attempts that have ended."""
+    return sum([leaf[_OUTCOME] != _INTERIM for leaf in leaves])
 
 
 @dataclass(slots=True)
@@ -89,6 +96,6 @@ class BookHistory:
                         month, batch.organisation, batch.project, batch.publisher, batch.node, batch.node_organisation
                     )  # fmt: skip
                     row = sums.setdefault(names, [0, 0, 0])
-                    for at, more in enumerate((len(batch.leaves), batch.lease_ms, batch.spent)):
+                    for at, more in enumerate((count_ended(batch.leaves), batch.lease_ms, batch.spent)):
                         row[at] += more
         return [UsageRow(*names, *row) for names, row in sorted(sums.items())]  # type: ignore[arg-type]

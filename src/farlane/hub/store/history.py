@@ -15,6 +15,7 @@ from farlane.domain.records import (
     Column,
     JobEnded,
     JobOpened,
+    LeasesMetered,
     NodeRegistered,
     Record,
     RunTimeLearnt,
@@ -29,7 +30,7 @@ from farlane.errors import Internal, NotFound
 from farlane.hub.store.book_history import BookHistory
 from farlane.hub.store.port import JobSummary
 
-_OF_TASKS = (TasksAdded, TasksLeased, TasksEnded, AttemptsFailed, TasksRequeued)
+_OF_TASKS = (TasksAdded, TasksLeased, TasksEnded, AttemptsFailed, LeasesMetered, TasksRequeued)
 
 
 class History:

@@ -16,6 +16,7 @@ MEASURED_SLACK_MS = 1000
 """Leases that the hub ended are measured on both sides of a network."""
 SLACK_DIVISOR = 100
 _HOUR_MS = 3_600_000
+_GOOD = (Outcome.DONE, Outcome.INTERIM)
 _ENDED_BY_HUB_PAID = frozenset({FailureKind.CANCELLED, FailureKind.DEADLINE})
 _ENDED_BY_HUB_UNPAID = frozenset({FailureKind.NODE_LOST, FailureKind.LOST, FailureKind.HANDED_BACK})
 _WITHOUT_WORDS = {kind: Failure(kind, "") for kind in FailureKind}
@@ -75,8 +76,9 @@ class LeafChecker:
         rates = own.get(leaf.hourly_nano)
         if rates is None:
             return f"an hour costs {leaf.hourly_nano} nano-credits; this node asks {min(own)} to {max(own)}"
-        least = min(MAX_ATTEMPT_NANO, leaf.lease_ms * max(0, leaf.hourly_nano - 1) // _HOUR_MS)
-        if leaf.outcome == Outcome.DONE and leaf.amount_nano < least:
+        # Less one: prices of the time before and behind a part were both rounded up.
+        least = min(MAX_ATTEMPT_NANO, leaf.lease_ms * max(0, leaf.hourly_nano - 1) // _HOUR_MS - 1)
+        if leaf.outcome in _GOOD and leaf.amount_nano < least:
             return f"it owes {leaf.amount_nano} nano-credits; the lease alone costs {least}"
         most = ceil_div(leaf.lease_ms * leaf.hourly_nano, _HOUR_MS)
         if not rates.gib_moved and leaf.amount_nano > most:
@@ -90,7 +92,7 @@ def check_leaf(memory: Memory, found: Remembered, leaf: Leaf, raw: bytes) -> str
     More lease time, and so more money, than the node saw is no reason to object.
     """
     if leaf.outcome == Outcome.INTERIM or leaf.part:
-        return "it is an interim leaf, which this version does not know"
+        return _part_problem(found, leaf, raw)
     kind = FAILURES.get(leaf.failure)
     as_reported = found.ended and kind == found.failure
     if as_reported:
@@ -100,13 +102,28 @@ def check_leaf(memory: Memory, found: Remembered, leaf: Leaf, raw: bytes) -> str
     return problem or _bytes_problem(found, leaf, raw, kind, as_reported=as_reported)
 
 
+def _part_problem(found: Remembered, leaf: Leaf, raw: bytes) -> str | None:
+    """Check a part of an attempt: the next one, at the price of the whole time so far less what was booked."""
+    if leaf.outcome != Outcome.INTERIM or leaf.part != found.part + 1:
+        return f"it is part {leaf.part} ({_outcome(leaf)}); expected part {found.part + 1} (interim)"
+    gpu, problem = _gpu_of(found, leaf)
+    if problem is not None:
+        return problem
+    total = found.terms.charge_time(gpu, found.part_ms + leaf.lease_ms, found.payload_bytes)
+    expected = found.terms.maker(gpu).pack(
+        TaskId(leaf.task), leaf.attempt, Outcome.INTERIM, None, found.input, NONE, leaf.lease_ms,
+        max(0, total - found.paid_nano), leaf.ended_ms, leaf.part,
+    )  # fmt: skip
+    return None if expected == raw else _difference(unpack(expected), leaf)
+
+
 def _reported_problem(found: Remembered, leaf: Leaf) -> str | None:
     done = found.failure is None
     if done != (leaf.outcome == Outcome.DONE):
-        return f"its outcome is {Outcome(leaf.outcome).name.lower()}; it ended {_ending(found.failure)}"
+        return f"its outcome is {_outcome(leaf)}; it ended {_ending(found.failure)}"
     least = found.lease_ms - max(REPORTED_SLACK_MS, found.lease_ms // SLACK_DIVISOR)
-    if leaf.lease_ms < least:
-        return f"its lease is {leaf.lease_ms} ms; the node reported {found.lease_ms} ms"
+    if found.part_ms + leaf.lease_ms < least:
+        return f"its lease is {leaf.lease_ms} ms{_beside(found)}; the node reported {found.lease_ms} ms"
     return None
 
 
@@ -128,8 +145,9 @@ def _ended_by_hub_problem(
 def _measured_problem(memory: Memory, found: Remembered, leaf: Leaf) -> str | None:
     until_s = found.revoked_s or memory.lost_s(found.era)
     measured_ms = int((until_s - found.granted_s) * 1000)
-    if leaf.lease_ms < measured_ms - max(MEASURED_SLACK_MS, measured_ms // SLACK_DIVISOR):
-        return f"its lease is {leaf.lease_ms} ms; the node held it for {measured_ms} ms"
+    least = measured_ms - max(MEASURED_SLACK_MS, measured_ms // SLACK_DIVISOR)
+    if found.part_ms + leaf.lease_ms < least:
+        return f"its lease is {leaf.lease_ms} ms{_beside(found)}; the node held it for {measured_ms} ms"
     return None
 
 
@@ -137,23 +155,30 @@ def _bytes_problem(
     found: Remembered, leaf: Leaf, raw: bytes, kind: FailureKind | None, *, as_reported: bool
 ) -> str | None:
     terms = found.terms
-    if leaf.gpu not in terms.kinds:
-        return "it names a GPU that this node does not have, or that the job does not accept"
-    # Where a node has several kinds that would do, the hub's lease says which was paid for.
-    gpu = terms.kinds[leaf.gpu]
+    gpu, problem = _gpu_of(found, leaf)
+    if problem is not None:
+        return problem
+    total_ms = found.part_ms + leaf.lease_ms
     failure = None if kind is None else _WITHOUT_WORDS[kind]
     amount = 0
     if as_reported and (failure is None or failure.rule.paid):
-        amount = terms.charge(gpu, leaf.lease_ms, found.payload_bytes, found.result_bytes)
+        amount = terms.charge(gpu, total_ms, found.payload_bytes, found.result_bytes)
     elif failure is not None and failure.rule.paid:
-        price = terms.meter(gpu)
-        amount = min(price.reserve_ceiling(found.payload_bytes), price.charge_ceiling(leaf.lease_ms, 0))
+        amount = terms.charge_time(gpu, total_ms, found.payload_bytes)
     output = found.output if as_reported else NONE
     expected = terms.maker(gpu).pack(
         TaskId(leaf.task), leaf.attempt, Outcome(leaf.outcome), failure, found.input, output,
-        leaf.lease_ms, amount, leaf.ended_ms,
+        leaf.lease_ms, max(0, amount - found.paid_nano), leaf.ended_ms,
     )  # fmt: skip
     return None if expected == raw else _difference(unpack(expected), leaf)
+
+
+def _gpu_of(found: Remembered, leaf: Leaf) -> tuple[GpuKind | None, str | None]:
+    """Return the kind of GPU a leaf names, and what is wrong with it."""
+    if leaf.gpu not in found.terms.kinds:
+        return None, "it names a GPU that this node does not have, or that the job does not accept"
+    # Where a node has several kinds that would do, the hub's lease says which was paid for.
+    return found.terms.kinds[leaf.gpu], None
 
 
 def _difference(expected: Leaf, leaf: Leaf) -> str:
@@ -166,10 +191,12 @@ def _difference(expected: Leaf, leaf: Leaf) -> str:
 
 def _shape_problem(leaf: Leaf) -> str | None:
     kind = FAILURES.get(leaf.failure)
-    if leaf.part or leaf.copy or leaf.outcome == Outcome.INTERIM:
-        return "it is an interim leaf or a copy's, which this version does not know"
-    if (leaf.outcome == Outcome.DONE) != (kind is None):
-        return f"its outcome {Outcome(leaf.outcome).name.lower()} does not fit {_ending(kind)}"
+    if leaf.copy:
+        return "it is a copy's leaf, which this version does not know"
+    if (leaf.part > 0) != (leaf.outcome == Outcome.INTERIM):
+        return f"it is part {leaf.part} and {_outcome(leaf)}: parts alone are interim"
+    if (leaf.outcome in _GOOD) != (kind is None):
+        return f"its outcome {_outcome(leaf)} does not fit {_ending(kind)}"
     rule = None if kind is None else _WITHOUT_WORDS[kind].rule
     if leaf.blame != (0 if rule is None else BLAME_CODES[rule.blame]):
         return f"its blame {leaf.blame} is not the one that follows from {_ending(kind)}"
@@ -180,6 +207,14 @@ def _shape_problem(leaf: Leaf) -> str | None:
 
 def _ending(kind: FailureKind | None) -> str:
     return "done" if kind is None else kind.value
+
+
+def _outcome(leaf: Leaf) -> str:
+    return Outcome(leaf.outcome).name.lower()
+
+
+def _beside(found: Remembered) -> str:
+    return f" beside {found.part_ms} ms booked before" if found.part_ms else ""
 
 
 def _shown(value: object) -> str:

@@ -51,6 +51,11 @@ class JobTerms:
             found = self._meters[kind] = meter(self.rates, self.spec, kind)
         return found
 
+    def charge_time(self, kind: GpuKind | None, lease_ms: int, payload_bytes: int) -> int:
+        """Return what a lease of `lease_ms` alone costs, in nano-credits: at most what it reserved."""
+        price = self.meter(kind)
+        return min(price.reserve_ceiling(payload_bytes), price.charge_ceiling(lease_ms, 0))
+
     def charge(self, kind: GpuKind | None, lease_ms: int, payload_bytes: int, result_bytes: int) -> int:
         """Return what an attempt costs, in nano-credits: at most what it reserved."""
         price = self.meter(kind)

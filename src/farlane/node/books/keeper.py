@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
-from farlane.domain.ids import JobId
 from farlane.errors import Conflict, FarlaneError, InvalidSignature
 from farlane.kit.clock import Clock
 from farlane.ledger.books import Boundary
-from farlane.ledger.leaf import LEAF_BYTES, amount_of
+from farlane.ledger.leaf import LEAF_BYTES
 from farlane.ledger.vouchers import TreeHead, sign_head
 from farlane.node.books.checking import LeafChecker
 from farlane.node.books.credit import CreditLine, Exposure
@@ -27,11 +26,12 @@ from farlane.node.books.entries import (
     LeavesKept,
     VoucherKept,
 )
-from farlane.node.books.memory import Memory, Remembered
+from farlane.node.books.memory import Memory, Settled
 from farlane.node.books.node_book import NodeBook, restored
 from farlane.node.books.opening import OpenedBooks
 from farlane.node.books.reading import BooksReading
 from farlane.node.books.shelf import BookShelf
+from farlane.node.machine.machine import InProgress
 from farlane.wire import books as wire
 from farlane.wire.v1 import node_pb2
 
@@ -41,7 +41,6 @@ RETRY_S = 10.0
 """How often a node looks whether its full disk has room again."""
 ANSWER_S = 60.0
 """A head that no voucher has answered for so long is sent again."""
-Settled = list[tuple[int, int, Remembered | None]]
 
 
 class KeeperOwner(Protocol):
@@ -55,8 +54,8 @@ class KeeperOwner(Protocol):
         """Take no more work of an organisation; "" for a reason: do again."""
         ...
 
-    def in_progress(self) -> Iterable[tuple[JobId, tuple[int, ...], int]]:
-        """Return job, GPUs and milliseconds so far of every slot in use."""
+    def in_progress(self) -> Iterable[InProgress]:
+        """Return the present execution of every slot in use."""
         ...
 
     def reconnect(self, reason: str) -> None:
@@ -157,12 +156,12 @@ class BookKeeper:
             self._count.refused_leaves += len(appended.leaves)
             return
         leaves, problem = self._fresh(book, appended)
-        settled: Settled = []
+        settled: list[Settled] = []
         for raw in leaves:
             leaf, problem = self._checker.judge(raw)
             if leaf is None or problem is not None:
                 break
-            settled.append((leaf.task, leaf.attempt, self._memory.settle(leaf.task, leaf.attempt)))
+            settled.append(self._memory.settle(leaf))
         if problem is not None:
             self._restore(settled)
             self._count.refused_leaves += len(appended.leaves)
@@ -250,13 +249,13 @@ class BookKeeper:
                     return (), f"leaf {appended.first + number} came again and is another one now"
         return appended.leaves[known:], None
 
-    def _keep_leaves(self, book: NodeBook, leaves: Sequence[bytes], settled: Settled) -> None:
+    def _keep_leaves(self, book: NodeBook, leaves: Sequence[bytes], settled: Sequence[Settled]) -> None:
         count = self._count
         count.leaves += len(leaves)
-        for raw, (_, _, found) in zip(leaves, settled, strict=True):
-            if found is None:
+        for one in settled:
+            if one.found is None:
                 count.unremembered += 1
-            elif found.owed_nano and not amount_of(raw):
+            elif one.found.owed_nano and not one.amount_nano and not one.part:
                 count.forfeited += 1
         first = book.book.size
         if not book.signable:
@@ -358,9 +357,9 @@ class BookKeeper:
         state = wire.CreditState(organisation, bool(reason), reason)
         self._owner.send(node_pb2.NodeMessage(credit=wire.credit_to_wire(state)))
 
-    def _restore(self, settled: Settled) -> None:
-        for task, attempt, found in settled:
-            self._memory.restore(task, attempt, found)
+    def _restore(self, settled: Sequence[Settled]) -> None:
+        for one in reversed(settled):
+            self._memory.restore(one)
 
     def _append(
         self, entries: Sequence[Entry], then: Callable[[FarlaneError | None], object] = lambda error: None

@@ -12,11 +12,12 @@ from farlane.domain.jobs import JobSpec
 from farlane.domain.prices import RateVector
 from farlane.domain.records import Column
 from farlane.domain.resources import GpuKind
-from farlane.ledger.leaf import NONE
+from farlane.ledger.leaf import NONE, Leaf
 from farlane.ledger.leaf_maker import outcome_digest, payload_digest
 from farlane.node.books.job_terms import JobTerms
 from farlane.node.machine.attempts import HeldAttempt
 from farlane.node.machine.backlog import ResultBatch
+from farlane.node.machine.machine import InProgress
 
 MAX_REMEMBERED = 200_000
 """Attempts remembered; beyond it the oldest tenth is forgotten: leaves of those can only be checked in themselves."""
@@ -30,7 +31,8 @@ class Remembered:
 
     input: SHA-256 of its payload; era: number of the unbroken connection on which it was granted; kind: GPU it held;
     revoked_s: when the hub took it back, 0 = it has not; ended: it was reported; failure, output, lease_ms,
-    result_bytes, owed_nano: as reported; accepted: the hub acknowledged the report on the connection of the grant.
+    result_bytes, charged_nano: as reported; accepted: the hub acknowledged the report on the connection of the grant;
+    part, part_ms, paid_nano: how many parts of it are in the book, their lease milliseconds and nano-credits.
     """
 
     terms: JobTerms
@@ -46,7 +48,27 @@ class Remembered:
     output: bytes = NONE
     lease_ms: int = 0
     result_bytes: int = 0
-    owed_nano: int = 0
+    charged_nano: int = 0
+    part: int = 0
+    part_ms: int = 0
+    paid_nano: int = 0
+
+    @property
+    def owed_nano(self) -> int:
+        """Return what its end is to bring beyond the parts that are in the book."""
+        return max(0, self.charged_nano - self.paid_nano)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A leaf that was taken into a book, and what was remembered of its attempt: enough to take it back."""
+
+    task: int
+    attempt: int
+    part: int
+    lease_ms: int
+    amount_nano: int
+    found: Remembered | None
 
 
 class Memory:
@@ -177,9 +199,15 @@ class Memory:
         key = task, attempt
         return key in self._booked[0] or key in self._booked[1]
 
-    def settle(self, task: int, attempt: int) -> Remembered | None:
-        """Forget an attempt: its leaf is in the book. Returns what was remembered."""
-        key = task, attempt
+    def settle(self, leaf: Leaf) -> Settled:
+        """Forget an attempt whose last leaf is in the book, or note a part of it."""
+        key = leaf.task, leaf.attempt
+        part = leaf.part, leaf.lease_ms, leaf.amount_nano
+        if leaf.part:
+            found = self._held.get(key)
+            if found is not None:
+                self._note_part(found, *part)
+            return Settled(*key, *part, found)
         new, old = self._booked
         if len(new) >= MAX_BOOKED:
             new, old = set(), new
@@ -188,11 +216,15 @@ class Memory:
         found = self._held.pop(key, None)
         if found is not None:
             self._let_go(found)
-        return found
+        return Settled(*key, *part, found)
 
-    def restore(self, task: int, attempt: int, found: Remembered | None) -> None:
+    def restore(self, settled: Settled) -> None:
         """Take back `settle`: the leaf did not come to stay."""
-        key = task, attempt
+        key, found = (settled.task, settled.attempt), settled.found
+        if settled.part:
+            if found is not None:
+                self._note_part(found, settled.part - 1, -settled.lease_ms, -settled.amount_nano)
+            return
         for generation in self._booked:
             generation.discard(key)
         if found is not None:
@@ -201,14 +233,16 @@ class Memory:
             if found.owed_nano:
                 self.unbooked_nano[found.terms.organisation] += found.owed_nano
 
-    def running_nano(self, running: Iterable[tuple[JobId, tuple[int, ...], int]]) -> dict[str, int]:
-        """Return a bound for what runs now, by organisation: job, GPUs and milliseconds so far of each slot in use."""
+    def running_nano(self, running: Iterable[InProgress]) -> dict[str, int]:
+        """Return a bound for what runs now in the slots in use and is in no leaf, by organisation."""
         sums: dict[str, int] = {}
-        for job, devices, elapsed_ms in running:
-            terms = self._jobs.get(job)
+        for slot in running:
+            terms = self._jobs.get(slot.job)
             if terms is not None:
-                kind = self._devices[devices[0]] if devices else None
-                cost = terms.meter(kind).charge_ceiling(elapsed_ms, 0)
+                kind = self._devices[slot.devices[0]] if slot.devices else None
+                held = self._held.get((slot.task, slot.attempt))
+                paid = 0 if held is None else held.paid_nano
+                cost = max(0, terms.meter(kind).charge_ceiling(slot.elapsed_ms, 0) - paid)
                 sums[terms.organisation] = sums.get(terms.organisation, 0) + cost
         return sums
 
@@ -221,10 +255,18 @@ class Memory:
 
     def _owe(self, found: Remembered) -> None:
         terms = found.terms
-        owed = terms.charge(found.kind, found.lease_ms, found.payload_bytes, found.result_bytes)
-        found.owed_nano = owed
+        found.charged_nano = terms.charge(found.kind, found.lease_ms, found.payload_bytes, found.result_bytes)
         sums = self.unbooked_nano
-        sums[terms.organisation] = sums.get(terms.organisation, 0) + owed
+        sums[terms.organisation] = sums.get(terms.organisation, 0) + found.owed_nano
+
+    def _note_part(self, found: Remembered, part: int, lease_ms: int, amount_nano: int) -> None:
+        before = found.owed_nano
+        found.part = part
+        found.part_ms += lease_ms
+        found.paid_nano += amount_nano
+        if found.charged_nano:
+            # It was reported as ended before the leaf of its part came.
+            self.unbooked_nano[found.terms.organisation] += found.owed_nano - before
 
     def _let_go(self, found: Remembered) -> None:
         found.terms.open -= 1

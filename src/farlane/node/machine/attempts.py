@@ -85,7 +85,8 @@ class HeldAttempt:
 
     ticket: its number at the executor; key: task and copy, unique among held attempts; fetch, blob_bytes: number
     and size of a payload that travels as a blob; payload_path: where that was put; recalled: taken out of its bundle to
-    be queued again; handing_back: taken out to be handed back; the last three as `EndedColumns` has them.
+    be queued again; handing_back: taken out to be handed back; reported_ms: run time the hub was last told while it
+    runs; the last three as `EndedColumns` has them.
     """
 
     ticket: int
@@ -103,6 +104,7 @@ class HeldAttempt:
     started: bool = False
     recalled: bool = False
     handing_back: bool = False
+    reported_ms: int = 0
     lease_ms: int = 0
     cpu_us: int = 0
     peak_bytes: int = 0
@@ -117,6 +119,15 @@ class RunningBundle:
     attempts: list[HeldAttempt]
     left: int
     progress_at: float
+
+    def current(self) -> HeldAttempt | None:
+        """Return the attempt that is being executed, None before the first has started and between two."""
+        running = (attempt for attempt in self.attempts if attempt.started and attempt.phase is Phase.RUNNING)
+        return next(running, None)
+
+    def elapsed_ms(self, now: float) -> int:
+        """Return the milliseconds since its last sign of life: the run time so far of what it executes."""
+        return max(0, int((now - self.progress_at) * 1000))
 
 
 def attempt_key(task: TaskId, copy: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farlane.domain.ids import JobId
+from farlane.domain.ids import JobId, TaskId
 from farlane.domain.jobs import BlobRef, JobSpec
 from farlane.node.executors.port import Bundle, CommandResult, Value
 
@@ -75,6 +75,15 @@ class ReportResults:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportRunning:
+    """Tell the hub of attempts that have run long and go on: parallel columns; lease_ms: run time so far."""
+
+    tasks: list[TaskId]
+    attempts: list[int]
+    lease_ms: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class AnnounceDrain:
     """Tell the hub that this node takes no new leases."""
 
@@ -94,6 +103,7 @@ Command = (
     | ReleaseScratch
     | Upload
     | ReportResults
+    | ReportRunning
     | AnnounceDrain
     | Leave
 )

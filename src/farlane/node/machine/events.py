@@ -15,10 +15,14 @@ from farlane.node.machine.attempts import JobFiles
 
 @dataclass(frozen=True, slots=True)
 class HubJoined:
-    """A stream to the hub stands; `epoch` is the hub's store epoch."""
+    """A stream to the hub stands.
+
+    epoch: of the hub's store; interim_s: run time after which it wants to hear of what runs on, 0 for never.
+    """
 
     now: float
     epoch: int
+    interim_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def join_hub(state: NodeState, out: list[Command], event: HubJoined) -> None:
         state.backlog.clear()
         state.held.clear()
         state.jobs.clear()
-    state.epoch = event.epoch
+    state.epoch, state.interim_s = event.epoch, event.interim_s
     state.connected = True
     state.backlog.resend()
     if state.draining:

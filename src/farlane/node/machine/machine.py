@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from farlane.domain.ids import JobId, TaskId
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.resources import GpuKind
-from farlane.node.machine import events, leases, leaving, running
-from farlane.node.machine.attempts import HeldAttempt, Phase
+from farlane.node.machine import events, interim, leases, leaving, running
+from farlane.node.machine.attempts import HeldAttempt, Phase, RunningBundle
 from farlane.node.machine.backlog import ResultBatch
 from farlane.node.machine.commands import Command, ReportResults
-from farlane.node.machine.events import BatchAccepted, DrainExpired, DrainRequested, Event
+from farlane.node.machine.events import BatchAccepted, DrainExpired, DrainRequested, Event, Ticked
 from farlane.node.machine.state import Limits, NodeState, new_state
 
 
@@ -23,6 +23,16 @@ class HeldColumns(NamedTuple):
     tasks: list[TaskId]
     attempts: list[int]
     copies: list[int]
+
+
+class InProgress(NamedTuple):
+    """One slot in use: what it executes (the next to come, where nothing has started), on which GPUs, how long yet."""
+
+    job: JobId
+    task: TaskId
+    attempt: int
+    devices: tuple[int, ...]
+    elapsed_ms: int
 
 
 class Gauges(NamedTuple):
@@ -81,12 +91,9 @@ class Machine:
         found = self._state.tickets.get(ticket)
         return None if found is None or found.phase is Phase.DROPPED else found
 
-    def in_progress(self, now: float) -> list[tuple[JobId, tuple[int, ...], int]]:
-        """Return job, GPUs and milliseconds of the present execution of every slot in use."""
-        return [
-            (bundle.attempts[0].job.id, bundle.devices, max(0, int((now - bundle.progress_at) * 1000)))
-            for bundle in self._state.running
-        ]
+    def in_progress(self, now: float) -> list[InProgress]:
+        """Return the present execution of every slot in use."""
+        return [_in_progress(bundle, now) for bundle in self._state.running]
 
     def gauges(self) -> Gauges:
         """Count what is held."""
@@ -123,6 +130,16 @@ def _accept(state: NodeState, out: list[Command], event: BatchAccepted) -> None:
             del state.held[row.key]
 
 
+def _in_progress(bundle: RunningBundle, now: float) -> InProgress:
+    row = bundle.current() or bundle.attempts[0]
+    return InProgress(row.job.id, row.task, row.attempt, bundle.devices, bundle.elapsed_ms(now))
+
+
+def _tick(state: NodeState, out: list[Command], event: Ticked) -> None:
+    running.recall_stalled(state, out, event)
+    interim.report_running(state, out, event.now)
+
+
 def _drain(state: NodeState, out: list[Command], event: DrainRequested) -> None:
     leaving.drain(state, out, event.hand_back)
 
@@ -147,5 +164,5 @@ _HANDLERS: dict[type, Callable[[NodeState, list[Command], Any], None]] = {
     events.DrainRequested: _drain,
     events.DrainExpired: _expire,
     events.CreditChanged: leases.change_credit,
-    events.Ticked: running.recall_stalled,
+    events.Ticked: _tick,
 }

@@ -134,6 +134,7 @@ def _queue_again(state: NodeState, attempt: HeldAttempt) -> None:
     attempt.ticket = state.next_number()
     state.tickets[attempt.ticket] = attempt
     attempt.recalled = attempt.started = False
+    attempt.reported_ms = 0
     attempt.bundle = None
     attempt.phase = Phase.READY
     state.queue.put_back(attempt.job, attempt)

@@ -37,9 +37,9 @@ class Limits:
 class NodeState:
     """Everything the machine knows.
 
-    epoch: of the hub's store, 0 before the first hub; last_number: last ticket, fetch or preparation number;
-    jobs: specifications this stream has carried or attempts need; held: attempts by key, from lease to
-    acknowledgement; tickets: those not ended, by ticket; fetches: those that wait for a payload, by fetch number;
+    epoch: of the hub's store, 0 before the first hub; interim_s: see `HubJoined`; last_number: last ticket, fetch
+    or preparation number; jobs: specifications this stream has carried or attempts need; held: attempts by key, from
+    lease to acknowledgement; tickets: those not ended, by ticket; fetches: those that wait for a payload, by number;
     preparations: jobs whose files are got or kept, by preparation number; running: bundles at the executor;
     payload_bytes, blob_bytes: payloads held; cpu_us: metered so far; ended: how many ended, by kind ("done" or a
     failure's kind); stopped: organisations of which no lease is taken, and why; draining: no new leases; left: Leave
@@ -52,6 +52,7 @@ class NodeState:
     backlog: Backlog
     queue: ReadyQueue = field(default_factory=ReadyQueue)
     epoch: int = 0
+    interim_s: float = 0.0
     connected: bool = False
     draining: bool = False
     left: bool = False

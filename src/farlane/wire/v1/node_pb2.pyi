@@ -31,6 +31,7 @@ class NodeMessage(_message.Message):
     FAREWELL_FIELD_NUMBER: _builtins.int
     HEAD_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___NodeHello: ...
     @_builtins.property
@@ -47,6 +48,8 @@ class NodeMessage(_message.Message):
     def head(self) -> Global___HeadSigned: ...
     @_builtins.property
     def credit(self) -> Global___CreditState: ...
+    @_builtins.property
+    def running(self) -> Global___AttemptsRunning: ...
     def __init__(
         self,
         *,
@@ -58,12 +61,13 @@ class NodeMessage(_message.Message):
         farewell: Global___Farewell | None = ...,
         head: Global___HeadSigned | None = ...,
         credit: Global___CreditState | None = ...,
+        running: Global___AttemptsRunning | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log", "running", b"running"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "ended", "log", "draining", "farewell", "head", "credit"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "ended", "log", "draining", "farewell", "head", "credit", "running"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -308,6 +312,41 @@ class AttemptsEnded(_message.Message):
 Global___AttemptsEnded: _TypeAlias = AttemptsEnded  # noqa: Y015
 
 @_typing.final
+class AttemptsRunning(_message.Message):
+    """Attempts that have run for another `interim_s` and go on: the hub may book what they cost so far. Columns parallel
+    to `tasks`; lease_ms is the run time observed so far.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    LEASE_MS_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def lease_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        tasks: _abc.Iterable[_builtins.int] | None = ...,
+        attempts: _abc.Iterable[_builtins.int] | None = ...,
+        lease_ms: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "epoch", b"epoch", "lease_ms", b"lease_ms", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptsRunning: _TypeAlias = AttemptsRunning  # noqa: Y015
+
+@_typing.final
 class LogChunk(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -497,10 +536,13 @@ class NodeWelcome(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     HEARTBEAT_S_FIELD_NUMBER: _builtins.int
     LEASE_S_FIELD_NUMBER: _builtins.int
+    INTERIM_S_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     epoch: _builtins.int
     heartbeat_s: _builtins.float
     lease_s: _builtins.float
+    interim_s: _builtins.float
+    """run time after which a node says what runs on; 0: never"""
     @_builtins.property
     def version(self) -> _types_pb2.Version: ...
     def __init__(
@@ -511,10 +553,11 @@ class NodeWelcome(_message.Message):
         epoch: _builtins.int = ...,
         heartbeat_s: _builtins.float = ...,
         lease_s: _builtins.float = ...,
+        interim_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_s", b"heartbeat_s", "lease_s", b"lease_s", "network", b"network", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_s", b"heartbeat_s", "interim_s", b"interim_s", "lease_s", b"lease_s", "network", b"network", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

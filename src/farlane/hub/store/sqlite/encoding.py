@@ -53,6 +53,16 @@ class FailedDetails(msgspec.Struct, array_like=True, frozen=True):
     amounts: list[int]
 
 
+class MeteredDetails(msgspec.Struct, array_like=True, frozen=True):
+    """Columns of `LeasesMetered`."""
+
+    indices: list[int]
+    attempts: list[int]
+    parts: list[int]
+    lease_ms: list[int]
+    amounts: list[int]
+
+
 class RequeuedDetails(msgspec.Struct, array_like=True, frozen=True):
     """The column of `TasksRequeued`."""
 
@@ -116,6 +126,7 @@ unpack_column = Unpacker(PackedColumn, "a batch of payloads or results")
 unpack_leased = Unpacker(LeasedDetails, "a batch of leases")
 unpack_ended = Unpacker(EndedDetails, "a batch of ended tasks")
 unpack_failed = Unpacker(FailedDetails, "a batch of failed attempts")
+unpack_metered = Unpacker(MeteredDetails, "a batch of parts of leases")
 unpack_requeued = Unpacker(RequeuedDetails, "a batch of requeued tasks")
 _unpack_leaves = Unpacker(PackedLeaves, "a batch of leaves")
 _SIZES = "the sizes of a batch of payloads"

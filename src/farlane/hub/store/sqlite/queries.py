@@ -73,6 +73,13 @@ CREATE TABLE usage (
     spent INTEGER NOT NULL,
     PRIMARY KEY (month, organisation, project, publisher, node, provider)) STRICT, WITHOUT ROWID;
 """
+# What schema 3 adds: parts of attempts that were booked while they ran.
+PARTS_SCHEMA = """
+CREATE TABLE leases_metered (
+    pos INTEGER PRIMARY KEY, job INTEGER NOT NULL, node TEXT NOT NULL, at REAL NOT NULL,
+    details BLOB NOT NULL) STRICT;
+CREATE INDEX leases_metered_of_job ON leases_metered (job);
+"""
 
 JOB_TABLES = (
     "tasks_added",
@@ -80,11 +87,19 @@ JOB_TABLES = (
     "tasks_leased",
     "tasks_ended",
     "attempts_failed",
+    "leases_metered",
     "tasks_requeued",
     "jobs_ended",
 )
 """Tables that keep the history of jobs, beside `jobs`."""
-TASK_TABLES = ("tasks_added", "tasks_leased", "tasks_ended", "attempts_failed", "tasks_requeued")
+TASK_TABLES = (
+    "tasks_added",
+    "tasks_leased",
+    "tasks_ended",
+    "attempts_failed",
+    "leases_metered",
+    "tasks_requeued",
+)
 """Those of them that grow with the number of tasks: what is forgotten."""
 BOOK_TABLES = ("books", "leaves", "vouchers")
 """Tables that keep the books."""
@@ -115,6 +130,7 @@ ADD_ATTEMPTS_FAILED = (
     "INSERT INTO attempts_failed (job, count, node, at, spent, lease_ms, details, pos)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+ADD_LEASES_METERED = "INSERT INTO leases_metered (job, node, at, details, pos) VALUES (?, ?, ?, ?, ?)"
 ADD_TASKS_REQUEUED = "INSERT INTO tasks_requeued (job, at, details, pos) VALUES (?, ?, ?, ?)"
 ADD_JOB_ENDED = "INSERT INTO jobs_ended (job, state, at, reason, pos) VALUES (?, ?, ?, ?, ?)"
 SET_NODE = "INSERT OR REPLACE INTO nodes (node, secret_sha256, at, spec, pos) VALUES (?, ?, ?, ?, ?)"
@@ -190,6 +206,7 @@ HISTORY_COLUMNS = {
     "tasks_leased": "pos, job, node, copy, at, details",
     "tasks_ended": "pos, job, seq, node, at, details",
     "attempts_failed": "pos, job, node, at, details",
+    "leases_metered": "pos, job, node, at, details",
     "tasks_requeued": "pos, job, at, details",
     "jobs_ended": "pos, job, state, at, reason",
 }

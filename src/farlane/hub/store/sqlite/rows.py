@@ -14,6 +14,7 @@ from farlane.domain.records import (
     JobEnded,
     JobOpened,
     JobSealed,
+    LeasesMetered,
     NodeRegistered,
     RunTimeLearnt,
     TasksAdded,
@@ -24,6 +25,7 @@ from farlane.domain.records import (
     payload_sizes,
 )
 from farlane.domain.usage import month_of
+from farlane.hub.store.book_history import count_ended
 from farlane.hub.store.port import JobSummary
 from farlane.hub.store.sqlite import encoding, queries
 
@@ -68,6 +70,15 @@ def _attempts_failed(record: AttemptsFailed) -> Row:
     )
     count, spent, lease_ms = len(record.indices), sum(record.amounts), sum(record.lease_ms)
     return record.job, count, record.node, record.at, spent, lease_ms, encoding.pack(details)
+
+
+def _leases_metered(record: LeasesMetered) -> Row:
+    details = encoding.pack(
+        encoding.MeteredDetails(
+            record.indices, record.attempts, record.parts, record.lease_ms, record.amounts
+        )
+    )
+    return record.job, record.node, record.at, details
 
 
 def _tasks_requeued(record: TasksRequeued) -> Row:
@@ -123,7 +134,7 @@ def usage_row(record: LeavesBooked) -> Row:
     """Return what a batch of leaves adds to the usage."""
     return (
         month_of(record.at), record.organisation, record.project, record.publisher, record.node,
-        record.node_organisation, len(record.leaves), record.lease_ms, record.spent,
+        record.node_organisation, count_ended(record.leaves), record.lease_ms, record.spent,
     )  # fmt: skip
 
 
@@ -134,6 +145,7 @@ WRITERS: dict[type, tuple[str, Callable[[Any], Row]]] = {
     TasksLeased: (queries.ADD_TASKS_LEASED, _tasks_leased),
     TasksEnded: (queries.ADD_TASKS_ENDED, _tasks_ended),
     AttemptsFailed: (queries.ADD_ATTEMPTS_FAILED, _attempts_failed),
+    LeasesMetered: (queries.ADD_LEASES_METERED, _leases_metered),
     TasksRequeued: (queries.ADD_TASKS_REQUEUED, _tasks_requeued),
     JobEnded: (queries.ADD_JOB_ENDED, _job_ended),
     NodeRegistered: (queries.SET_NODE, _node_registered),
@@ -178,6 +190,14 @@ def _read_attempts_failed(row: Row) -> AttemptsFailed:
     )
 
 
+def _read_leases_metered(row: Row) -> LeasesMetered:
+    _, job, node, at, details = row
+    found = encoding.unpack_metered(details)
+    return LeasesMetered(
+        job, node, at, found.indices, found.attempts, found.parts, found.lease_ms, found.amounts
+    )
+
+
 def _read_tasks_requeued(row: Row) -> TasksRequeued:
     _, job, at, details = row
     return TasksRequeued(job, encoding.unpack_requeued(details).indices, at)
@@ -195,6 +215,7 @@ READERS: dict[str, Callable[[Row], WorkRecord]] = {
     "tasks_leased": _read_tasks_leased,
     "tasks_ended": _read_tasks_ended,
     "attempts_failed": _read_attempts_failed,
+    "leases_metered": _read_leases_metered,
     "tasks_requeued": _read_tasks_requeued,
     "jobs_ended": _read_job_ended,
 }
