@@ -90,15 +90,22 @@ class Claims:
             left = await outbox.pending()
             if left:
                 log.info("%d transactions with claims of an earlier run go on", len(left))
-            async with TaskSupervisor("claims") as tasks:
-                for work, name in (
-                    (outbox.run, "outbox"),
-                    *((watcher.run, "channel watcher") for watcher in self._watchers(outbox)),
-                    (self._unlock, "open the key that claims"),
-                    (lambda: self._report(outbox), "report on claims"),
-                ):
-                    tasks.start_restarting(work, name, backoff=_RESTART, random=self._random)
-                await tasks.wait()
+            try:
+                await self._supervise(outbox)
+            finally:
+                # Whoever reads the figures must not take the last ones for what is so now.
+                self._count.reachable, self._count.waiting = False, 0
+
+    async def _supervise(self, outbox: ChainOutbox) -> None:
+        async with TaskSupervisor("claims") as tasks:
+            for work, name in (
+                (outbox.run, "outbox"),
+                *((watcher.run, "channel watcher") for watcher in self._watchers(outbox)),
+                (self._unlock, "open the key that claims"),
+                (lambda: self._report(outbox), "report on claims"),
+            ):
+                tasks.start_restarting(work, name, backoff=_RESTART, random=self._random)
+            await tasks.wait()
 
     async def finish(self) -> None:
         """Claim what is worth it, as the last act before the process ends; bounded in time, and nothing is raised."""
