@@ -18,8 +18,6 @@ from farlane.node.direct.settings import DirectSettings
 
 FILE = "direct-claims"
 """Name of the outbox's file beside the books, before the chain's id."""
-LEAVING_S = 60.0
-"""How long the last claim may hold up the end."""
 
 
 class DirectVouchers:
@@ -77,9 +75,7 @@ class Claimer:
         self, settings: DirectSettings, ledger: EthereumLedger, key: PrivateKey, store: DirectBookStore
     ) -> None:
         directory = store.path.parent
-        rules = ClaimRules(
-            watch_of(settings), OutboxSettings(confirmations=settings.confirmations), LEAVING_S
-        )
+        rules = ClaimRules(watch_of(settings), OutboxSettings(confirmations=settings.confirmations))
         self._claims = Claims(
             ledger.rpc, ledger.deployment, directory / FILE, HeadKey(directory, key.address, key=key),
             DirectVouchers(store), rules,
