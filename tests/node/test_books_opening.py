@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,3 +66,14 @@ def test_how_a_node_claims_is_read_from_its_settings() -> None:
     terms = claim_terms(NodeSettings(claim_credits="2.5", max_fee_gwei=0.5, confirmations=0))
     assert terms == ClaimTerms(2_500_000_000, 500_000_000, 0)
     assert terms.urgent_max_fee_wei == 5_000_000_000
+
+
+def test_a_node_without_a_chain_loads_no_way_to_one() -> None:
+    code = (
+        "import sys, farlane.node.agent; print(sorted({'farlane.ledger.outbox', 'farlane.ledger.rpc', "
+        "'farlane.ledger.ethereum', 'farlane.node.claims', 'aiohttp', 'eth_abi', 'eth_keyfile'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -9,6 +9,7 @@ from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.claiming import WatchSettings
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.outbox.engine import OutboxSettings
+from farlane.ledger.outbox.intents import GasPolicy
 from farlane.ledger.port import ChannelState, SignedClaim
 from farlane.ledger.vouchers import SignedVoucher
 from farlane.node.books.signing import HeadKey
@@ -57,7 +58,7 @@ def watch_of(settings: DirectSettings) -> WatchSettings:
         poll_s=settings.watch_s,
         threshold=settings.claim_units,
         regular_s=settings.claim_s,
-        policy=settings.policy,
+        policy=GasPolicy(settings.max_fee_wei, settings.urgent_max_fee_wei),
     )
 
 

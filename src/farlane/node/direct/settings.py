@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from farlane.domain.units import parse_credits_floor
 from farlane.errors import FarlaneError, InvalidSetting
 from farlane.ledger.accounts import Address, parse_address
-from farlane.ledger.outbox.intents import GasPolicy
 from farlane.node.books.claim_terms import claim_terms
 from farlane.node.settings import NodeSettings
 from farlane.wire.compute import MAX_UNPAID_TASKS
@@ -36,8 +35,11 @@ class DirectSettings:
     watch_s: float = 30.0
     """Seconds between two looks at whether a payer closes its channel."""
 
-    policy: GasPolicy = field(default_factory=GasPolicy)
-    """What a claim may cost; its urgent cap counts where a payer closes its channel."""
+    max_fee_wei: int = 500 * 10**9
+    """Most wei per gas that an ordinary claim may cost."""
+
+    urgent_max_fee_wei: int = 5000 * 10**9
+    """Most wei per gas where a payer closes its channel."""
 
     confirmations: int = 0
     """Blocks on top of a claim before it counts."""
@@ -67,7 +69,8 @@ def direct_settings(settings: NodeSettings) -> DirectSettings:
         credit_nano=_credit(settings.direct_credit),
         tasks=settings.direct_tasks,
         claim_s=settings.direct_claim_s,
-        policy=GasPolicy(terms.max_fee_wei, terms.urgent_max_fee_wei),
+        max_fee_wei=terms.max_fee_wei,
+        urgent_max_fee_wei=terms.urgent_max_fee_wei,
         confirmations=terms.confirmations,
         finish_s=settings.drain_timeout_s,
     )
