@@ -14,14 +14,16 @@ import pytest
 
 from farlane.domain.jobs import CommandWork, JobSpec, TaskState
 from farlane.domain.resources import Resources
-from farlane.errors import InvalidInput
+from farlane.errors import InvalidInput, InvalidSetting
 from farlane.kit.files import private_directory
-from farlane.ledger.accounts import parse_address
+from farlane.kit.keys import server_certificate
+from farlane.ledger.accounts import PrivateKey, parse_address
 from farlane.ledger.delegations import delegation_to_json, sign_delegation
 from farlane.ledger.deploy import deployment_to_json
 from farlane.ledger.network_registry import EntryKind, Listing, NetworkRegistry
+from farlane.ledger.typed_data import Domain
 from farlane.node.agent import NodeAgent
-from farlane.node.books.signing import load_head_key
+from farlane.node.books.signing import HeadKey, load_head_key
 from farlane.node.settings import NodeSettings
 from farlane.sdk.direct_nodes import FoundNode, by_key, find_nodes
 from farlane.sdk.direct_task import command_task
@@ -143,6 +145,62 @@ async def test_the_nodes_delegation_counts_for_direct_calls_too(
         run = await world.publisher(node).run(command_task("true", resources=SMALL, timeout_s=20))
         assert run.receipt.channel.provider == cold.address
     assert await world.ledger.balance(cold.address) == run.leaf.amount_nano
+
+
+async def test_publishers_may_be_on_another_chain_than_the_hub(
+    settings: NodeSettings, hub: ScriptedHub, world: DirectWorld, tmp_path: Path
+) -> None:
+    key, cold = load_head_key(settings.directory), await world.rich(0)
+    await world.ledger.pay_gas(FAUCET, key.address, ETHER)
+    signed = sign_delegation(world.ledger.domain, cold, key.address, 2**40)
+    (tmp_path / "there.json").write_bytes(delegation_to_json(signed))
+    apart = replace(
+        settings, rpc=None, network_file=None, direct_rpc=settings.rpc, direct_network_file=settings.network_file,
+        direct_delegation=tmp_path / "there.json",
+    )  # fmt: skip
+    async with running(apart, hub):
+        stream = await hub.joined()
+        account = (await stream.receive("hello")).hello.account
+        assert account.provider == key.address  # for the hub's books the delegation does not count
+        await _list_as_told(world, cold, settings, key)
+        run = await world.publisher(await found_node(world, key.address)).run(
+            command_task("true", resources=SMALL, timeout_s=20)
+        )
+        assert run.receipt.channel.provider == cold.address
+    assert await world.ledger.balance(cold.address) == run.leaf.amount_nano
+
+
+async def _list_as_told(world: DirectWorld, cold: PrivateKey, settings: NodeSettings, key: HeadKey) -> None:
+    """List the node as its log says."""
+    assert settings.direct_endpoint is not None
+    async with asyncio.timeout(30):
+        while not (settings.directory / "tls").is_dir():
+            await asyncio.sleep(0.02)
+    registry = NetworkRegistry(world.rpc, world.deployment)
+    certificate = server_certificate(settings.directory / "tls", ["127.0.0.1", "localhost"])
+    await key.unlock()
+    assert key.key is not None
+    listing = Listing(settings.direct_endpoint, certificate.spki_sha256)
+    word = registry.sign_key(cold.address, key.key)
+    await registry.list_signed(cold, EntryKind.NODE, key.address, listing, word)
+
+
+async def test_two_networks_of_one_chain_are_refused(settings: NodeSettings, hub: ScriptedHub) -> None:
+    twice = replace(settings, direct_rpc=settings.rpc, direct_network_file=settings.network_file)
+    with pytest.raises(InvalidSetting, match="leave it"):
+        await NodeAgent(twice, hub.url, hub.token()).run()
+
+
+async def test_a_delegation_for_another_network_serves_nobody(
+    settings: NodeSettings, hub: ScriptedHub, world: DirectWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    key, domain = load_head_key(settings.directory), world.ledger.domain
+    elsewhere = Domain(domain.chain_id + 1, domain.contract, domain.network)
+    signed = sign_delegation(elsewhere, PrivateKey.generate(), key.address, 2**40)
+    (tmp_path / "delegation.json").write_bytes(delegation_to_json(signed))
+    async with running(replace(settings, delegation=tmp_path / "delegation.json"), hub):
+        await hub.joined()
+        assert "is for network" in await _until_said(caplog, "direct calls are not served")
 
 
 async def _until_said(caplog: pytest.LogCaptureFixture, words: str) -> str:

@@ -49,6 +49,8 @@ def test_what_direct_calls_get_the_hub_does_not() -> None:
         ({"direct_endpoint": None}, r"node\.direct_endpoint"),
         ({"direct_endpoint": "ftp://x"}, r"node\.direct_endpoint"),
         ({"rpc": None}, r"node\.rpc"),
+        ({"direct_network_file": Path("other.json")}, "go together"),
+        ({"direct_delegation": Path("delegation.json")}, r"node\.direct_delegation with both"),
         ({"direct_listen": "7718"}, r"node\.direct_listen.*HOST:PORT"),
         ({"direct_allow": ("me",)}, r"node\.direct_allow"),
         ({"direct_tasks": 65}, r"node\.direct_tasks is 65; expected 1 to 64"),

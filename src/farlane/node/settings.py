@@ -74,7 +74,14 @@ class NodeSettings:
     """Blocks a claim must have on top of it before it counts; one that a reorganisation takes back is sent again."""
     direct_listen: str | None = None
     """Where the node also serves direct calls, as HOST:PORT: publishers find it on chain and call it without a hub. It
-    needs rpc and network_file, and direct_endpoint."""
+    needs direct_endpoint, and a chain: rpc and network_file, or the next two."""
+    direct_network_file: Path | None = None
+    """Network file of the network on which publishers find and pay the node, where that is not its hub's; network_file
+    where none is given."""
+    direct_rpc: str | None = None
+    """With direct_network_file: JSON-RPC endpoint of that network's chain."""
+    direct_delegation: Path | None = None
+    """With direct_network_file: file by which a provider lets the node's key sign there, as in delegation."""
     direct_endpoint: str | None = None
     """How publishers reach it, https://host:port, as the registry says."""
     direct_allow: tuple[str, ...] = ()

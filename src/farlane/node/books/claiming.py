@@ -192,8 +192,8 @@ class BookClaims:
     @contextlib.contextmanager
     def _direct_vouchers(self) -> Iterator[Further]:
         """Open what publishers without a hub have signed, where this node serves such."""
-        if self._settings.direct_listen is None:
-            yield ()
+        if self._settings.direct_listen is None or self._settings.direct_network_file is not None:
+            yield ()  # there are none, or they are for another chain
             return
         directory = self._settings.directory
         with contextlib.closing(DirectBookStore(directory / BOOKS_FILE)) as store:
