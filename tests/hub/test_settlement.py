@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.deploy import Deployment
 from farlane.ledger.outbox.engine import OutboxSettings
+from farlane.ledger.outbox.intents import GasPolicy, policy_of
 from farlane.ledger.outbox.outbox import ChainOutbox
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.vouchers import Delegation, TreeHead, sign_head
@@ -68,8 +70,10 @@ class World:
         self.done = 0
 
     @contextlib.asynccontextmanager
-    async def settling(self, starting: int = 1000 * CREDIT) -> AsyncIterator[Settlement]:
-        settings = SettlementSettings(3600.0, CREDIT, 0, starting)
+    async def settling(
+        self, starting: int = 1000 * CREDIT, policy: GasPolicy | None = None
+    ) -> AsyncIterator[Settlement]:
+        settings = SettlementSettings(3600.0, CREDIT, 0, starting, policy or GasPolicy())
         service = Settlement(
             self.directory, self.directory / "ledger.json", "ab" * 16, self.keys, settings, lambda: self.keeper,
             self.connect,
@@ -173,6 +177,21 @@ async def test_what_an_organisation_cannot_cover_is_told(world: World) -> None:
         (found,) = world.keeper.books.of_node(NODE)
         locked = (await service.desk.ledger.channel(found.channel.id)).deposit
         assert await service.desk.ledger.balance(world.keys.payer("lab")) + locked == 11 * CREDIT
+
+
+async def test_settlement_waits_while_gas_costs_more_than_the_cap_and_says_so(world: World) -> None:
+    async with world.settling(policy=policy_of(0.000001)) as service:
+        await service.wait_ready()
+        world.work(1, CREDIT)
+        settling = asyncio.create_task(service.settle_now())
+        async with asyncio.timeout(20):
+            while "gas is too dear" not in service.problem:
+                await asyncio.sleep(0.01)
+        settling.cancel()
+        await asyncio.wait([settling])
+    async with world.settling() as service:  # the cap was raised: what waited goes on
+        await service.settle_now()
+        assert service.problem == ""
 
 
 @pytest.mark.parametrize("step", ["open", "settle", "topUp", "deposit", "mint"])

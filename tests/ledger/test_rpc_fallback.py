@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from farlane.errors import ChainUnavailable, InvalidSetting
 from farlane.kit.clock import ManualClock
 from farlane.ledger.rpc import RpcClient
+from farlane.ledger.rpc_endpoints import transport_of
 from farlane.ledger.rpc_fallback import RETRY_S, FallbackTransport
 
 
@@ -52,7 +54,7 @@ async def test_another_chain_is_never_asked_anything_else() -> None:
     rpc = RpcClient(FallbackTransport([liar, honest], 7, ManualClock()))
     assert await rpc.quantity("eth_blockNumber") == 2
     honest.away = True
-    with pytest.raises(ChainUnavailable, match=r"host2 is away; host1 says that it is chain 0x8"):
+    with pytest.raises(ChainUnavailable, match=r"host2 is away; host1 says that it is chain 8"):
         await rpc.quantity("eth_blockNumber")
     assert set(liar.methods) == {"eth_chainId"}
 
@@ -60,3 +62,53 @@ async def test_another_chain_is_never_asked_anything_else() -> None:
 def test_there_must_be_one() -> None:
     with pytest.raises(InvalidSetting, match="at least one"):
         FallbackTransport([], 7)
+
+
+async def test_without_a_known_chain_the_first_that_answers_says_which_it_is() -> None:
+    first, second, clock = Endpoint(1, chain_id=7), Endpoint(2, chain_id=8), ManualClock()
+    rpc = RpcClient(FallbackTransport([first, second], clock=clock))
+    assert await rpc.quantity("eth_blockNumber") == 1
+    first.away = True
+    with pytest.raises(ChainUnavailable, match="host2 says that it is chain 8, expected 7"):
+        await rpc.quantity("eth_blockNumber")
+
+
+async def test_an_endpoint_that_never_answers_is_passed_over() -> None:
+    silent, second = Endpoint(1), Endpoint(2)
+    silent.post = lambda document: asyncio.Event().wait()  # type: ignore[method-assign,assignment,return-value]
+    rpc = RpcClient(FallbackTransport([silent, second], 7, ManualClock(), patience_s=0.01))
+    assert await rpc.quantity("eth_blockNumber") == 2
+
+
+async def test_what_is_no_chain_id_is_told() -> None:
+    odd = Endpoint(1)
+    odd.chain_id = -1
+    rpc = RpcClient(FallbackTransport([odd], None, ManualClock()))
+    odd.post = _nonsense  # type: ignore[method-assign]
+    with pytest.raises(ChainUnavailable, match=r"says that it is chain \[\], expected a number"):
+        await rpc.quantity("eth_blockNumber")
+
+
+async def _nonsense(document: Any) -> Any:
+    return {"jsonrpc": "2.0", "id": document["id"], "result": []}
+
+
+@pytest.mark.parametrize("urls", ["http://a:1, http://b:2", ["http://a:1", "http://b:2"]])
+async def test_several_urls_stand_in_for_each_other(urls: str | list[str]) -> None:
+    assert isinstance(transport_of(urls, 7), FallbackTransport)
+    assert RpcClient(urls).place == "a:1"
+    assert transport_of("http://a:1").place == "a:1"
+
+
+@pytest.mark.parametrize(
+    ("urls", "message"),
+    [
+        ("", "at least one URL"),
+        (["", " , "], "at least one URL"),
+        ("http://a, http://a", "named twice"),
+        ("http://a, ftp://b", "not a URL"),
+    ],
+)
+def test_what_names_no_endpoints_is_refused(urls: str | list[str], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        transport_of(urls)

@@ -44,7 +44,8 @@ def hub_admission(settings: HubSettings, pin: bytes, clock: Clock) -> Admission 
     if not settings.rpc or settings.network_file is None:
         return None
     deployment = deployment_from_json(settings.network_file.read_bytes())
-    return Admission(NetworkRegistry(RpcClient(settings.rpc), deployment), pin, clock)
+    rpc = RpcClient(settings.rpc, chain_id=deployment.chain_id)
+    return Admission(NetworkRegistry(rpc, deployment), pin, clock)
 
 
 async def work_by_key(settings: NodeSettings, rpc_url: str, deployment: Deployment, key: PrivateKey) -> None:
@@ -84,7 +85,7 @@ async def find_hub(rpc_url: str, deployment: Deployment, key: PrivateKey) -> Adm
         PermissionRefused: none lets the key in.
         ChainUnavailable: the endpoint does not answer.
     """
-    async with RpcClient(rpc_url) as rpc:
+    async with RpcClient(rpc_url, chain_id=deployment.chain_id) as rpc:
         await verify_deployment(rpc, deployment)
         registry = NetworkRegistry(rpc, deployment)
         await registry.check()

@@ -19,7 +19,9 @@ from farlane.ledger.delegations import verify_delegation
 from farlane.ledger.deploy import Deployment, verify_deployment
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.network_registry import NetworkRegistry
+from farlane.ledger.outbox.intents import GasPolicy
 from farlane.ledger.rpc import RpcClient
+from farlane.ledger.sending import Sender
 from farlane.node.books.signing import HeadKey, read_delegation
 from farlane.node.direct.registering import register_node
 from farlane.node.direct.serving import DirectNode
@@ -50,6 +52,8 @@ class DirectPlan:
     port: int
     endpoint: str
     direct_cpu: float | None = None
+    policy: GasPolicy | None = None
+    """What gas may cost; the default cap where None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,12 @@ async def serve_directly(plan: DirectPlan, key: PrivateKey, on_ready: Callable[[
     spec, devices = await asyncio.to_thread(_offer, plan)
     signer = _head_key(plan, key)
     stopped = _stop_signal()
-    async with RpcClient(plan.rpc_url) as rpc:
+    async with RpcClient(plan.rpc_url, chain_id=plan.deployment.chain_id) as rpc:
         await verify_deployment(rpc, plan.deployment)
-        registry = NetworkRegistry(rpc, plan.deployment)
+        sender = Sender(rpc, plan.deployment.chain_id, policy=plan.policy)
+        registry = NetworkRegistry(rpc, plan.deployment, sender=sender)
         await registry.check()
-        ledger = EthereumLedger(rpc, plan.deployment)
+        ledger = EthereumLedger(rpc, plan.deployment, sender=sender)
         share = Share(spec.capacity, devices)
         node = DirectNode(directory, plan.direct, spec, share, signer, ledger, certificate)
         async with node.serving(plan.host, plan.port):

@@ -21,8 +21,10 @@ from farlane.kit.clock import Clock
 from farlane.ledger.accounts import Address, PrivateKey, parse_address
 from farlane.ledger.deploy import Deployment, deployment_from_json
 from farlane.ledger.outbox.engine import OutboxSettings
+from farlane.ledger.outbox.intents import policy_of
 from farlane.ledger.outbox.outbox import ChainOutbox
 from farlane.ledger.rpc import RpcClient
+from farlane.ledger.rpc_endpoints import transport_of
 
 log = logging.getLogger(__name__)
 EMBEDDED_POLL_S = 0.05
@@ -45,11 +47,14 @@ def settlement_of(
         parse_credits_floor(settings.channel_deposit),
         parse_credits_floor(settings.least_settlement),
         parse_credits_floor(settings.starting_credits),
+        policy_of(settings.max_fee_gwei),
     )
     if settings.rpc and settings.network_file is None:
         raise InvalidSetting(
             "hub.rpc names a chain, but not where the network's contracts are on it: set hub.network_file too"
         )
+    if settings.rpc:
+        transport_of(settings.rpc)  # a typing error is told at the start, not in the log
 
     def connect() -> AbstractAsyncContextManager[Connection]:
         return _real(settings) if settings.rpc else _embedded(settings, network, clock)
@@ -93,9 +98,11 @@ def chain_id_of(network: str) -> int:
 
 @asynccontextmanager
 async def _real(settings: HubSettings) -> AsyncIterator[Connection]:
-    async with RpcClient(settings.rpc) as rpc:
+    assert settings.network_file is not None  # `settlement_of` has refused that
+    chain_id = _deployment(settings.network_file).chain_id
+    async with RpcClient(settings.rpc, chain_id=chain_id) as rpc:
         yield Connection(
-            rpc, embedded=False, place=rpc.place, url=settings.rpc,
+            rpc, embedded=False, place=rpc.place, url="",
             open_outbox=_outbox(rpc, OutboxSettings(confirmations=settings.confirmations)),
         )  # fmt: skip
 

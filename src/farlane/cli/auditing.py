@@ -133,8 +133,9 @@ async def _chain(rpc: str, network_file: Path, block: int | None) -> ChainView:
     from farlane.ledger.audit.chain_view import read_chain
     from farlane.ledger.rpc import RpcClient
 
-    async with RpcClient(rpc) as client:
-        return await read_chain(client, read_network_file(network_file), block)
+    deployment = read_network_file(network_file)
+    async with RpcClient(rpc, chain_id=deployment.chain_id) as client:
+        return await read_chain(client, deployment, block)
 
 
 def _receipts(directory: Path | None) -> tuple[list[NamedReceipt], dict[str, str]]:

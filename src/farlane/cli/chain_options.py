@@ -12,16 +12,47 @@ import click
 
 from farlane.cli.key_options import password_option
 from farlane.errors import InvalidInput
+from farlane.kit.files import private_directory
+from farlane.sdk.context import data_directory
 
 if TYPE_CHECKING:
+    from farlane.ledger.accounts import PrivateKey
     from farlane.ledger.deploy import Deployment
+    from farlane.ledger.ethereum import EthereumLedger
+    from farlane.ledger.network_registry import NetworkRegistry
+    from farlane.ledger.outbox.intents import GasPolicy
     from farlane.ledger.rpc import RpcClient
+    from farlane.ledger.sending import Sender
 
 F = TypeVar("F", bound=Callable[..., Any])
 MAX_FILE_BYTES = 64 * 1024
 
+OUTBOX = "outbox"
+MAX_FEE_GWEI = 500.0
+
 rpc_option = click.option(
-    "--rpc", metavar="URL", required=True, help="JSON-RPC endpoint of the network's chain."
+    "--rpc",
+    metavar="URL",
+    required=True,
+    help="JSON-RPC endpoint of the network's chain; several with commas between them stand in for each other.",
+)
+
+
+def _policy(context: click.Context, option: click.Parameter, max_fee_gwei: float) -> GasPolicy:
+    from farlane.ledger.outbox.intents import policy_of
+
+    return policy_of(max_fee_gwei)
+
+
+max_fee_option = click.option(
+    "--max-fee",
+    "policy",
+    metavar="GWEI",
+    type=float,
+    default=MAX_FEE_GWEI,
+    show_default=True,
+    callback=_policy,
+    help="The most that a unit of gas may cost; nothing is sent while it costs more.",
 )
 key_option = click.option(
     "--key", "key_name", metavar="NAME", required=True, help="Which of your keys signs and pays gas."
@@ -40,21 +71,43 @@ network_option = click.option(
 
 
 def signing_options(command: F) -> F:
-    """Add `--rpc`, `--key` and `--password-file`."""
-    return rpc_option(key_option(password_option(command)))
+    """Add `--rpc`, `--key`, `--password-file` and `--max-fee`."""
+    return rpc_option(key_option(password_option(max_fee_option(command))))
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain that was found to be the network's."""
+    """A chain that was found to be the network's, and what sends to it."""
 
     rpc: RpcClient
     deployment: Deployment
+    sender: Sender
+
+    def ledger(self) -> EthereumLedger:
+        """Return the ledger contract."""
+        from farlane.ledger.ethereum import EthereumLedger
+
+        return EthereumLedger(self.rpc, self.deployment, sender=self.sender)
+
+    def registry(self) -> NetworkRegistry:
+        """Return the registry of hubs and nodes."""
+        from farlane.ledger.network_registry import NetworkRegistry
+
+        return NetworkRegistry(self.rpc, self.deployment, sender=self.sender)
 
 
 @asynccontextmanager
-async def network_chain(network_file: Path, url: str) -> AsyncIterator[Chain]:
+async def network_chain(
+    network_file: Path, url: str, policy: GasPolicy | None = None, key: PrivateKey | None = None
+) -> AsyncIterator[Chain]:
     """Open a chain and check that the contracts of the network file stand on it.
+
+    Args:
+        network_file: where the contracts are.
+        url: the endpoint, or several with commas between them.
+        policy: what gas may cost.
+        key: whose transactions are kept in a file until they are confirmed, so that a command that was interrupted
+            and is typed again goes on with what it had signed; None: nothing survives the process.
 
     Raises:
         InvalidInput: the file is no network file.
@@ -62,14 +115,21 @@ async def network_chain(network_file: Path, url: str) -> AsyncIterator[Chain]:
         ChainUnavailable: the endpoint does not answer.
     """
     from farlane.ledger.deploy import verify_deployment
-    from farlane.ledger.network_registry import NetworkRegistry
     from farlane.ledger.rpc import RpcClient
+    from farlane.ledger.sending import Sender
 
     deployment = read_network_file(network_file)
-    async with RpcClient(url) as rpc:
+    file = None if key is None else _outbox_file(deployment.chain_id, key)
+    async with RpcClient(url, chain_id=deployment.chain_id) as rpc:
         await verify_deployment(rpc, deployment)
-        await NetworkRegistry(rpc, deployment).check()
-        yield Chain(rpc, deployment)
+        chain = Chain(rpc, deployment, Sender(rpc, deployment.chain_id, file=file, policy=policy))
+        await chain.registry().check()
+        yield chain
+
+
+def _outbox_file(chain_id: int, key: PrivateKey) -> Path:
+    directory = private_directory(data_directory() / OUTBOX)
+    return directory / f"{chain_id}-{key.address}.db"
 
 
 def read_network_file(path: Path) -> Deployment:

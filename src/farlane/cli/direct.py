@@ -17,6 +17,7 @@ from farlane.cli.output import json_option, money, print_json, print_table, say
 if TYPE_CHECKING:
     from farlane.ledger.accounts import Address, PrivateKey
     from farlane.ledger.network_registry import Entry
+    from farlane.ledger.outbox.intents import GasPolicy
     from farlane.sdk.direct import DirectPublisher
     from farlane.sdk.direct_nodes import FoundNode
     from farlane.sdk.direct_task import DirectRun
@@ -92,7 +93,8 @@ def _row(node: FoundNode) -> dict[str, Any]:
 @channels_option
 @click.argument("address")
 def recover(
-    network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str, directory: str | None
+    network_file: Path, rpc: str, key_name: str, password_file: Path | None, policy: GasPolicy, address: str,
+    directory: str | None,
 ) -> None:  # fmt: skip
     """Fetch, check and pay for what was ordered from the node ADDRESS and left behind by a crash or a lost connection.
 
@@ -103,7 +105,7 @@ def recover(
     async def finish(publisher: DirectPublisher) -> list[DirectRun]:
         return await publisher.recover()
 
-    found = asyncio.run(_with_publisher(network_file, rpc, key, address, directory, finish))
+    found = asyncio.run(_with_publisher(network_file, rpc, policy, key, address, directory, finish))
     for one in found:
         receipt = save_receipt(one, None)
         click.echo(one.stdout, nl=False)
@@ -119,19 +121,18 @@ def recover(
 
 
 async def _with_publisher(
-    network_file: Path, url: str, key: PrivateKey, address: str, directory: str | None,
+    network_file: Path, url: str, policy: GasPolicy, key: PrivateKey, address: str, directory: str | None,
     work: Callable[[DirectPublisher], Awaitable[list[DirectRun]]],
 ) -> list[DirectRun]:  # fmt: skip
     from farlane.ledger.accounts import parse_address
-    from farlane.ledger.ethereum import EthereumLedger
     from farlane.sdk.direct import DirectPublisher
     from farlane.sdk.direct_nodes import by_key, find_nodes
 
     wanted = parse_address(address)
-    async with network_chain(network_file, url) as chain:
+    async with network_chain(network_file, url, policy) as chain:
         found, _ = await find_nodes(chain.rpc, chain.deployment)
-        ledger = EthereumLedger(chain.rpc, chain.deployment)
-        return await work(DirectPublisher(channels_directory(directory), ledger, key, by_key(found, wanted)))
+        node = by_key(found, wanted)
+        return await work(DirectPublisher(channels_directory(directory), chain.ledger(), key, node))
 
 
 @direct.command()
@@ -144,6 +145,7 @@ def close(
     rpc: str,
     key_name: str,
     password_file: Path | None,
+    policy: GasPolicy,
     address: str,
     directory: str | None,
 ) -> None:
@@ -151,14 +153,14 @@ def close(
     from farlane.ledger.accounts import parse_address
 
     key = signing_key(key_name, password_file)
-    asyncio.run(_close(network_file, rpc, key, parse_address(address), channels_directory(directory)))
+    asyncio.run(_close(network_file, rpc, policy, key, parse_address(address), channels_directory(directory)))
     click.echo("the channel is being closed; see `farlane ledger channels` for when the rest is free")
 
 
-async def _close(network_file: Path, url: str, key: PrivateKey, node: Address, root: Path) -> None:
-    from farlane.ledger.ethereum import EthereumLedger
+async def _close(
+    network_file: Path, url: str, policy: GasPolicy, key: PrivateKey, node: Address, root: Path
+) -> None:
     from farlane.sdk.direct_channel import DirectChannel
 
-    async with network_chain(network_file, url) as chain:
-        ledger = EthereumLedger(chain.rpc, chain.deployment)
-        await DirectChannel(root, ledger, key, node, node).close()
+    async with network_chain(network_file, url, policy) as chain:
+        await DirectChannel(root, chain.ledger(), key, node, node).close()

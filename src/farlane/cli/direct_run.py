@@ -113,7 +113,7 @@ async def _run(
 ) -> DirectRun:
     from farlane.domain.units import parse_credits_floor
 
-    async with network_chain(network_file, url) as chain:
+    async with network_chain(network_file, url, options["policy"]) as chain:
         publisher, node = await _publisher(chain, key, task, options)
         cap = None if options["max_price"] is None else parse_credits_floor(options["max_price"])
         deposit = _deposit(chain, publisher.quote_ceiling(task), options["deposit"])
@@ -166,7 +166,6 @@ async def _publisher(
     chain: Chain, key: PrivateKey, task: DirectTask, options: dict[str, Any]
 ) -> tuple[DirectPublisher, FoundNode]:
     from farlane.ledger.accounts import parse_address
-    from farlane.ledger.ethereum import EthereumLedger
     from farlane.sdk.direct import DirectPublisher
     from farlane.sdk.direct_nodes import by_key, cheapest, find_nodes
 
@@ -176,7 +175,7 @@ async def _publisher(
     wanted = options["wanted"]
     node = cheapest(found, task.spec) if wanted == "cheapest" else by_key(found, parse_address(wanted))
     directory = channels_directory(options["directory"])
-    return DirectPublisher(directory, EthereumLedger(chain.rpc, chain.deployment), key, node), node
+    return DirectPublisher(directory, chain.ledger(), key, node), node
 
 
 def save_receipt(done: DirectRun, file: Path | None) -> Path:

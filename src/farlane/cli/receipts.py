@@ -170,7 +170,7 @@ async def _on_chain(url: str, found: Receipt) -> list[Finding]:
     from farlane.ledger.receipt_chain import verify_on_chain
     from farlane.ledger.rpc import RpcClient
 
-    async with RpcClient(url) as rpc:
+    async with RpcClient(url, chain_id=found.domain.chain_id) as rpc:
         return await verify_on_chain(rpc, found)
 
 

@@ -23,6 +23,7 @@ from farlane.sdk.context import data_directory
 if TYPE_CHECKING:
     from farlane.ledger.deploy import Deployment
     from farlane.ledger.network_registry import Entry
+    from farlane.ledger.outbox.intents import GasPolicy
 
 
 @click.group()
@@ -92,7 +93,7 @@ async def _deploy(url: str, key: Any, options: dict[str, Any]) -> Deployment:
         parse_address(options["slasher"]) if options["slasher"] else None,
     )
     async with RpcClient(url) as rpc:
-        found = await put(rpc, key, plan)
+        found = await put(rpc, key, plan, options["policy"])
         await verify_deployment(rpc, found)
     return found
 
@@ -120,10 +121,8 @@ def show(network_file: Path, rpc: str, everything: bool, no_dial: bool, as_json:
 
 
 async def _show(network_file: Path, url: str, everything: bool, dial: bool) -> list[dict[str, Any]]:
-    from farlane.ledger.network_registry import NetworkRegistry
-
     async with network_chain(network_file, url) as chain:
-        registry = NetworkRegistry(chain.rpc, chain.deployment)
+        registry = chain.registry()
         entries = [one async for one in registry.entries() if everything or not one.retired]
         bonds = {one.operator: 0 for one in entries}
         for operator in bonds:
@@ -172,8 +171,8 @@ async def _checked(entry: Entry, dial: bool) -> str:
 )
 @json_option
 def register_hub(
-    network_file: Path, rpc: str, key_name: str, password_file: Path | None, endpoint: str, hub_key: str | None,
-    directory: str | None, tls_key_hash: str | None, as_json: bool,
+    network_file: Path, rpc: str, key_name: str, password_file: Path | None, policy: GasPolicy, endpoint: str,
+    hub_key: str | None, directory: str | None, tls_key_hash: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List a hub in the registry of the network FILE, or change its entry, so that nodes find it."""
     from farlane.ledger.network_registry import EntryKind, Listing
@@ -182,7 +181,7 @@ def register_hub(
     operator = signing_key(key_name, password_file)
     key = signing_key(hub_key, password_file) if hub_key else operator
     listing = Listing(endpoint.rstrip("/"), pin)
-    entry = asyncio.run(_register(network_file, rpc, operator, EntryKind.HUB, key, listing))
+    entry = asyncio.run(_register(network_file, rpc, policy, operator, EntryKind.HUB, key, listing))
     if as_json:
         print_json({"key": entry.key, "operator": entry.operator, "endpoint": entry.listing.endpoint})
         return
@@ -205,7 +204,13 @@ def register_hub(
 @click.option("--tls-key-hash", metavar="HEX", help="With --endpoint: SHA-256 of the node's TLS key.")
 @json_option
 def register_node(
-    network_file: Path, rpc: str, key_name: str, password_file: Path | None, as_json: bool, **options: Any
+    network_file: Path,
+    rpc: str,
+    key_name: str,
+    password_file: Path | None,
+    policy: GasPolicy,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """List a node in the registry of FILE, so that hubs let it in by `join --network`, and publishers find it.
 
@@ -222,9 +227,9 @@ def register_node(
     operator = signing_key(key_name, password_file)
     if options["node"] is None:
         key = signing_key(options["node_key"], password_file) if options["node_key"] else operator
-        entry = asyncio.run(_register(network_file, rpc, operator, EntryKind.NODE, key, listing))
+        entry = asyncio.run(_register(network_file, rpc, policy, operator, EntryKind.NODE, key, listing))
     else:
-        entry = asyncio.run(_register_far(network_file, rpc, operator, listing, options))
+        entry = asyncio.run(_register_far(network_file, rpc, policy, operator, listing, options))
     if as_json:
         print_json({"key": entry.key, "operator": entry.operator, "endpoint": entry.listing.endpoint})
         return
@@ -233,10 +238,10 @@ def register_node(
 
 
 async def _register_far(
-    network_file: Path, url: str, operator: Any, listing: Any, options: dict[str, Any]
+    network_file: Path, url: str, policy: GasPolicy, operator: Any, listing: Any, options: dict[str, Any]
 ) -> Entry:
     from farlane.ledger.accounts import parse_address
-    from farlane.ledger.network_registry import EntryKind, NetworkRegistry
+    from farlane.ledger.network_registry import EntryKind
 
     try:
         word = bytes.fromhex((options["node_signature"] or "").removeprefix("0x"))
@@ -247,32 +252,37 @@ async def _register_far(
             "--node needs --node-signature (130 hex digits, from the node's log), and no --node-key"
         )
     key = parse_address(options["node"])
-    async with network_chain(network_file, url) as chain:
-        registry = NetworkRegistry(chain.rpc, chain.deployment)
-        return await registry.list_signed(operator, EntryKind.NODE, key, listing, word)
+    async with network_chain(network_file, url, policy) as chain:
+        return await chain.registry().list_signed(operator, EntryKind.NODE, key, listing, word)
 
 
-async def _register(network_file: Path, url: str, operator: Any, kind: Any, key: Any, listing: Any) -> Entry:
-    from farlane.ledger.network_registry import NetworkRegistry
-
-    async with network_chain(network_file, url) as chain:
-        return await NetworkRegistry(chain.rpc, chain.deployment).list_key(operator, kind, key, listing)
+async def _register(
+    network_file: Path, url: str, policy: GasPolicy, operator: Any, kind: Any, key: Any, listing: Any
+) -> Entry:
+    async with network_chain(network_file, url, policy) as chain:
+        return await chain.registry().list_key(operator, kind, key, listing)
 
 
 @network.command()
 @network_argument
 @signing_options
 @click.argument("address")
-def retire(network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str) -> None:
+def retire(
+    network_file: Path,
+    rpc: str,
+    key_name: str,
+    password_file: Path | None,
+    policy: GasPolicy,
+    address: str,
+) -> None:
     """Say in the registry of FILE that your key ADDRESS is used no more. It can never be listed again."""
     from farlane.ledger.accounts import parse_address
-    from farlane.ledger.network_registry import NetworkRegistry
 
     wanted, operator = parse_address(address), signing_key(key_name, password_file)
 
     async def run() -> None:
-        async with network_chain(network_file, rpc) as chain:
-            await NetworkRegistry(chain.rpc, chain.deployment).retire(operator, wanted)
+        async with network_chain(network_file, rpc, policy) as chain:
+            await chain.registry().retire(operator, wanted)
 
     asyncio.run(run())
     click.echo(f"{wanted} is retired")
@@ -284,21 +294,26 @@ def retire(network_file: Path, rpc: str, key_name: str, password_file: Path | No
 @click.argument("address")
 @click.argument("credits_", metavar="CREDITS")
 def mint(
-    network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str, credits_: str
+    network_file: Path,
+    rpc: str,
+    key_name: str,
+    password_file: Path | None,
+    policy: GasPolicy,
+    address: str,
+    credits_: str,
 ) -> None:
     """Make CREDITS for ADDRESS, where the network of FILE has credits of its own and the key mints them."""
     from farlane.domain.units import parse_credits_floor
     from farlane.ledger.accounts import parse_address
-    from farlane.ledger.ethereum import EthereumLedger
     from farlane.ledger.vouchers import units_floor
 
     to, nano = parse_address(address), parse_credits_floor(credits_)
     key = signing_key(key_name, password_file)
 
     async def run() -> int:
-        async with network_chain(network_file, rpc) as chain:
+        async with network_chain(network_file, rpc, policy) as chain:
             units = units_floor(nano, chain.deployment.units_per_credit)
-            await EthereumLedger(chain.rpc, chain.deployment).mint(key, to, units)
+            await chain.ledger().mint(key, to, units)
             return units
 
     click.echo(f"{asyncio.run(run())} units for {to}")
@@ -310,13 +325,18 @@ def mint(
 @click.argument("address")
 @click.argument("coins")
 def gas(
-    network_file: Path, rpc: str, key_name: str, password_file: Path | None, address: str, coins: str
+    network_file: Path,
+    rpc: str,
+    key_name: str,
+    password_file: Path | None,
+    policy: GasPolicy,
+    address: str,
+    coins: str,
 ) -> None:
     """Send COINS (such as 0.5) of the coin of the chain of FILE to ADDRESS, so that it can pay for transactions."""
     from decimal import Decimal, InvalidOperation
 
     from farlane.ledger.accounts import parse_address
-    from farlane.ledger.ethereum import EthereumLedger
 
     to = parse_address(address)
     try:
@@ -328,8 +348,8 @@ def gas(
     key = signing_key(key_name, password_file)
 
     async def run() -> None:
-        async with network_chain(network_file, rpc) as chain:
-            await EthereumLedger(chain.rpc, chain.deployment).pay_gas(key, to, wei)
+        async with network_chain(network_file, rpc, policy) as chain:
+            await chain.ledger().pay_gas(key, to, wei)
 
     asyncio.run(run())
     click.echo(f"{coins} coins for {to}")

@@ -73,8 +73,9 @@ def serve(
     key = signing_key(key_name, password_file)
     settings = _node_settings(options)
     plan = DirectPlan(
-        settings, direct_settings(settings), deployment, rpc, host, port, options["endpoint"], options["cpu"]
-    )
+        settings, direct_settings(settings), deployment, rpc, host, port, options["endpoint"], options["cpu"],
+        options["policy"],
+    )  # fmt: skip
     configure(style="text" if on_terminal() else "json")
     if not plan.direct.payers:
         say("nobody is let in: name payers by --allow ADDRESS")

@@ -34,13 +34,16 @@ class HubSettings:
     """Queued payloads kept in memory, in bytes; beyond it they are read back from the store."""
     log_bytes_per_job: int = 64 << 20
     """Logs kept for one job, in bytes; the rest is cut off with a notice."""
-    rpc: str = ""
-    """JSON-RPC endpoint of the chain the network settles on; empty: a chain of the hub's own, embedded in it. A key in
-    the URL is a secret: write it into the configuration file."""
+    rpc: tuple[str, ...] = ()
+    """JSON-RPC endpoints of the chain the network settles on, which stand in for each other, the preferred one first;
+    empty: a chain of the hub's own, embedded in it. A key in a URL is a secret: write it into the configuration
+    file."""
     network_file: Path | None = None
     """Where the contracts are on the chain of `hub.rpc`, as `farlane network deploy` wrote it."""
     confirmations: int = 2
     """Blocks a transaction must have on top of it on the chain of `hub.rpc` before it counts."""
+    max_fee_gwei: float = 500.0
+    """The most that a unit of gas may cost, in gwei; while it costs more, settlement waits."""
     chain_port: int = 0
     """Loopback port for the JSON-RPC of the embedded chain, for wallets and `cast`; 0 picks a free one, -1 is none."""
     settle_s: float = 60.0

@@ -10,6 +10,7 @@ from farlane.errors import Conflict, InvalidInput
 from farlane.ledger import abi
 from farlane.ledger.accounts import NO_ADDRESS, Address, PrivateKey, address_from_bytes, parse_address
 from farlane.ledger.artifacts import load
+from farlane.ledger.outbox.intents import GasPolicy
 from farlane.ledger.rpc import RpcClient, unhexed
 from farlane.ledger.sending import Sender
 from farlane.ledger.transactions import contract_address
@@ -61,14 +62,16 @@ class DeploymentPlan:
     slasher: Address | None = None
 
 
-async def deploy(rpc: RpcClient, key: PrivateKey, plan: DeploymentPlan) -> Deployment:
-    """Deploy the contracts from one account.
+async def deploy(
+    rpc: RpcClient, key: PrivateKey, plan: DeploymentPlan, policy: GasPolicy | None = None
+) -> Deployment:
+    """Deploy the contracts from one account, with at most the gas price that the policy allows.
 
     Deployments that were interrupted are not continued: what they left costs nothing but its gas.
     """
     chain_id = await rpc.quantity("eth_chainId")
     first_block = await rpc.quantity("eth_blockNumber")
-    sender, salt = Sender(rpc, chain_id), network_salt(plan.network)
+    sender, salt = Sender(rpc, chain_id, policy=policy), network_salt(plan.network)
 
     async def create(contract: str, *arguments: Any) -> Address:
         nonce = await rpc.quantity("eth_getTransactionCount", key.address, "pending")

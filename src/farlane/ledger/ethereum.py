@@ -29,11 +29,14 @@ class EthereumLedger:
         rpc: the chain; `deploy.verify_deployment` has checked that it is the right one.
         deployment: where the contracts are.
         confirmations: blocks on top of a transaction before it counts; 0 on an embedded chain.
+        sender: sends; one without a file and with the default cap on gas where none is given.
     """
 
-    def __init__(self, rpc: RpcClient, deployment: Deployment, confirmations: int = 0) -> None:
+    def __init__(
+        self, rpc: RpcClient, deployment: Deployment, confirmations: int = 0, sender: Sender | None = None
+    ) -> None:
         self._rpc, self._deployment = rpc, deployment
-        self._sender = Sender(rpc, deployment.chain_id, confirmations)
+        self._sender = sender or Sender(rpc, deployment.chain_id, confirmations)
         self._domain = deployment.domain
 
     @property

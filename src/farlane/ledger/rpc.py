@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from farlane.errors import ChainUnavailable, FarlaneError
 from farlane.ledger import abi
+from farlane.ledger.rpc_endpoints import Urls, transport_of
 from farlane.ledger.rpc_errors import RefusalReason, refusal
 from farlane.ledger.rpc_http import HttpTransport
+from farlane.ledger.rpc_transport import Transport
 
 __all__ = ["HttpTransport", "RefusalReason", "RpcClient", "Transport", "hexed", "unhexed"]
 
@@ -21,37 +23,21 @@ MAX_BATCH = 100
 Request = dict[str, Any]
 
 
-class Transport(Protocol):
-    """Carries one JSON-RPC document, a request or a batch, to a chain and its answer back."""
-
-    @property
-    def place(self) -> str:
-        """How messages call the chain; no credentials in it."""
-        ...
-
-    async def post(self, document: Any) -> Any:
-        """Return the parsed answer.
-
-        Raises:
-            ChainUnavailable: there is none.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-
 class RpcClient:
     """Calls a chain. Parameters and results are as JSON has them, unless the method says otherwise.
 
     Args:
-        transport: how documents travel; a URL stands for `HttpTransport`.
+        transport: how documents travel; URLs stand for what `transport_of` makes of them.
         timeout_s: how long a call or a batch may take, unless it says otherwise.
+        chain_id: with several URLs, of what chain all of them must be.
     """
 
-    def __init__(self, transport: Transport | str, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
-        self._transport = HttpTransport(transport) if isinstance(transport, str) else transport
+    def __init__(
+        self, transport: Transport | Urls, *, timeout_s: float = CALL_TIMEOUT_S, chain_id: int | None = None
+    ) -> None:
+        self._transport: Transport = (
+            transport_of(transport, chain_id) if isinstance(transport, str | Sequence) else transport
+        )
         self._timeout_s = timeout_s
         self._numbers = itertools.count(1)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from farlane.errors import ChainUnavailable
+from farlane.errors import ChainUnavailable, FarlaneError, Reverted, RpcRefused
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.outbox.engine import OutboxSettings
-from farlane.ledger.outbox.intents import Call, IntentState
+from farlane.ledger.outbox.intents import Call, GasPolicy, Intent, IntentState
 from farlane.ledger.outbox.outbox import ChainOutbox
 from farlane.ledger.port import TransactionReceipt
 from farlane.ledger.rpc import RpcClient
@@ -19,6 +22,15 @@ CONFIRM_TIMEOUT_S = 600.0
 BUMP_AFTER_S = 45.0
 FIRST_POLL_S = 0.005
 MAX_POLL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What an earlier process had sent and not seen end: the receipt, or what it was refused with."""
+
+    call: Call
+    receipt: TransactionReceipt | None
+    error: FarlaneError | None
 
 
 class Sender:
@@ -33,12 +45,15 @@ class Sender:
         chain_id: its id, checked by whoever made this.
         confirmations: blocks a transaction must have on top of its own before it counts.
         file: keeps what was signed until it is confirmed; None: nothing survives the process.
+        policy: what gas may cost.
     """
 
     def __init__(
-        self, rpc: RpcClient, chain_id: int, confirmations: int = 0, file: Path | None = None
-    ) -> None:
+        self, rpc: RpcClient, chain_id: int, confirmations: int = 0, file: Path | None = None,
+        policy: GasPolicy | None = None,
+    ) -> None:  # fmt: skip
         self._rpc, self._chain_id, self._confirmations, self._file = rpc, chain_id, confirmations, file
+        self._policy = policy or GasPolicy()
         # With a file all take turns: it is opened for one transaction at a time.
         self._locks: defaultdict[Address | None, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -54,17 +69,48 @@ class Sender:
             ChainUnavailable: the chain cannot be reached, or does not confirm within ten minutes.
             Conflict: another process uses the file.
         """
+        call = Call(key.address, to, data, value, self._policy)
+        async with self._opened(key) as outbox:
+            name = await _name_of(outbox, call)
+            await outbox.submit(name, call)
+            return await self._ended(outbox, name)
+
+    async def finish(self, key: PrivateKey) -> list[Finished]:
+        """Wait for what an earlier process has signed and not seen end; what it had not signed yet is taken back.
+
+        Raises:
+            ChainUnavailable: the chain cannot be reached, or does not confirm within ten minutes.
+            Conflict: another process uses the file.
+        """
+        if self._file is None or not self._file.exists():
+            return []
+        async with self._opened(key) as outbox:
+            left = [one for one in await outbox.pending() if not await self._taken_back(outbox, one)]
+            for one in left:  # with today's cap on gas rather than that of the process that died
+                await outbox.submit(one.key, replace(one.call, policy=self._policy))
+            return [await self._finished(outbox, one) for one in left]
+
+    async def _taken_back(self, outbox: ChainOutbox, intent: Intent) -> bool:
+        return not intent.attempts and await outbox.withdraw(intent.key)
+
+    async def _finished(self, outbox: ChainOutbox, intent: Intent) -> Finished:
+        try:
+            return Finished(intent.call, await self._ended(outbox, intent.key), None)
+        except (Reverted, RpcRefused) as error:
+            return Finished(intent.call, None, error)
+
+    @asynccontextmanager
+    async def _opened(self, key: PrivateKey) -> AsyncIterator[ChainOutbox]:
         async with self._locks[key.address if self._file is None else None]:
             settings = OutboxSettings(confirmations=self._confirmations, bump_after_s=BUMP_AFTER_S)
             outbox = await ChainOutbox.open(self._file, self._rpc, self._chain_id, [key], settings=settings)
             try:
-                return await self._sent(outbox, Call(key.address, to, data, value))
+                yield outbox
             finally:
                 await outbox.close()
 
-    async def _sent(self, outbox: ChainOutbox, call: Call) -> TransactionReceipt:
-        loop, name, pause_s = asyncio.get_running_loop(), await _name_of(outbox, call), FIRST_POLL_S
-        await outbox.submit(name, call)
+    async def _ended(self, outbox: ChainOutbox, name: str) -> TransactionReceipt:
+        loop, pause_s = asyncio.get_running_loop(), FIRST_POLL_S
         give_up = loop.time() + CONFIRM_TIMEOUT_S
         while True:
             await outbox.step()

@@ -61,9 +61,10 @@ class NodeSettings:
     """File by which that provider lets the node's key sign: what `farlane key delegate` writes."""
     network_file: Path | None = None
     """Network file: heads are signed for the chain and contract in it and for no other."""
-    rpc: str | None = None
-    """JSON-RPC endpoint of the network's chain. With it, and network_file, the node looks itself whether deposits cover
-    its vouchers, and claims in time even if the hub is gone; its key then needs the chain's coin for gas."""
+    rpc: tuple[str, ...] | None = None
+    """JSON-RPC endpoints of the network's chain, which stand in for each other, the preferred one first. With them, and
+    network_file, the node looks itself whether deposits cover its vouchers, and claims in time even if the hub is gone;
+    its key then needs the chain's coin for gas."""
     claim_credits: str = "0"
     """Credits promised on a channel and not claimed from which the node claims them, where `node.rpc` is set; 0: only
     when the payer begins to close the channel, and before the node leaves."""

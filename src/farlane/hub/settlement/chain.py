@@ -21,7 +21,7 @@ from farlane.ledger.deploy import (
     verify_deployment,
 )
 from farlane.ledger.ethereum import EthereumLedger
-from farlane.ledger.outbox.intents import Call, Intent, IntentState
+from farlane.ledger.outbox.intents import Call, GasPolicy, Intent, IntentState, OutboxStatus
 from farlane.ledger.port import TransactionReceipt
 from farlane.ledger.rpc import RpcClient
 
@@ -47,6 +47,10 @@ class Outbox(Protocol):
 
     async def pending(self) -> list[Intent]:
         """Return what has not ended."""
+        ...
+
+    def status(self) -> OutboxStatus:
+        """Return what keeps it from its work."""
         ...
 
     async def run(self) -> None:
@@ -108,10 +112,13 @@ class ChainDesk:
         ledger: for reading.
         deployment: where the contracts are.
         outbox: keeps calls until they are confirmed.
+        policy: what gas may cost.
     """
 
-    def __init__(self, ledger: EthereumLedger, deployment: Deployment, outbox: Outbox) -> None:
-        self.ledger, self.deployment, self.outbox = ledger, deployment, outbox
+    def __init__(
+        self, ledger: EthereumLedger, deployment: Deployment, outbox: Outbox, policy: GasPolicy
+    ) -> None:
+        self.ledger, self.deployment, self.outbox, self.policy = ledger, deployment, outbox, policy
 
     async def call(self, key: str, sender: Address, name: str, *arguments: Any) -> TransactionReceipt:
         """Call the ledger contract from an account.
@@ -132,5 +139,5 @@ class ChainDesk:
         return await self._send(key, sender, self.deployment.token, data)
 
     async def _send(self, key: str, sender: Address, to: Address, data: bytes) -> TransactionReceipt:
-        await self.outbox.submit(key, Call(sender, to, data))
+        await self.outbox.submit(key, Call(sender, to, data, policy=self.policy))
         return await self.outbox.outcome(key)

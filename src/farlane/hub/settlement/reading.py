@@ -31,7 +31,7 @@ class SettlementReader:
         rows = await self.channels(organisation)
         return LedgerStatus(
             deployment.network, deployment.chain_id, deployment.ledger, connection.place, connection.embedded,
-            connection.url if connection.embedded else "", settlement.state.problem, organisation, account,
+            connection.url if connection.embedded else "", settlement.problem, organisation, account,
             keys.holds_payer(organisation), self._nano(desk, await desk.ledger.balance(account)),
             sum(row.deposit - row.claimed for row in rows if row.state != "closed"), sum(row.owed for row in rows),
             sum(row.promised for row in rows), sum(row.claimed for row in rows),

@@ -19,6 +19,7 @@ from farlane.hub.settlement.plan import BookFigures, Funding, Plan, plan
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.deploy import Deployment
 from farlane.ledger.ethereum import EthereumLedger
+from farlane.ledger.outbox.intents import GasPolicy
 from farlane.ledger.port import SignedClaim, TransactionReceipt
 from farlane.ledger.settlement import Settler, plan_settlements
 from farlane.ledger.typed_data import Domain
@@ -35,13 +36,15 @@ MAX_UINT = 2**256 - 1
 class SettlementSettings:
     """How often and how much, in nano-credits.
 
-    deposit: locked in a channel beyond what is owed; starting: what an organisation of an embedded chain begins with.
+    deposit: locked in a channel beyond what is owed; starting: what an organisation of an embedded chain begins with;
+    policy: what gas may cost.
     """
 
     period_s: float
     deposit_nano: int
     least_claim_nano: int
     starting_nano: int
+    policy: GasPolicy = field(default_factory=GasPolicy)
 
 
 @dataclass(slots=True)
@@ -127,6 +130,14 @@ class Settlement:
         return self._desk
 
     @property
+    def problem(self) -> str:
+        """Why settlement waits, empty if it does not: the last round's trouble, or what holds up a transaction."""
+        if self.state.problem or self._desk is None:
+            return self.state.problem
+        status = self._desk.outbox.status()
+        return status.trouble or next(iter(status.waiting.values()), "")
+
+    @property
     def hub(self) -> Hub:
         """The hub in force.
 
@@ -200,7 +211,8 @@ class Settlement:
         )
         outbox = await connection.open_outbox(self._directory / "outbox.db", deployment, self.keys.find)
         self.deployment = deployment
-        self._desk = ChainDesk(EthereumLedger(connection.rpc, deployment), deployment, outbox)
+        ledger = EthereumLedger(connection.rpc, deployment)
+        self._desk = ChainDesk(ledger, deployment, outbox, self._settings.policy)
         self.apply_signing(self._hub())
         self.state.problem = ""
         self._ready.set()
@@ -291,7 +303,7 @@ class Settlement:
         done: dict[bytes, TransactionReceipt] = {}
         refused = []
         for batch in plan_settlements(claims, states):
-            report = await settler.settle(batch)
+            report = await settler.settle(batch, desk.policy)
             done |= {receipt.hash: receipt for _, receipt in report.paid}
             refused += report.refused
         for claim, error in refused:

@@ -17,6 +17,8 @@ IntentKey = NewType("IntentKey", str)
 """The caller's name of an intent; the same one never leads to two transactions."""
 
 DEFAULT_MAX_FEE_GWEI = 500
+MOST_GWEI = 10**9
+"""A whole coin for one unit of gas: more is a slip of the pen."""
 
 
 class IntentState(StrEnum):
@@ -73,6 +75,17 @@ class GasPolicy:
             return self.max_fee_wei
         elapsed_s = min(self.ramp_s, max(0.0, now - (self.deadline - self.ramp_s)))
         return self.max_fee_wei + rise * int(elapsed_s * 1000) // int(self.ramp_s * 1000)
+
+
+def policy_of(max_fee_gwei: float) -> GasPolicy:
+    """Return the policy that never pays more than so many gwei for a unit of gas.
+
+    Raises:
+        InvalidSetting: not above 0, or beyond what any chain asks.
+    """
+    if not 0 < max_fee_gwei <= MOST_GWEI:
+        raise InvalidSetting(f"a cap of {max_fee_gwei:g} gwei; expected above 0 and at most {MOST_GWEI:g}")
+    return GasPolicy(max(1, int(max_fee_gwei * GWEI)))
 
 
 @dataclass(frozen=True, slots=True)

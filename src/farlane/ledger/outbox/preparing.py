@@ -96,8 +96,8 @@ def too_dear(wanted: int, cap: int) -> Wait:
     """Say that gas costs more than the cap; wei per gas."""
     return Wait(
         Unavailable(
-            f"gas is too dear: it would take {wanted / GWEI:.4g} gwei, the cap (max_fee_gwei) is {cap / GWEI:.4g}; it "
-            "waits until gas is cheaper or the cap higher"
+            f"gas is too dear: it would take {wanted / GWEI:.4g} gwei, the cap (max_fee_gwei, --max-fee) is "
+            f"{cap / GWEI:.4g}; nothing is sent until gas is cheaper or the cap higher"
         )
     )
 
