@@ -20,6 +20,7 @@ from farlane.domain.units import (
     parse_cpu_milli,
     parse_credits_floor,
     parse_seconds,
+    parse_units_exact,
     seconds_text,
 )
 from farlane.errors import InvalidInput
@@ -194,3 +195,27 @@ def test_sizes_as_text(size: int, text: str) -> None:
 )  # fmt: skip
 def test_durations_as_text(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "per_credit", "units"),
+    [("1.5", 10**9, 15 * 10**8), ("0.000001", 10**6, 1), ("1e-3", 10**6, 1000), ("2", 3, 6), ("7", 1, 7)],
+)
+def test_an_amount_in_units_of_a_token_is_exact(text: str, per_credit: int, units: int) -> None:
+    assert parse_units_exact(text, per_credit) == units
+
+
+@pytest.mark.parametrize(
+    ("text", "per_credit", "message"),
+    [
+        ("0", 10**9, "nothing to move; expected at least 0.000000001"),
+        ("0.0000001", 10**6, "more digits than the token; expected a multiple of 0.000001"),
+        ("0.5", 3, "a multiple of 1/3"),
+        (f"1.{'0' * 200}1", 10**9, "more digits"),
+        ("1e-99999999", 10**9, "more digits"),
+        ("-1", 10**9, "not an amount"),
+    ],
+)
+def test_an_amount_that_is_finer_than_a_token_is_refused(text: str, per_credit: int, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        parse_units_exact(text, per_credit)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from farlane.cli.key_options import password_option
+from farlane.cli.output import say
 from farlane.errors import InvalidInput
 from farlane.kit.files import private_directory
 from farlane.sdk.context import data_directory
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from farlane.ledger.network_registry import NetworkRegistry
     from farlane.ledger.outbox.intents import GasPolicy
     from farlane.ledger.rpc import RpcClient
-    from farlane.ledger.sending import Sender
+    from farlane.ledger.sending import Finished, Sender
 
 F = TypeVar("F", bound=Callable[..., Any])
 MAX_FILE_BYTES = 64 * 1024
@@ -125,6 +126,24 @@ async def network_chain(
         chain = Chain(rpc, deployment, Sender(rpc, deployment.chain_id, file=file, policy=policy))
         await chain.registry().check()
         yield chain
+
+
+async def finish_left(chain: Chain, key: PrivateKey) -> list[Finished]:
+    """Wait for what an interrupted command of this key has sent, and tell how it ended.
+
+    Raises:
+        ChainUnavailable: it is not confirmed within ten minutes.
+        Conflict: another command of this key is under way.
+    """
+    left = await chain.sender.finish(key)
+    for one in left:
+        how = "is refused: " + one.error.message if one.error else f"is 0x{_hash(one)} and is confirmed now"
+        say(f"a transaction of {key.address} that an earlier command had sent {how}")
+    return left
+
+
+def _hash(one: Finished) -> str:
+    return "" if one.receipt is None else one.receipt.hash.hex()
 
 
 def _outbox_file(chain_id: int, key: PrivateKey) -> Path:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from farlane.cli.chain_options import network_chain, network_option, rpc_option, signing_options
+from farlane.cli.chain_options import (
+    Chain,
+    finish_left,
+    network_chain,
+    network_option,
+    rpc_option,
+    signing_options,
+)
 from farlane.cli.key_options import signing_key
 from farlane.cli.output import json_option, print_json
-from farlane.domain.units import credits_text, parse_credits_floor
+from farlane.domain.units import credits_text, parse_units_exact
 from farlane.errors import InsufficientFunds, InvalidInput
 
 if TYPE_CHECKING:
     from farlane.ledger.accounts import Address, PrivateKey
-    from farlane.ledger.ethereum import EthereumLedger
+    from farlane.ledger.outbox.intents import GasPolicy
     from farlane.ledger.port import TransactionReceipt
 
-T = TypeVar("T")
+HEAD_BYTES = 4 + 2 * 32
+"""Selector and the first two arguments of a call: for whom, and how much."""
 
 
 @click.command()
@@ -34,28 +41,54 @@ def account(address: str, rpc: str, network_file: Path, as_json: bool) -> None:
 
     whose = parse_address(address)
 
-    async def ask(ledger: EthereumLedger) -> tuple[int, int]:
-        return await ledger.balance(whose), await ledger.token_balance(whose)
+    async def ask() -> tuple[int, int, int]:
+        async with network_chain(network_file, rpc) as chain:
+            ledger = chain.ledger()
+            return await ledger.balance(whose), await ledger.token_balance(whose), ledger.units_per_credit
 
-    (free, wallet), units = asyncio.run(_with_ledger(network_file, rpc, ask))
+    free, wallet, units = asyncio.run(ask())
     if as_json:
         print_json({"account": whose, "free_units": free, "wallet_units": wallet, "units_per_credit": units})
         return
     click.echo(f"account  {whose}")
-    click.echo(f"free     {_credits(free, units)}")
-    click.echo(f"wallet   {_credits(wallet, units)}")
+    click.echo(f"free     {units_text(free, units)}")
+    click.echo(f"wallet   {units_text(wallet, units)}")
 
 
 @click.command()
 @click.argument("credits_", metavar="CREDITS")
 @network_option
 @signing_options
+@click.option(
+    "--permit",
+    is_flag=True,
+    help="Sign for this amount alone (ERC-2612) rather than approve the contract by a transaction of its own.",
+)
+@click.option(
+    "--owner",
+    metavar="NAME",
+    help="Deposit for this key of yours, from its wallet and by its signature (ERC-3009); --key only pays the gas.",
+)
 @json_option
 def deposit(
-    credits_: str, network_file: Path, rpc: str, key_name: str, password_file: Path | None, as_json: bool
-) -> None:
-    """Move CREDITS from the wallet of one's key into the ledger, where channels are paid from."""
-    _move(credits_, network_file, rpc, key_name, password_file, None, as_json=as_json)
+    credits_: str, network_file: Path, rpc: str, key_name: str, password_file: Path | None, policy: GasPolicy,
+    permit: bool, owner: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Move CREDITS from the wallet of one's key into the ledger, where channels are paid from.
+
+    A deposit that was interrupted goes on when the same command is typed again, and is not made twice.
+    """
+    if permit and owner:
+        raise InvalidInput("--owner deposits by a signature already: leave --permit out")
+    key = signing_key(key_name, password_file)
+    payer = signing_key(owner, password_file) if owner else key
+
+    async def move() -> tuple[int, TransactionReceipt]:
+        async with network_chain(network_file, rpc, policy, key) as chain:
+            units = parse_units_exact(credits_, chain.deployment.units_per_credit)
+            return units, await _deposited(chain, key, payer, units, permit=permit)
+
+    _tell("deposited", *asyncio.run(move()), credits_, as_json=as_json)
 
 
 @click.command()
@@ -65,70 +98,82 @@ def deposit(
 @signing_options
 @json_option
 def withdraw(
-    credits_: str,
-    target: str | None,
-    network_file: Path,
-    rpc: str,
-    key_name: str,
-    password_file: Path | None,
-    as_json: bool,
-) -> None:
-    """Pay CREDITS that are free in the ledger out to a wallet."""
-    _move(credits_, network_file, rpc, key_name, password_file, target or "", as_json=as_json)
-
-
-def _move(
-    text: str,
-    network_file: Path,
-    rpc: str,
-    key_name: str,
-    password_file: Path | None,
-    target: str | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Deposit (target None) or withdraw (to the key's own wallet where target is empty), and tell what was done."""
+    credits_: str, target: str | None, network_file: Path, rpc: str, key_name: str, password_file: Path | None,
+    policy: GasPolicy, as_json: bool,
+) -> None:  # fmt: skip
+    """Pay CREDITS that are free in the ledger out to a wallet; interrupted and typed again, it is not done twice."""
     from farlane.ledger.accounts import parse_address
 
-    nano = parse_credits_floor(text)
-    if not nano:
-        raise InvalidInput(f"{text!r} is nothing to move; expected at least 0.000000001 credits")
     to = parse_address(target) if target else None
     key = signing_key(key_name, password_file)
 
-    async def move(ledger: EthereumLedger) -> TransactionReceipt:
-        amount = nano * ledger.units_per_credit // 10**9
-        await _check_covered(ledger, key, amount, deposit=target is None)
-        return await (
-            ledger.deposit(key, amount) if target is None else ledger.withdraw(key, to or key.address, amount)
-        )
+    async def move() -> tuple[int, TransactionReceipt]:
+        async with network_chain(network_file, rpc, policy, key) as chain:
+            units = parse_units_exact(credits_, chain.deployment.units_per_credit)
+            return units, await _withdrawn(chain, key, to or key.address, units)
 
-    done, _ = asyncio.run(_with_ledger(network_file, rpc, move))
+    _tell("withdrew", *asyncio.run(move()), credits_, as_json=as_json)
+
+
+async def _deposited(
+    chain: Chain, key: PrivateKey, payer: PrivateKey, units: int, *, permit: bool
+) -> TransactionReceipt:
+    ledger = chain.ledger()
+    function = "depositWithPermit" if permit else "deposit" if payer is key else "depositWithAuthorization"
+    done = await _left(chain, key, function, payer.address, units)
+    if done is not None:
+        return done
+    _check_covered("wallet", payer.address, await ledger.token_balance(payer.address), units, chain)
+    if permit:
+        return await ledger.deposit_with_permit(key, units)
+    return await (ledger.deposit(key, units) if payer is key else ledger.deposit_for(key, payer, units))
+
+
+async def _withdrawn(chain: Chain, key: PrivateKey, to: Address, units: int) -> TransactionReceipt:
+    ledger = chain.ledger()
+    done = await _left(chain, key, "withdraw", to, units)
+    if done is not None:
+        return done
+    free = await ledger.balance(key.address)
+    _check_covered("free balance in the ledger", key.address, free, units, chain)
+    return await ledger.withdraw(key, to, units)
+
+
+async def _left(
+    chain: Chain, key: PrivateKey, function: str, whose: Address, units: int
+) -> TransactionReceipt | None:
+    """Finish what an earlier command left behind; returns its receipt where it was this very move."""
+    from farlane.ledger import abi
+
+    head = abi.selector("ComputeLedger", function) + bytes.fromhex(f"{whose[2:]:0>64}{units:064x}")
+    found = None
+    for one in await finish_left(chain, key):
+        if one.call.to == chain.deployment.ledger and one.call.data[:HEAD_BYTES] == head:
+            found = one.receipt
+    return found
+
+
+def _check_covered(place: str, whose: Address, there: int, wanted: int, chain: Chain) -> None:
+    if there < wanted:
+        has, asked = (units_text(one, chain.deployment.units_per_credit) for one in (there, wanted))
+        raise InsufficientFunds(f"the {place} of {whose} has {has}; {asked} were asked for")
+
+
+def _tell(did: str, units: int, done: TransactionReceipt, text: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"transaction": "0x" + done.hash.hex(), "block": done.block, "gas_used": done.gas_used})
+        print_json(
+            {
+                "transaction": "0x" + done.hash.hex(),
+                "block": done.block,
+                "gas_used": done.gas_used,
+                "units": units,
+            }
+        )
         return
-    click.echo(f"{'deposited' if target is None else 'withdrew'} {credits_text(nano)} credits")
+    click.echo(f"{did} {text} credits")
     click.echo(f"transaction 0x{done.hash.hex()} in block {done.block}, {done.gas_used} gas")
 
 
-async def _check_covered(ledger: EthereumLedger, key: PrivateKey, amount: int, *, deposit: bool) -> None:
-    whose: Address = key.address
-    there = await (ledger.token_balance(whose) if deposit else ledger.balance(whose))
-    if there < amount:
-        place = "wallet" if deposit else "free balance in the ledger"
-        has, wanted = _credits(there, ledger.units_per_credit), _credits(amount, ledger.units_per_credit)
-        raise InsufficientFunds(f"the {place} of {whose} has {has}; {wanted} were asked for")
-
-
-async def _with_ledger(
-    network_file: Path, rpc: str, work: Callable[[EthereumLedger], Awaitable[T]]
-) -> tuple[T, int]:
-    from farlane.ledger.ethereum import EthereumLedger
-
-    async with network_chain(network_file, rpc) as chain:
-        ledger = EthereumLedger(chain.rpc, chain.deployment)
-        return await work(ledger), ledger.units_per_credit
-
-
-def _credits(units: int, units_per_credit: int) -> str:
+def units_text(units: int, units_per_credit: int) -> str:
+    """Return units of a token as credits for people, rounded down to nano-credits."""
     return f"{credits_text(units * 10**9 // units_per_credit)} credits"

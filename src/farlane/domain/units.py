@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Context, Decimal, Inexact, InvalidOperation
 
 from farlane.errors import InvalidInput
 
@@ -26,6 +26,7 @@ _MAX_BYTES = 1 << 62
 _MAX_SECONDS = 3_200_000_000
 _MAX_CORES = 10**9
 _FLOOR = Context(prec=50, rounding=ROUND_FLOOR)
+_EXACT = Context(prec=100, traps=[Inexact])
 
 
 def parse_bytes(value: str | int) -> int:
@@ -99,6 +100,31 @@ def parse_credits_floor(value: str | float) -> int:
     if not amount.is_finite() or not 0 <= amount <= MAX_CREDITS:
         raise wrong
     return int(_FLOOR.multiply(amount, Decimal(CREDIT)))
+
+
+def parse_units_exact(value: str, units_per_credit: int) -> int:
+    """Read an amount of credits above zero as units of a token; nothing is rounded.
+
+    Args:
+        value: as somebody typed it.
+        units_per_credit: of the token.
+
+    Raises:
+        InvalidInput: not an amount, nothing, or finer than a unit of the token.
+    """
+    parse_credits_floor(value)
+    amount = Decimal(value.strip())
+    digits = len(str(units_per_credit)) - 1
+    least = f"{Decimal(1).scaleb(-digits):f}" if units_per_credit == 10**digits else f"1/{units_per_credit}"
+    if not amount:
+        raise InvalidInput(f"{_quoted(value)} credits are nothing to move; expected at least {least}")
+    try:
+        units = _EXACT.multiply(amount, Decimal(units_per_credit))
+        return int(_EXACT.to_integral_exact(units))
+    except Inexact as error:
+        raise InvalidInput(
+            f"{_quoted(value)} has more digits than the token; expected a multiple of {least} credits"
+        ) from error
 
 
 def credits_text(nano: int) -> str:

@@ -14,6 +14,16 @@ from farlane.ledger.jobs import JobState, JobStatus, Terms
 from farlane.ledger.port import MAX_CLAIMS, ChannelState, LedgerEvent, SignedClaim, TransactionReceipt
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.sending import Sender
+from farlane.ledger.token_signatures import (
+    Authorization,
+    Permit,
+    fresh_nonce,
+    permit_nonce,
+    sign_authorization,
+    sign_permit,
+    token_separator,
+    valid_until,
+)
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import Channel
 
@@ -126,6 +136,35 @@ class EthereumLedger:
             approval = abi.encode_call("CreditToken", "approve", (self._deployment.ledger, _UNLIMITED))
             await self._sender.send(key, self._deployment.token, approval)
         return await self._send(key, "deposit", key.address, amount)
+
+    async def deposit_with_permit(self, key: PrivateKey, amount: int) -> TransactionReceipt:
+        """Move tokens into the account's balance by its signature over this amount: nothing stays approved.
+
+        Raises:
+            InvalidInput: the token takes no permits (ERC-2612).
+        """
+        token, contract = self._deployment.token, self._deployment.ledger
+        separator = await token_separator(self._rpc, token, self._deployment.chain_id)
+        nonce = await permit_nonce(self._rpc, token, key.address)
+        until = valid_until(await self.now())
+        signed = sign_permit(separator, key, Permit(key.address, contract, amount, nonce, until))
+        return await self._send(key, "depositWithPermit", key.address, amount, until, *signed)
+
+    async def deposit_for(self, key: PrivateKey, owner: PrivateKey, amount: int) -> TransactionReceipt:
+        """Move tokens of `owner` into the balance of `owner`, by its signature; `key` pays the gas and nothing else.
+
+        Raises:
+            InvalidInput: the token takes no authorizations (ERC-3009).
+        """
+        token, contract = self._deployment.token, self._deployment.ledger
+        separator = await token_separator(self._rpc, token, self._deployment.chain_id)
+        until, nonce = valid_until(await self.now()), fresh_nonce()
+        signed = sign_authorization(
+            separator, owner, Authorization(owner.address, contract, amount, until, nonce)
+        )
+        return await self._send(
+            key, "depositWithAuthorization", owner.address, amount, 0, until, nonce, *signed
+        )
 
     async def withdraw(self, key: PrivateKey, to: Address, amount: int) -> TransactionReceipt:
         """Pay a part of an account's balance out."""
