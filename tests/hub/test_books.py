@@ -54,6 +54,9 @@ class Lab:
     def signer(self) -> Address:
         return SESSION.address
 
+    def holds_payer(self, organisation: str) -> bool:
+        return True
+
 
 def own(key: PrivateKey) -> NodeAccount:
     return NodeAccount(key.address, Delegation(key.address, key.address, 0), b"")

@@ -46,6 +46,10 @@ class Keeper:
 
     books: HubBooks
     told: list[Signing] = field(default_factory=list)
+    payers: dict[str, Any] = field(default_factory=dict)
+
+    def node_name(self, node: NodeId) -> str:
+        return str(node)
 
     @property
     def bookkeeper(self) -> Keeper:

@@ -1,4 +1,4 @@
-"""`farlane ledger deposit` and `withdraw` on a real chain: by transaction, permit and authorization; what is refused."""
+"""`farlane ledger deposit` and `withdraw` on a real chain: by transaction, permit, another key; what is refused."""
 
 from __future__ import annotations
 

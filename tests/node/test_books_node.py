@@ -43,6 +43,9 @@ class Payers:
     def signer(self) -> Address:
         return self.key.address
 
+    def holds_payer(self, organisation: str) -> bool:
+        return True
+
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[RunningHub]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from farlane.cli.output import say
+from farlane.errors import FarlaneError
 from farlane.sdk.client import AsyncClient
+from farlane.sdk.ledger import LedgerClient
 
 T = TypeVar("T")
 
@@ -19,3 +23,21 @@ def with_client(work: Callable[[AsyncClient], Awaitable[T]]) -> T:
             return await work(client)
 
     return asyncio.run(connected())
+
+
+async def tell_dues(client: AsyncClient) -> None:
+    """Say on stderr what this organisation must do so that its channels pay; what was asked for does not hang on it."""
+    with contextlib.suppress(FarlaneError):
+        for notice in await LedgerClient(client.connection).notices():
+            say(notice)
+
+
+def with_client_and_dues(work: Callable[[AsyncClient], Awaitable[T]]) -> T:
+    """Do the work as `with_client`, then say what is due."""
+
+    async def both(client: AsyncClient) -> T:
+        found = await work(client)
+        await tell_dues(client)
+        return found
+
+    return with_client(both)

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from farlane.cli.connecting import with_client
+from farlane.cli.connecting import with_client, with_client_and_dues
 from farlane.cli.output import ago, json_option, money, on_terminal, print_json, print_table, say
 from farlane.cli.watching import ended_line, print_json_logs, print_logs, show_progress
 from farlane.domain.failures import Failure
@@ -33,7 +33,8 @@ from farlane.sdk.values import Explanation, JobStatus
 def ps(job: str | None, everything: bool, limit: int, project: str, as_json: bool) -> None:
     """List your open jobs, or the ended tasks of one JOB."""
     if job is None:
-        _list_jobs(with_client(lambda client: client.jobs(limit, all=everything, project=project)), as_json)
+        jobs = with_client_and_dues(lambda client: client.jobs(limit, all=everything, project=project))
+        _list_jobs(jobs, as_json)
         return
     wanted = parse_job(job)
 
@@ -42,7 +43,7 @@ def ps(job: str | None, everything: bool, limit: int, project: str, as_json: boo
         names = {node.spec.node: node.spec.name for node in await client.nodes()} if batches else {}
         return status, _task_rows(wanted, batches, names)[:limit]
 
-    status, rows = with_client(one)
+    status, rows = with_client_and_dues(one)
     if as_json:
         print_json({"status": status, "tasks": rows})
         return
@@ -200,7 +201,7 @@ def _show(status: JobStatus, as_json: bool) -> None:
 def why(job: str, as_json: bool) -> None:
     """Explain why a JOB waits: one dominant reason, what would fix it, and every node's part in it."""
     wanted = parse_job(job)
-    found = with_client(lambda client: client.job(wanted).why())
+    found = with_client_and_dues(lambda client: client.job(wanted).why())
     if as_json:
         print_json(found)
     else:

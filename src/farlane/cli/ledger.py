@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from farlane.cli.auditing import audit, export
-from farlane.cli.connecting import with_client
+from farlane.cli.connecting import tell_dues, with_client
 from farlane.cli.output import counted, json_option, money, print_json, print_table, say
 from farlane.cli.own_account import account, deposit, withdraw
 from farlane.domain.units import credits_text, parse_credits_floor
@@ -34,7 +34,9 @@ def balance(as_json: bool) -> None:
     """Show this organisation's account: what is free, locked, owed and paid, and on which chain."""
 
     async def ask(client: AsyncClient) -> LedgerStatus:
-        return await LedgerClient(client.connection).status()
+        found = await LedgerClient(client.connection).status()
+        await tell_dues(client)
+        return found
 
     found = with_client(ask)
     if as_json:
@@ -68,6 +70,9 @@ def channels(everybody: bool, as_json: bool) -> None:
         ],
         right=(0, 4, 5, 6, 7, 8, 9),
     )  # fmt: skip
+    for row in rows:
+        if row.notice:
+            say(row.notice)
 
 
 @ledger.command()

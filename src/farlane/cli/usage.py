@@ -9,7 +9,7 @@ import time
 
 import click
 
-from farlane.cli.connecting import with_client
+from farlane.cli.connecting import with_client_and_dues
 from farlane.cli.output import json_option, print_json, print_table
 from farlane.domain.units import credits_text
 from farlane.domain.usage import UsageRow, month_of
@@ -40,7 +40,7 @@ def usage(month: str | None, since: str | None, by: str, as_csv: bool, as_json: 
     async def ask(client: AsyncClient) -> list[UsageRow]:
         return await LedgerClient(client.connection).usage(first, last)
 
-    sums = _summed(with_client(ask), columns)
+    sums = _summed(with_client_and_dues(ask), columns)
     headings = ("month", *columns, "tasks", "hours", "credits")
     rows = [
         (*names, str(tasks), f"{lease_ms / 3_600_000:.4f}", credits_text(spent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from farlane.domain.ids import job_text
@@ -16,10 +17,15 @@ from farlane.scheduler.situation import Reason
 from farlane.wire.v1 import client_pb2
 
 
-def explain_job(reactor: Reactor, job: Job, policy: Policy, now: float) -> client_pb2.ExplainReply:
-    """Return one dominant reason, what would fix it, and every node's part in it."""
+def explain_job(
+    reactor: Reactor, job: Job, policy: Policy, now: float, notices: Sequence[str] = ()
+) -> client_pb2.ExplainReply:
+    """Return one dominant reason, what would fix it, and every node's part in it.
+
+    notices: what the job's organisation must do so that its channels pay.
+    """
     reply = client_pb2.ExplainReply(job=job.id, state=job.state)
-    found = _explanation(reactor, job, policy, now)
+    found = _explanation(reactor, job, policy, now, notices)
     if found is None:
         reply.dominant, reply.fix = _without_waiting(job)
         return reply
@@ -32,7 +38,9 @@ def explain_job(reactor: Reactor, job: Job, policy: Policy, now: float) -> clien
     return reply
 
 
-def _explanation(reactor: Reactor, job: Job, policy: Policy, now: float) -> Explanation | None:
+def _explanation(
+    reactor: Reactor, job: Job, policy: Policy, now: float, notices: Sequence[str]
+) -> Explanation | None:
     """Ask the policy what it would do now; None when no task of the job waits."""
     if not job.ready:
         return None
@@ -42,7 +50,7 @@ def _explanation(reactor: Reactor, job: Job, policy: Policy, now: float) -> Expl
         return None
     stops = reactor.state.credit_stops.get(job.spec.organisation, {})
     obstacles = [
-        first_obstacle(job.spec, spec) or _no_credit(stops.get(spec.node))
+        first_obstacle(job.spec, spec) or _no_credit(stops.get(spec.node), notices)
         for spec in reactor.state.table.specs
     ]
     order = getattr(policy, "order", fifo_order)
@@ -59,10 +67,12 @@ def _stops(account: Account, job: Job) -> bool:
     return not account.room() or account.left() < min(UNLIMITED, own)
 
 
-def _no_credit(why: str | None) -> Obstacle | None:
+def _no_credit(why: str | None, notices: Sequence[str]) -> Obstacle | None:
     if why is None:
         return None
     fix = "pay what is owed: `farlane ledger balance` shows it, `farlane ledger deposit` adds to the account"
+    if notices:
+        fix = "; ".join(notices)
     return Obstacle(ObstacleKind.CREDIT, why, fix)
 
 

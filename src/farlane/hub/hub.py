@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from farlane.domain.caps import Cap
 from farlane.domain.failures import Failure, FailureKind
-from farlane.domain.ids import JobId, job_text, task_id
+from farlane.domain.ids import JobId, NodeId, job_text, task_id
 from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.records import Column
 from farlane.domain.units import credits_text
@@ -16,6 +16,7 @@ from farlane.errors import FarlaneError, NotFound, PermissionRefused, Unavailabl
 from farlane.hub.books.bookkeeper import Bookkeeper
 from farlane.hub.books.books import Accounts, HubBooks, NoAccounts
 from farlane.hub.books.inputs import InputDigests
+from farlane.hub.books.payers import PayerState, custody_text
 from farlane.hub.cap_file import CapFile
 from farlane.hub.engine import Engine
 from farlane.hub.intake import check
@@ -68,6 +69,8 @@ class Hub:
             self.reactor.state, self.payloads, self._job_finished, self._payloads_lost, inputs
         )
         self.books = HubBooks(store.network, store.books(), accounts or NoAccounts(), inputs)
+        self.payers: Mapping[str, PayerState] = {}
+        """Organisations that hold their own accounts, as settlement last saw them."""
         self.bookkeeper = Bookkeeper(self.books, self.reactor.state, self.sessions)
         self.engine = Engine(
             self.reactor, store, policy, clock, self.sessions.perform, on_failure, self.bookkeeper.keep
@@ -96,14 +99,21 @@ class Hub:
         self.caps.put(cap)
         self.reactor.state.accounts.set_cap(cap)
 
-    def custody(self) -> str:
-        """Return which key of a publisher's this hub holds and what its loss can cost; empty where it pays nobody."""
+    def custody(self, organisation: str) -> str:
+        """Return which key of an organisation's this hub holds, and what its loss can cost; empty while none."""
         if self.books.signing is None:
             return ""
-        return (
-            "the hub pays nodes in your name by a session key: at most the "
-            f"{self.settings.channel_deposit} credits that each channel locks beyond what is owed could be lost with it"
-        )
+        own = None if self.books.holds_payer(organisation) else self.payers.get(organisation, PayerState())
+        return custody_text(own, self.settings.channel_deposit)
+
+    def notices(self, organisation: str) -> tuple[str, ...]:
+        """Return what an organisation that holds its own account must do so that its channels pay."""
+        return self.payers.get(organisation, PayerState()).notices
+
+    def node_name(self, node: NodeId) -> str:
+        """Return what people call a node: its name, or its id where it has not come since the hub began."""
+        known = self.reactor.state.nodes.get(node)
+        return node if known is None else known.spec.name
 
     def tell_alerts(self) -> None:
         """Log the caps that have been used to one of their alert percents."""

@@ -42,6 +42,11 @@ class LedgerClient:
         reply = await self._call("Channels", ledger_pb2.ChannelsRequest(all=all), "listing channels")
         return [channel_from_wire(row) for row in reply.rows]
 
+    async def notices(self) -> list[str]:
+        """Return what this organisation must do so that its channels pay, where it holds its account itself."""
+        reply = await self._call("Notices", ledger_pb2.NoticesRequest(), "asking what is due")
+        return list(reply.notices)
+
     async def history(self) -> list[HistoryRow]:
         """Return what moved this organisation's money on the chain, oldest first."""
         reply = await self._call("History", ledger_pb2.HistoryRequest(), "reading the ledger's history")

@@ -48,7 +48,9 @@ class LedgerStatus:
 class ChannelRow:
     """One book and its channel. Amounts in nano-credits; tasks: leaves, and how many of them a voucher covers.
 
-    state: none, open, closing or closed; dispute: why node and hub disagree, empty if they do not.
+    state: none, open, closing or closed; dispute: why node and hub disagree, empty if they do not; held: the hub holds
+    the payer's key; wanted: what a payer that holds its key itself must lock now; notice: the same in words, empty if
+    nothing.
     """
 
     book: int
@@ -68,6 +70,9 @@ class ChannelRow:
     tasks: int
     promised_tasks: int
     dispute: str
+    held: bool = True
+    wanted: int = 0
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,10 @@ class Accounts(Protocol):
         """Return the session key that signs vouchers."""
         ...
 
+    def holds_payer(self, organisation: str) -> bool:
+        """Tell whether the hub can pay for an organisation, or only sign vouchers over its channels."""
+        ...
+
 
 class NoAccounts:
     """Books without accounts: leaves are kept, nothing is ever signed or paid. For tests of other rooms."""
@@ -54,6 +58,10 @@ class NoAccounts:
     def signer(self) -> Address:
         """Return no key."""
         return NO_ADDRESS
+
+    def holds_payer(self, organisation: str) -> bool:
+        """Tell that there is nothing to hold."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,10 @@ class HubBooks:
         self._network, self._accounts, self._inputs, self._writer = network, accounts, inputs, LeafWriter()
         for state in states:
             self._add(_restored(state))
+
+    def holds_payer(self, organisation: str) -> bool:
+        """Tell whether the hub holds the account an organisation pays from."""
+        return self._accounts.holds_payer(organisation)
 
     def inputs(self) -> InputDigests:
         """Return what remembers payload digests."""

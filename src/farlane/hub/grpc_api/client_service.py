@@ -73,7 +73,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         spec = stamp(job_spec_from_wire(request.spec), who.organisation, who.publisher)
         check(spec, hub.engine.now())
         reply = quote_job(hub.reactor.state, spec, max(1, request.tasks), request.payload_bytes)
-        reply.custody = hub.custody()
+        reply.custody = hub.custody(who.organisation)
         return reply
 
     @answered
@@ -124,7 +124,8 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         found = hub.find_job(job, current_identity().publisher)
         failures = await _in_thread(_first_failures, hub, job) if found.failed + found.stopped else []
         if isinstance(found, Job) and not found.state.final:
-            reply = explain_job(hub.reactor, found, hub.engine.policy, hub.engine.now())
+            notices = hub.notices(found.spec.organisation)
+            reply = explain_job(hub.reactor, found, hub.engine.policy, hub.engine.now(), notices)
         else:
             dominant, fix = _ended_reason(found.state, found.reason)
             reply = client_pb2.ExplainReply(job=job, state=found.state, dominant=dominant, fix=fix)

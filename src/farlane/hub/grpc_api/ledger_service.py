@@ -47,6 +47,11 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         return ledger_pb2.ChannelsReply(rows=[channel_to_wire(row) for row in rows])
 
     @answered
+    async def Notices(self, request: ledger_pb2.NoticesRequest, context: Context) -> ledger_pb2.NoticesReply:
+        """Return what the caller's organisation must do so that its channels pay."""
+        return ledger_pb2.NoticesReply(notices=self._hub().notices(current_identity().organisation))
+
+    @answered
     async def History(self, request: ledger_pb2.HistoryRequest, context: Context) -> ledger_pb2.HistoryReply:
         """Return what moved the caller's money on the chain."""
         rows = await self._reader.history(current_identity().organisation)

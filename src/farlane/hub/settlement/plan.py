@@ -14,7 +14,8 @@ from farlane.ledger.vouchers import Channel, SignedVoucher
 class BookFigures:
     """A book as settlement sees it; amounts in units.
 
-    held: this hub holds the payer's key; voucher: the newest one; state: the channel on the chain.
+    held: this hub holds the payer's key; voucher: the newest one; state: the channel on the chain; current: the next
+    leaf between the two sides goes into it; covered: where the deposit does not cover `voucher`, the newest it does.
     """
 
     book: int
@@ -24,6 +25,8 @@ class BookFigures:
     owed: int
     voucher: SignedVoucher | None
     state: ChannelState
+    current: bool = True
+    covered: SignedVoucher | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ def plan(
             found.closed.append(one.book)
             continue
         funded = one.state.deposit
-        if one.held and one.owed and not one.state.close_at and funded - one.owed < deposit // 2:
+        ours = one.held and one.current
+        if ours and one.owed and not one.state.close_at and funded - one.owed < deposit // 2:
             funded += _fund(found, left, one, deposit)
         claim = _claim(one, funded, least_claim)
         if claim is not None:
@@ -89,11 +93,16 @@ def _fund(found: Plan, left: dict[Address, int], one: BookFigures, deposit: int)
 
 
 def _claim(one: BookFigures, funded: int, least_claim: int) -> SignedClaim | None:
-    if one.voucher is None:
+    # The contract pays a voucher whole or not at all: where the newest is beyond the deposit, an older one may not be.
+    voucher = next(
+        (each for each in (one.voucher, one.covered) if each and each.voucher.cumulative <= funded), None
+    )
+    if voucher is None:
         return None
-    cumulative = one.voucher.voucher.cumulative
-    fresh = cumulative - one.state.claimed
-    if fresh <= 0 or cumulative > funded:
-        return None
+    fresh = voucher.voucher.cumulative - one.state.claimed
     # A channel that is closing will not wait.
-    return SignedClaim(one.channel, one.voucher) if fresh >= least_claim or one.state.close_at else None
+    return (
+        SignedClaim(one.channel, voucher)
+        if fresh > 0 and (fresh >= least_claim or one.state.close_at)
+        else None
+    )

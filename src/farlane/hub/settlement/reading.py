@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from farlane.domain.bookkeeping import BookOpened
 from farlane.domain.usage import UsageRow
 from farlane.hub.books.books import HubBook
 from farlane.hub.settlement.chain import ChainDesk
+from farlane.hub.settlement.dues import due_of, nano_ceiling, notice_of
+from farlane.hub.settlement.plan import BookFigures
 from farlane.hub.settlement.service import Settlement
 from farlane.ledger import port
 from farlane.ledger.accounts import Address
@@ -42,7 +43,8 @@ class SettlementReader:
         """Return the books of an organisation, or all."""
         desk, hub = await self._desk(), self._settlement.hub
         found = [one for one in hub.books.all.values() if organisation in (None, one.opened.organisation)]
-        return [self._row(desk, one, await desk.ledger.channel(one.channel.id)) for one in found]
+        figures = await self._settlement.figures(desk, hub, found)
+        return [self._row(desk, one, its) for one, its in zip(found, figures, strict=True)]
 
     async def history(self, organisation: str) -> list[HistoryRow]:
         """Return what moved an organisation's money on the chain, oldest first."""
@@ -84,20 +86,19 @@ class SettlementReader:
         await self._settlement.wait_ready()
         return self._settlement.desk
 
-    def _row(self, desk: ChainDesk, one: HubBook, state: ChannelState) -> ChannelRow:
-        opened, voucher = one.opened, one.voucher
+    def _row(self, desk: ChainDesk, one: HubBook, figures: BookFigures) -> ChannelRow:
+        opened, voucher, state = one.opened, one.voucher, figures.state
         promised = 0 if voucher is None else voucher.cumulative
+        name, upc = self._settlement.hub.node_name(opened.node), desk.ledger.units_per_credit
+        due = due_of(figures, self._settlement.deposit_units(desk)) if one.payable else None
         return ChannelRow(
-            opened.book, opened.organisation, opened.node, self._node_name(opened), "0x" + one.channel.id.hex(),
+            opened.book, opened.organisation, opened.node, name, "0x" + one.channel.id.hex(),
             opened.payer, opened.provider, opened.signer, "0x" + opened.salt.hex(), _state(state),
             self._nano(desk, state.deposit), self._nano(desk, state.claimed), one.book.owed_nano,
             self._nano(desk, promised), one.book.size, 0 if voucher is None else voucher.tasks,
-            self._settlement.hub.bookkeeper.disputes.get(opened.book, ""),
+            self._settlement.hub.bookkeeper.disputes.get(opened.book, ""), figures.held,
+            0 if due is None else nano_ceiling(due.amount, upc), "" if due is None else notice_of(due, name, upc),
         )  # fmt: skip
-
-    def _node_name(self, opened: BookOpened) -> str:
-        known = self._settlement.hub.reactor.state.nodes.get(opened.node)
-        return opened.node if known is None else known.spec.name
 
     @staticmethod
     def _nano(desk: ChainDesk, units: int) -> int:

@@ -12,8 +12,11 @@ from typing import TypeVar
 
 from farlane.errors import FarlaneError, InvalidInput, Unavailable
 from farlane.hub.books.books import HubBook, Signing
+from farlane.hub.books.payers import PayerState
 from farlane.hub.hub import Hub
 from farlane.hub.settlement.chain import GAS_WEI, ChainDesk, Connection, Outbox, find_deployment
+from farlane.hub.settlement.dues import payer_states
+from farlane.hub.settlement.figures import figures_of
 from farlane.hub.settlement.keys import HubKeys
 from farlane.hub.settlement.plan import BookFigures, Funding, Plan, plan
 from farlane.kit.tasks import TaskSupervisor
@@ -23,7 +26,7 @@ from farlane.ledger.outbox.intents import GasPolicy
 from farlane.ledger.port import SignedClaim, TransactionReceipt
 from farlane.ledger.settlement import Settler, plan_settlements
 from farlane.ledger.typed_data import Domain
-from farlane.ledger.vouchers import SignedVoucher, Voucher, units_floor
+from farlane.ledger.vouchers import units_floor
 
 log = logging.getLogger(__name__)
 RETRY_S = 5.0
@@ -257,23 +260,33 @@ class Settlement:
         return done
 
     async def _plan(self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook], least_nano: int) -> Plan:
-        upc = desk.ledger.units_per_credit
-        current = {found.opened.book for found in hub.books.current.values()}
-        figures = []
-        for found in books:
-            state = await desk.ledger.channel(found.channel.id)
-            held = found.opened.book in current and self.keys.holds_payer(found.opened.organisation)
-            owed = units_floor(found.book.owed_nano, upc)
-            voucher = _signed_voucher(found)
-            figures.append(
-                BookFigures(
-                    found.opened.book, found.opened.organisation, found.channel, held, owed, voucher, state
-                )
-            )
-        payers = {one.channel.payer for one in figures if one.held}
+        figures = await self.figures(desk, hub, books)
+        payers = {one.channel.payer for one in figures if one.held and one.current}
         balances = {payer: await desk.ledger.balance(payer) for payer in payers}
-        deposit, least = units_floor(self._settings.deposit_nano, upc), units_floor(least_nano, upc)
-        return plan(figures, balances, deposit, least)
+        least = units_floor(least_nano, desk.ledger.units_per_credit)
+        return plan(figures, balances, self.deposit_units(desk), least)
+
+    async def figures(self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook]) -> list[BookFigures]:
+        """Return books beside what the chain says of their channels; the hub hears what payers must do themselves.
+
+        Raises:
+            ChainUnavailable: the chain is away.
+        """
+        found = await figures_of(desk, hub, self.keys, books)
+        names = {one.opened.book: hub.node_name(one.opened.node) for one in books}
+        paid = [one for one, book in zip(found, books, strict=True) if book.payable]
+        seen = payer_states(paid, names, self.deposit_units(desk), desk.ledger.units_per_credit)
+        # Books of one organisation are always asked for together, so that what is said of it here is all of it.
+        hub.payers = {
+            **hub.payers,
+            **dict.fromkeys((one.organisation for one in found), PayerState()),
+            **seen,
+        }
+        return found
+
+    def deposit_units(self, desk: ChainDesk) -> int:
+        """Return what a channel shall hold beyond what is owed, in units."""
+        return units_floor(self._settings.deposit_nano, desk.ledger.units_per_credit)
 
     async def _give_starting_credits(self, books: Sequence[HubBook]) -> None:
         """Let every organisation of an embedded chain begin with some credits and the coin for its gas."""
@@ -317,12 +330,3 @@ class Settlement:
         if self.state.problem != error.message:
             log.warning("settlement waits: %s", error.message)
         self.state.problem = error.message
-
-
-def _signed_voucher(found: HubBook) -> SignedVoucher | None:
-    signed = found.voucher
-    if signed is None:
-        return None
-    return SignedVoucher(
-        Voucher(found.channel.id, signed.cumulative, signed.tasks, signed.root), signed.signature
-    )

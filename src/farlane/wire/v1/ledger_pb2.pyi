@@ -141,6 +141,9 @@ class ChannelRow(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     PROMISED_TASKS_FIELD_NUMBER: _builtins.int
     DISPUTE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
     book: _builtins.int
     organisation: _builtins.str
     node: _builtins.str
@@ -158,6 +161,9 @@ class ChannelRow(_message.Message):
     tasks: _builtins.int
     promised_tasks: _builtins.int
     dispute: _builtins.str
+    held: _builtins.bool
+    wanted: _builtins.int
+    notice: _builtins.str
     def __init__(
         self,
         *,
@@ -178,10 +184,13 @@ class ChannelRow(_message.Message):
         tasks: _builtins.int = ...,
         promised_tasks: _builtins.int = ...,
         dispute: _builtins.str = ...,
+        held: _builtins.bool = ...,
+        wanted: _builtins.int = ...,
+        notice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "channel", b"channel", "claimed", b"claimed", "deposit", b"deposit", "dispute", b"dispute", "node", b"node", "node_name", b"node_name", "organisation", b"organisation", "owed", b"owed", "payer", b"payer", "promised", b"promised", "promised_tasks", b"promised_tasks", "provider", b"provider", "salt", b"salt", "signer", b"signer", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "channel", b"channel", "claimed", b"claimed", "deposit", b"deposit", "dispute", b"dispute", "held", b"held", "node", b"node", "node_name", b"node_name", "notice", b"notice", "organisation", b"organisation", "owed", b"owed", "payer", b"payer", "promised", b"promised", "promised_tasks", b"promised_tasks", "provider", b"provider", "salt", b"salt", "signer", b"signer", "state", b"state", "tasks", b"tasks", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -206,6 +215,45 @@ class ChannelsReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChannelsReply: _TypeAlias = ChannelsReply  # noqa: Y015
+
+@_typing.final
+class NoticesRequest(_message.Message):
+    """What the caller's organisation must do so that its channels pay, where it holds its account itself. The chain is not
+    asked: it is as the hub last saw it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoticesRequest: _TypeAlias = NoticesRequest  # noqa: Y015
+
+@_typing.final
+class NoticesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notices", b"notices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoticesReply: _TypeAlias = NoticesReply  # noqa: Y015
 
 @_typing.final
 class HistoryRequest(_message.Message):

@@ -59,6 +59,11 @@ class LedgerServiceStub:
                 request_serializer=farlane_dot_v1_dot_ledger__pb2.SettleRequest.SerializeToString,
                 response_deserializer=farlane_dot_v1_dot_ledger__pb2.SettleReply.FromString,
                 _registered_method=True)
+        self.Notices = channel.unary_unary(
+                '/farlane.v1.LedgerService/Notices',
+                request_serializer=farlane_dot_v1_dot_ledger__pb2.NoticesRequest.SerializeToString,
+                response_deserializer=farlane_dot_v1_dot_ledger__pb2.NoticesReply.FromString,
+                _registered_method=True)
         self.Usage = channel.unary_unary(
                 '/farlane.v1.LedgerService/Usage',
                 request_serializer=farlane_dot_v1_dot_ledger__pb2.UsageRequest.SerializeToString,
@@ -109,6 +114,12 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Notices(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Usage(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -154,6 +165,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.Settle,
                     request_deserializer=farlane_dot_v1_dot_ledger__pb2.SettleRequest.FromString,
                     response_serializer=farlane_dot_v1_dot_ledger__pb2.SettleReply.SerializeToString,
+            ),
+            'Notices': grpc.unary_unary_rpc_method_handler(
+                    servicer.Notices,
+                    request_deserializer=farlane_dot_v1_dot_ledger__pb2.NoticesRequest.FromString,
+                    response_serializer=farlane_dot_v1_dot_ledger__pb2.NoticesReply.SerializeToString,
             ),
             'Usage': grpc.unary_unary_rpc_method_handler(
                     servicer.Usage,
@@ -306,6 +322,33 @@ class LedgerService:
             '/farlane.v1.LedgerService/Settle',
             farlane_dot_v1_dot_ledger__pb2.SettleRequest.SerializeToString,
             farlane_dot_v1_dot_ledger__pb2.SettleReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Notices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farlane.v1.LedgerService/Notices',
+            farlane_dot_v1_dot_ledger__pb2.NoticesRequest.SerializeToString,
+            farlane_dot_v1_dot_ledger__pb2.NoticesReply.FromString,
             options,
             channel_credentials,
             insecure,

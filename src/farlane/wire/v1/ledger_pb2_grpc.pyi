@@ -36,6 +36,7 @@ class LedgerServiceStub:
     History: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.HistoryRequest, _ledger_pb2.HistoryReply]
     Grant: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GrantRequest, _ledger_pb2.GrantReply]
     Settle: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SettleRequest, _ledger_pb2.SettleReply]
+    Notices: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.NoticesRequest, _ledger_pb2.NoticesReply]
     Usage: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.UsageRequest, _ledger_pb2.UsageReply]
     SetCap: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.Cap, _ledger_pb2.CapsReply]
     ListCaps: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListCapsRequest, _ledger_pb2.CapsReply]
@@ -48,6 +49,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     History: _aio.UnaryUnaryMultiCallable[_ledger_pb2.HistoryRequest, _ledger_pb2.HistoryReply]  # type: ignore[assignment]
     Grant: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GrantRequest, _ledger_pb2.GrantReply]  # type: ignore[assignment]
     Settle: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SettleRequest, _ledger_pb2.SettleReply]  # type: ignore[assignment]
+    Notices: _aio.UnaryUnaryMultiCallable[_ledger_pb2.NoticesRequest, _ledger_pb2.NoticesReply]  # type: ignore[assignment]
     Usage: _aio.UnaryUnaryMultiCallable[_ledger_pb2.UsageRequest, _ledger_pb2.UsageReply]  # type: ignore[assignment]
     SetCap: _aio.UnaryUnaryMultiCallable[_ledger_pb2.Cap, _ledger_pb2.CapsReply]  # type: ignore[assignment]
     ListCaps: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListCapsRequest, _ledger_pb2.CapsReply]  # type: ignore[assignment]
@@ -87,6 +89,13 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.SettleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.SettleReply, _abc.Awaitable[_ledger_pb2.SettleReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Notices(
+        self,
+        request: _ledger_pb2.NoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.NoticesReply, _abc.Awaitable[_ledger_pb2.NoticesReply]]: ...
 
     @_abc_1.abstractmethod
     def Usage(
