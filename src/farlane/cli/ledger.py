@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 import click
 
 from farlane.cli.auditing import audit, export
+from farlane.cli.claiming import claim
 from farlane.cli.connecting import tell_dues, with_client
 from farlane.cli.output import counted, json_option, money, print_json, print_table, say
 from farlane.cli.own_account import account, deposit, withdraw
+from farlane.cli.own_channels import close, open_, top_up
 from farlane.domain.units import credits_text, parse_credits_floor
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.ledger import LedgerClient
@@ -24,7 +26,7 @@ def ledger() -> None:
     """Show what is owed and paid, settle it, and audit the record. Amounts are credits."""
 
 
-for command in (export, audit, account, deposit, withdraw):
+for command in (export, audit, account, deposit, withdraw, open_, top_up, close, claim):
     ledger.add_command(command)
 
 

@@ -62,10 +62,8 @@ def newest_covered(store: Store, book: int, tasks: int, deposit: int) -> Voucher
         deposit: units.
     """
     found: VoucherSigned | None = None
-    low, high = (
-        0,
-        tasks,
-    )  # the first voucher over more than `low` leaves may fit; every one over `high` or more does not
+    # The first voucher over more than `low` leaves may fit; what comes after `high` does not.
+    low, high = 0, tasks
     while low < high:
         middle = (low + high) // 2
         first = next(iter(store.vouchers(book, middle, 1)), None)
