@@ -20,6 +20,7 @@ from farlane.domain.resources import GIB, Capacity
 from farlane.errors import Internal
 from farlane.hub.books.books import HubBooks, NodeAccount, Signing
 from farlane.hub.books.inputs import InputDigests
+from farlane.hub.reactor.state import Lease
 from farlane.hub.settlement.chain import Connection
 from farlane.hub.settlement.keys import HubKeys
 from farlane.hub.settlement.service import Settlement, SettlementSettings
@@ -109,7 +110,7 @@ class World:
             bytes([TaskState.DONE]) * count, Column([b"r"] * count), {}, {}, [10] * count, [0] * count, [0] * count,
             [amount] * count,
         )  # fmt: skip
-        self.keeper.books.book(record, JOB, SPEC, [None] * count)
+        self.keeper.books.book(record, JOB, SPEC, [Lease(1, 1_790_000_000.0, 10**9, None)] * count)
         self.done += count
 
     def sign(self) -> None:
