@@ -8,6 +8,7 @@ import pytest
 from farlane.domain.ids import JobId, TaskId, task_id
 from farlane.domain.prices import RateVector
 from farlane.domain.resources import GIB, Capacity, GpuKind
+from farlane.hub.reactor.commands import GrantLeases
 from farlane.hub.reactor.requirements import requirement_of
 from farlane.hub.reactor.table import NodeTable
 from farlane.testing.builders import A100, T4, a_gpu_node, a_job, a_node, gpus
@@ -34,6 +35,8 @@ def test_one_node_serves_a_job_with_all_its_kinds_the_smaller_first() -> None:
     assert world.schedule() == 3
     assert sorted(kind.model for kind in kinds_of(world).values() if kind) == ["A100", "T4", "T4"]
     assert free_gpus(world) == [0, 0]
+    told = [(out.gpu, len(out.indices)) for out in world.commands if isinstance(out, GrantLeases)]
+    assert sorted(told) == [(A100, 1), (T4, 2)], "nodes hear which kind each lease takes"
     check_resources(world.state)
     world.end_all()
     assert free_gpus(world) == [2, 1]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from farlane.domain.billing import meter
 from farlane.domain.failures import RULES, Failure, FailureKind
 from farlane.domain.ids import JobId, TaskId, task_id
 from farlane.domain.jobs import Durability, Environment, JobSpec
@@ -206,7 +207,17 @@ def test_the_gpu_is_one_of_this_node_that_the_job_accepts(kinds: tuple[tuple[int
     assert cost == unpack(node.leaf(gpu=T4)).amount_nano
     assert node.problem(node.leaf(gpu=T4)) is None
     assert "names a GPU" in str(node.problem(node.leaf(gpu=GpuKind("H100", 1))))
-    assert (node.problem(node.leaf(gpu=A100)) is None) is (len(kinds) == 2)
+    assert "GPU" in str(node.problem(node.leaf(gpu=A100)))
+
+
+def test_the_gpu_is_the_one_that_was_leased_also_where_the_hub_ended_the_attempt() -> None:
+    node = Remembering(a_job(resources=gpus()), ((0, T4), (1, A100)))
+    node.memory.grant(100.0, JOB, node.spec, [TASK], [1], Column([b"in"]), A100)
+    node.memory.revoke(100.5, [TASK], [1])
+    stopped = {"failure": FailureKind.CANCELLED, "result": b"", "lease_ms": 500}
+    price = meter(RATES, node.spec, A100).charge_ceiling(500, 0)
+    assert "another GPU than the A100" in str(node.problem(node.leaf(gpu=T4, **stopped)))
+    assert node.problem(node.leaf(gpu=A100, amount_nano=price, **stopped)) is None
 
 
 def test_a_second_leaf_of_an_attempt_is_objected_to() -> None:

@@ -240,6 +240,55 @@ def test_memory_and_disk_bound_what_runs() -> None:
     assert len(DrivenNode().run(0, 1, spec=job_spec(resources=Resources(1, 1, 5 * GIB)))) == 1
 
 
+def on(node: DrivenNode, gpu: GpuKind, *indices: int, wanted: GpuRequest | None = None) -> list[object]:
+    """Grant leases that take one kind of GPU."""
+    tasks, rows = [task(index) for index in indices], len(indices)
+    spec = job_spec(resources=Resources(1000, GIB, 0, wanted or GpuRequest(1)))
+    granted = ev.LeasesGranted(0.0, 3, JOB, spec, tasks, [1] * rows, [0] * rows, Column([b""] * rows), gpu)
+    return list(node.machine.handle(granted))
+
+
+def test_an_attempt_takes_the_kind_of_gpu_that_was_leased() -> None:
+    node = gpu_node((0, A100), (1, T4))
+    (prepare,) = only(on(node, A100, 0), commands.PrepareJob)
+    on(node, T4, 1)
+    first, second = bundles(node.prepared(prepare.preparation))
+    assert (first.gpus, second.gpus) == ((0,), (1,))
+    assert bundles(on(node, A100, 2)) == []  # the only one is in use
+    assert bundles(node.finish(tickets(second)[0])) == []
+    (third,) = bundles(node.finish(tickets(first)[0]))
+    assert third.gpus == (0,)
+
+
+def test_a_task_of_another_gpu_overtakes_one_that_waits_for_its_own() -> None:
+    node = gpu_node((0, A100), (1, T4))
+    (prepare,) = only(on(node, A100, 0, 1), commands.PrepareJob)
+    on(node, T4, 2)
+    started = bundles(node.prepared(prepare.preparation))
+    assert [(bundle.gpus, [e.index for e in bundle.executions]) for bundle in started] == [
+        ((0,), [0]),
+        ((1,), [2]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "wanted"),
+    [(GpuKind("H100", GIB), GpuRequest(1)), (T4, GpuRequest(2)), (A100, GpuRequest(1, "T4"))],
+    ids=["not here", "not so many", "not asked for"],
+)
+def test_a_lease_of_gpus_that_cannot_be_is_refused(gpu: GpuKind, wanted: GpuRequest) -> None:
+    node = gpu_node((0, A100), (1, A100), (2, T4))
+    on(node, gpu, 0, wanted=wanted)
+    assert f"leased GPUs {gpu.model}" in node.only_failure().message
+
+
+def test_gpus_leased_for_a_task_that_asks_for_none_are_refused() -> None:
+    node = gpu_node((0, T4))
+    spec = job_spec(resources=Resources(1000, GIB, 0))
+    node.machine.handle(ev.LeasesGranted(0.0, 3, JOB, spec, [task(0)], [1], [0], Column([b""]), T4))
+    assert "asks for no GPU" in node.only_failure().message
+
+
 @pytest.mark.parametrize("devices", [(), ((0, T4), (0, T4)), ((0, A100), (1, T4))])
 def test_devices_must_be_what_the_node_offers(devices: tuple[tuple[int, GpuKind], ...]) -> None:
     with pytest.raises(InvalidSetting, match="exactly the devices"):

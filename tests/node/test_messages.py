@@ -13,11 +13,13 @@ from farlane.node.executors.port import OutputFile as LocalFile
 from farlane.node.log_buffer import LogPiece
 from farlane.node.machine import events as ev
 from farlane.node.messages import batch_to_wire, leases_from_wire, log_to_wire, revoke_from_wire
+from farlane.testing.builders import A100
 from farlane.testing.machine_driver import CANCELLED, JOB, DrivenNode, job_spec, tickets
 from farlane.wire.columns import column_to_wire
 from farlane.wire.jobs import job_spec_to_wire
+from farlane.wire.nodes import gpu_to_wire
 from farlane.wire.results import failures_from_wire, outputs_from_wire
-from farlane.wire.v1 import node_pb2
+from farlane.wire.v1 import node_pb2, types_pb2
 
 
 def leases(**changes: object) -> node_pb2.Leases:
@@ -40,6 +42,10 @@ def test_leases_come_in_as_they_were_sent() -> None:
         Column([b"a", b""], {1: BlobRef("bafkreipayload", 9)}),
     )  # fmt: skip
     assert leases_from_wire(leases(spec=None), 5.0).spec is None
+    assert granted.gpu is None
+    assert leases_from_wire(leases(gpu=gpu_to_wire(A100, 2)), 5.0).gpu == A100
+    with pytest.raises(InvalidInput, match="GPU model"):
+        leases_from_wire(leases(gpu=types_pb2.GpuCount(count=1)), 5.0)
 
 
 @pytest.mark.parametrize("changes", [{"attempts": [1]}, {"copies": []}, {"tasks": [1, 2, 3]}])

@@ -24,6 +24,7 @@ from farlane.hub.reactor.state import HubState
 from farlane.hub.watches import Watch
 from farlane.wire.columns import column_to_wire
 from farlane.wire.jobs import job_spec_to_wire
+from farlane.wire.nodes import gpu_to_wire
 from farlane.wire.outbox import Outbox
 from farlane.wire.v1 import node_pb2
 
@@ -148,6 +149,9 @@ class Sessions:
                 epoch=self._state.epoch, job=output.job, tasks=cut, attempts=attempts[start:stop],
                 copies=[0] * len(cut), payloads=column_to_wire(payloads.cut(start, stop)),
             )  # fmt: skip
+            if output.gpu is not None:
+                wanted = job.spec.resources.gpu
+                message.gpu.CopyFrom(gpu_to_wire(output.gpu, wanted.count if wanted is not None else 0))
             if output.job not in session.introduced:
                 session.introduced.add(output.job)
                 message.spec.CopyFrom(job_spec_to_wire(job.spec))

@@ -16,7 +16,7 @@ from farlane.node.machine.events import LeasesGranted, LeasesRevoked
 from farlane.node.machine.machine import HeldColumns
 from farlane.wire.columns import column_from_wire, column_to_wire
 from farlane.wire.jobs import job_spec_from_wire
-from farlane.wire.nodes import node_spec_to_wire
+from farlane.wire.nodes import gpu_kind_from_wire, node_spec_to_wire
 from farlane.wire.results import failure_to_wire, outputs_to_wire
 from farlane.wire.v1 import node_pb2
 from farlane.wire.versions import this_version
@@ -95,8 +95,9 @@ def leases_from_wire(message: node_pb2.Leases, now: float) -> LeasesGranted:
     payloads = column_from_wire(message.payloads, MAX_LEASE_ROWS)
     _check_parallel("leases", len(tasks), (len(attempts), len(copies), len(payloads.inline)))
     spec = _spec_of(message) if message.HasField("spec") else None
+    gpu = gpu_kind_from_wire(message.gpu) if message.HasField("gpu") else None
     # Task ids are plain integers on the wire and inside.
-    return LeasesGranted(now, message.epoch, JobId(message.job), spec, tasks, attempts, copies, payloads)  # type: ignore[arg-type]
+    return LeasesGranted(now, message.epoch, JobId(message.job), spec, tasks, attempts, copies, payloads, gpu)  # type: ignore[arg-type]
 
 
 def revoke_from_wire(message: node_pb2.Revoke, now: float) -> LeasesRevoked:

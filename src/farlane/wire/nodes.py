@@ -70,10 +70,7 @@ def _capacity_to_wire(capacity: Capacity) -> types_pb2.Capacity:
         cpu_milli=capacity.cpu_milli,
         memory_bytes=capacity.memory_bytes,
         disk_bytes=capacity.disk_bytes,
-        gpus=[
-            types_pb2.GpuCount(model=kind.model, vram_bytes=kind.vram_bytes, count=count)
-            for kind, count in capacity.gpus
-        ],
+        gpus=[gpu_to_wire(kind, count) for kind, count in capacity.gpus],
     )
 
 
@@ -100,6 +97,20 @@ def _gpus_from_wire(message: types_pb2.GpuCount) -> tuple[GpuKind, int]:
     model = limits.text("GPU model", message.model, limits.MAX_ID_CHARS, required=True)
     vram = limits.integer(f"memory of GPU {model!r} in bytes", message.vram_bytes, 0, MAX_BYTES)
     return GpuKind(model, vram), limits.integer(f"count of GPU {model!r}", message.count, 1, MAX_GPUS)
+
+
+def gpu_to_wire(kind: GpuKind, count: int) -> types_pb2.GpuCount:
+    """Return GPUs of one kind as they travel."""
+    return types_pb2.GpuCount(model=kind.model, vram_bytes=kind.vram_bytes, count=count)
+
+
+def gpu_kind_from_wire(message: types_pb2.GpuCount) -> GpuKind:
+    """Read a kind of GPU.
+
+    Raises:
+        InvalidInput: it has no name, or numbers that cannot be.
+    """
+    return _gpus_from_wire(message)[0]
 
 
 def _rates_from_wire(message: types_pb2.RateVector) -> RateVector:

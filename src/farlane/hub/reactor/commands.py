@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.records import TasksEnded, WorkRecord
+from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.state import Lease
 
 
@@ -23,13 +24,14 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class GrantLeases:
-    """Send leases to a node: parallel columns of task indices and attempts of one job."""
+    """Send leases to a node: parallel columns of task indices and attempts of one job; gpu: the kind each takes."""
 
     node: NodeId
     job: JobId
     indices: list[int]
     attempts: list[int]
     relaxed: bool
+    gpu: GpuKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def grant(
     state.table.take(state.table.rows[node.spec.node], state.table.demand(job.requirement, gpu), len(indices))
     out += (
         Append(TasksLeased(job.id, node.spec.node, indices, attempts, now, gpu=gpu)),
-        GrantLeases(node.spec.node, job.id, indices, attempts, job.relaxed),
+        GrantLeases(node.spec.node, job.id, indices, attempts, job.relaxed, gpu),
     )
     return len(indices)
 

@@ -95,7 +95,9 @@ class Bookkeeping:
 
     def granted(self, event: LeasesGranted) -> None:
         """Hear of new leases."""
-        self._memory.grant(event.now, event.job, event.spec, event.tasks, event.attempts, event.payloads)
+        self._memory.grant(
+            event.now, event.job, event.spec, event.tasks, event.attempts, event.payloads, event.gpu
+        )
 
     def revoked(self, event: LeasesRevoked) -> None:
         """Hear of leases taken back."""

@@ -177,8 +177,10 @@ def _gpu_of(found: Remembered, leaf: Leaf) -> tuple[GpuKind | None, str | None]:
     """Return the kind of GPU a leaf names, and what is wrong with it."""
     if leaf.gpu not in found.terms.kinds:
         return None, "it names a GPU that this node does not have, or that the job does not accept"
-    # Where a node has several kinds that would do, the hub's lease says which was paid for.
-    return found.terms.kinds[leaf.gpu], None
+    kind = found.terms.kinds[leaf.gpu]
+    if found.kind is not None and kind != found.kind:
+        return None, f"it names another GPU than the {found.kind.model} that was leased"
+    return kind, None
 
 
 def _difference(expected: Leaf, leaf: Leaf) -> str:

@@ -133,6 +133,7 @@ class Memory:
         tasks: Sequence[TaskId],
         attempts: Sequence[int],
         payloads: Column,
+        gpu: GpuKind | None = None,
     ) -> None:
         """Remember leases of one job; without its specification nothing can be checked, nor will it run."""
         terms = self._jobs.get(job)
@@ -147,7 +148,7 @@ class Memory:
                 continue
             blob = blobs.get(row) if blobs else None
             size = len(inline) if blob is None else blob.size_bytes
-            held[key] = Remembered(terms, payload_digest(inline, blob), size, now, era)
+            held[key] = Remembered(terms, payload_digest(inline, blob), size, now, era, gpu)
         terms.open += len(held) - before
         if len(held) > self._limit:
             self._forget_oldest()

@@ -6,7 +6,7 @@ from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, job_text
 from farlane.domain.jobs import JobSpec
 from farlane.domain.nodes import NodeSpec
-from farlane.domain.resources import Capacity, GpuRequest, Resources
+from farlane.domain.resources import Capacity, GpuKind, GpuRequest, Resources
 from farlane.domain.units import bytes_text
 from farlane.node.executors.port import PoolKey
 from farlane.node.machine.attempts import HeldJob
@@ -20,6 +20,21 @@ def admit_job(node: NodeSpec, pool: ResourcePool, job: JobId, spec: JobSpec) -> 
     environment = spec.environment.digest if spec.environment is not None else ""
     slots = max(1, pool.slots(spec.resources))
     return HeldJob(job, spec, refusal, slots, pool=PoolKey(spec.publisher, environment))
+
+
+def gpu_refusal(pool: ResourcePool, job: HeldJob, kind: GpuKind | None) -> Failure | None:
+    """Return why leases that are to take a kind of GPU will not run here, None where they may."""
+    wanted = job.spec.resources.gpu
+    if kind is None or job.refusal is not None:
+        return None
+    if wanted is not None and wanted.accepts(kind) and dict(pool.capacity.gpus).get(kind, 0) >= wanted.count:
+        return None
+    there_are = ", ".join(f"{count} x {one.model}" for one, count in pool.capacity.gpus) or "none"
+    asked = "no GPU" if wanted is None else _gpus(wanted)
+    return Failure(
+        FailureKind.REFUSED,
+        f"the hub leased GPUs {kind.model} for a task that asks for {asked}; this node offers {there_are}",
+    )
 
 
 def unknown_job(job: JobId) -> HeldJob:

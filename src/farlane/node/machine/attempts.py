@@ -8,7 +8,7 @@ from enum import IntEnum
 from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, TaskId
 from farlane.domain.jobs import JobSpec
-from farlane.domain.resources import Resources
+from farlane.domain.resources import GpuKind, Resources
 from farlane.node.executors.port import PoolKey
 
 TARGET_BUNDLE_S = 0.020
@@ -83,10 +83,10 @@ class HeldJob:
 class HeldAttempt:
     """One attempt from its lease to the hub's acknowledgement.
 
-    ticket: its number at the executor; key: task and copy, unique among held attempts; fetch, blob_bytes: number
-    and size of a payload that travels as a blob; payload_path: where that was put; recalled: taken out of its bundle to
-    be queued again; handing_back: taken out to be handed back; reported_ms: run time the hub was last told while it
-    runs; the last three as `EndedColumns` has them.
+    ticket: its number at the executor; key: task and copy, unique among held attempts; gpu: the kind it must take, None
+    for any its job accepts; fetch, blob_bytes: number and size of a payload that travels as a blob; payload_path: where
+    that was put; recalled: taken out of its bundle to be queued again; handing_back: taken out to be handed back;
+    reported_ms: run time the hub was last told while it runs; the last three as `EndedColumns` has them.
     """
 
     ticket: int
@@ -96,6 +96,7 @@ class HeldAttempt:
     attempt: int
     copy: int
     payload: bytes | None
+    gpu: GpuKind | None = None
     phase: Phase = Phase.FETCHING
     payload_path: str | None = None
     fetch: int = 0

@@ -9,6 +9,7 @@ from farlane.domain.failures import FailureKind
 from farlane.domain.ids import JobId, TaskId
 from farlane.domain.jobs import BlobRef, JobSpec
 from farlane.domain.records import Column, OutputFile
+from farlane.domain.resources import GpuKind
 from farlane.node.executors.port import Finished, Started
 from farlane.node.machine.attempts import JobFiles
 
@@ -34,7 +35,10 @@ class HubLost:
 
 @dataclass(frozen=True, slots=True)
 class LeasesGranted:
-    """Leases of one job; columns parallel to `tasks`; `spec` is None where the stream has carried it before."""
+    """Leases of one job; columns parallel to `tasks`; `spec` is None where the stream has carried it before.
+
+    gpu: the kind of GPU each takes; None: none, or any that the job accepts.
+    """
 
     now: float
     epoch: int
@@ -44,6 +48,7 @@ class LeasesGranted:
     attempts: Sequence[int]
     copies: Sequence[int]
     payloads: Column
+    gpu: GpuKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.jobs import BlobRef
 from farlane.domain.units import bytes_text
-from farlane.node.machine.admission import admit_job, unknown_job
+from farlane.node.machine.admission import admit_job, gpu_refusal, unknown_job
 from farlane.node.machine.attempts import HeldAttempt, HeldJob, Phase, attempt_key
 from farlane.node.machine.commands import AnnounceDrain, Cancel, Command, ReleasePayload, ReleaseScratch
 from farlane.node.machine.events import (
@@ -59,6 +59,7 @@ def grant(state: NodeState, out: list[Command], event: LeasesGranted) -> None:
     job = _job_of(state, event)
     blobs = event.payloads.blobs
     fresh: list[HeldAttempt] = []
+    wrong_gpu = gpu_refusal(state.pool, job, event.gpu)
     for row, (task, number, copy, payload) in enumerate(
         zip(event.tasks, event.attempts, event.copies, event.payloads.inline, strict=True)
     ):
@@ -70,9 +71,9 @@ def grant(state: NodeState, out: list[Command], event: LeasesGranted) -> None:
             drop(state, out, known)
         blob = blobs.get(row) if blobs else None
         inline = payload if blob is None else None
-        attempt = HeldAttempt(state.next_number(), key, job, task, number, copy, inline)
+        attempt = HeldAttempt(state.next_number(), key, job, task, number, copy, inline, event.gpu)
         state.held[key] = attempt
-        refusal = _refusal(state, job, payload, blob)
+        refusal = _refusal(state, job, payload, blob) or wrong_gpu
         if refusal is not None:
             attempt.payload = None
             end_failed(state, attempt, refusal)

@@ -40,15 +40,20 @@ class ResourcePool:
         """Tell at once that nothing fits: every task takes some CPU and some memory."""
         return self.cpu_milli == 0 or self.memory_bytes == 0
 
-    def take(self, wanted: Resources) -> tuple[int, ...] | None:
-        """Reserve resources; returns the indices of the GPUs taken, or None where they do not fit now."""
+    def take(self, wanted: Resources, kind: GpuKind | None = None) -> tuple[int, ...] | None:
+        """Reserve resources; returns the indices of the GPUs taken, or None where they do not fit now.
+
+        Args:
+            wanted: how much.
+            kind: of GPU, None for any that the request accepts.
+        """
         if wanted.cpu_milli > self.cpu_milli or wanted.memory_bytes > self.memory_bytes:
             return None
         if wanted.disk_bytes > self.disk_bytes:
             return None
         devices: tuple[int, ...] | None = ()
         if wanted.gpu is not None:
-            devices = self._take_devices(wanted.gpu)
+            devices = self._take_devices(wanted.gpu, kind)
             if devices is None:
                 return None
         self.cpu_milli -= wanted.cpu_milli
@@ -79,11 +84,11 @@ class ResourcePool:
             )
         return min(limits)
 
-    def _take_devices(self, request: GpuRequest) -> tuple[int, ...] | None:
+    def _take_devices(self, request: GpuRequest, wanted: GpuKind | None) -> tuple[int, ...] | None:
         fitting = [
             kind
             for kind, free in self.free_devices.items()
-            if len(free) >= request.count and request.accepts(kind)
+            if len(free) >= request.count and (request.accepts(kind) if wanted is None else kind == wanted)
         ]
         if not fitting:
             return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
+from farlane.domain.resources import GpuKind
 from farlane.node.machine.attempts import HeldAttempt, HeldJob, Phase, RunningBundle
 from farlane.node.machine.pool import ResourcePool
 
@@ -19,9 +21,10 @@ MAX_BUNDLE_BYTES = 1 << 20
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """Attempts of one job that became ready one after another. passed: bundles that overtook it."""
+    """Attempts of one job on one kind of GPU that became ready one after another. passed: bundles that overtook it."""
 
     job: HeldJob
+    gpu: GpuKind | None
     attempts: deque[HeldAttempt]
     passed: int = 0
 
@@ -39,17 +42,16 @@ class ReadyQueue:
 
     def append(self, job: HeldJob, attempts: Iterable[HeldAttempt]) -> None:
         """Queue attempts of one job behind all others."""
-        if not self._runs or self._runs[-1].job is not job:
-            self._runs.append(Run(job, deque()))
-        waiting = self._runs[-1].attempts
-        before = len(waiting)
-        waiting.extend(attempts)
-        self.count += len(waiting) - before
+        if job.spec.resources.gpu is None:
+            self._append(job, None, attempts)
+        else:
+            for gpu, alike in groupby(attempts, key=lambda attempt: attempt.gpu):
+                self._append(job, gpu, alike)
 
     def put_back(self, job: HeldJob, attempt: HeldAttempt) -> None:
         """Queue an attempt before all others: it has waited once already."""
-        if not self._runs or self._runs[0].job is not job:
-            self._runs.appendleft(Run(job, deque()))
+        if not self._runs or self._runs[0].job is not job or self._runs[0].gpu != attempt.gpu:
+            self._runs.appendleft(Run(job, attempt.gpu, deque()))
         self._runs[0].attempts.appendleft(attempt)
         self.count += 1
 
@@ -68,7 +70,7 @@ class ReadyQueue:
             if not run.attempts:
                 del self._runs[position]
                 continue
-            devices = pool.take(run.job.spec.resources)
+            devices = pool.take(run.job.spec.resources, run.gpu)
             if devices is not None:
                 if blocked is not None:
                     blocked.passed += 1
@@ -82,6 +84,15 @@ class ReadyQueue:
                     return None
             position += 1
         return None
+
+    def _append(self, job: HeldJob, gpu: GpuKind | None, attempts: Iterable[HeldAttempt]) -> None:
+        last = self._runs[-1] if self._runs else None
+        if last is None or last.job is not job or last.gpu != gpu:
+            last = Run(job, gpu, deque())
+            self._runs.append(last)
+        before = len(last.attempts)
+        last.attempts.extend(attempts)
+        self.count += len(last.attempts) - before
 
     def _cut(self, run: Run, devices: tuple[int, ...], now: float) -> RunningBundle:
         waiting = run.attempts

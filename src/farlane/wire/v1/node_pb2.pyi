@@ -578,6 +578,7 @@ class Leases(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
     PAYLOADS_FIELD_NUMBER: _builtins.int
+    GPU_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     job: _builtins.int
     @_builtins.property
@@ -590,6 +591,10 @@ class Leases(_message.Message):
     def copies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def payloads(self) -> _types_pb2.BytesColumn: ...
+    @_builtins.property
+    def gpu(self) -> _types_pb2.GpuCount:
+        """the kind of GPU each of them takes and is priced by, and how many"""
+
     def __init__(
         self,
         *,
@@ -600,10 +605,11 @@ class Leases(_message.Message):
         attempts: _abc.Iterable[_builtins.int] | None = ...,
         copies: _abc.Iterable[_builtins.int] | None = ...,
         payloads: _types_pb2.BytesColumn | None = ...,
+        gpu: _types_pb2.GpuCount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["payloads", b"payloads", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gpu", b"gpu", "payloads", b"payloads", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "copies", b"copies", "epoch", b"epoch", "job", b"job", "payloads", b"payloads", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "copies", b"copies", "epoch", b"epoch", "gpu", b"gpu", "job", b"job", "payloads", b"payloads", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
