@@ -19,6 +19,7 @@ FarlaneError
 ├── Exhausted             a cap was reached
 │   ├── TooLarge          a message, payload or result beyond its cap
 │   ├── BudgetSpent       max_price or budget would be passed
+│   ├── QuotaReached      an organisation or project would have too many tasks open
 │   ├── InsufficientFunds  a balance, deposit or credit limit does not cover it
 │   └── DiskFull          the store or the blobs cannot be written
 ├── Unavailable           try again later
@@ -156,6 +157,10 @@ class BudgetSpent(Exhausted):
     """`max_price` or `budget` would be passed."""
 
     http_status = 402
+
+
+class QuotaReached(Exhausted):
+    """An organisation or project would have more tasks open than its quota; facts `quota`, `open`, `asked`, `room`."""
 
 
 class InsufficientFunds(Exhausted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import time
@@ -10,7 +11,11 @@ from typing import Any
 
 import pytest
 
+from farlane.domain.caps import Cap
 from farlane.domain.usage import month_of
+from farlane.errors import PermissionRefused
+from farlane.sdk.client import AsyncClient
+from farlane.sdk.ledger import LedgerClient
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +89,11 @@ def test_a_withdrawn_token_is_refused_at_once(works: Any, lab: Any) -> None:
     assert works.cli("ps", **lab["admin"]).code == 0
 
 
+async def _set_ceiling(environment: dict[str, str]) -> None:
+    async with AsyncClient(environment["FARLANE_URL"], environment["FARLANE_TOKEN"]) as client:
+        await LedgerClient(client.connection).set_cap(Cap("lab", "", 10**18))
+
+
 def _state(works: Any, lab: Any, project: str) -> Any:
     states = works.cli("budget", "ls", "--json", **lab["admin"]).json
     return next(one for one in states if one["cap"]["project"] == project)
@@ -92,3 +102,53 @@ def _state(works: Any, lab: Any, project: str) -> Any:
 def _spent(works: Any, lab: Any, project: str) -> int:
     jobs = works.cli("ps", "--all", "--json", "--project", project, **lab["ada"]).json
     return sum(job["spent"] for job in jobs)
+
+
+def test_the_hubs_owner_sets_a_ceiling_that_an_administrator_cannot_raise(works: Any, lab: Any) -> None:
+    refused = works.cli("budget", "set", "--organisation", "works", "--month", "1", code=1, **lab["admin"])
+    assert "may not see the budgets of other organisations" in refused.err
+    with pytest.raises(PermissionRefused, match="may not set ceilings for lab"):
+        asyncio.run(_set_ceiling(lab["admin"]))
+    assert "hub's owner" in works.cli("budget", "ls", "--all", code=1, **lab["admin"]).err
+    works.cli("budget", "set", "--organisation", "lab", "--project", "busy", "--open-tasks", "2")
+    works.cli(
+        "budget",
+        "set",
+        "--project",
+        "busy",
+        "--open-tasks",
+        "9",
+        "--cores",
+        "0.5",
+        "--gpus",
+        "T4=1",
+        **lab["admin"],
+    )
+    run = ("run", "-y", "-d", "--project", "busy", "--cpu", "1")
+    beyond = works.cli(*run, "--tasks", "3", "--", "true", code=1, **lab["admin"])
+    assert "3 more were asked for, 2 are allowed now" in beyond.err
+    waits = works.cli(*run, "--tasks", "2", "--", "true", **lab["admin"])
+    assert (
+        "one task takes 1 core, and project busy of lab may hold 0.5 cores at once: it never starts"
+        in waits.err
+    )
+    shown = works.cli("ps", "--project", "busy", **lab["admin"])
+    assert f"{waits.out.strip()} waits: one task takes 1 core" in shown.err
+    works.cli(
+        "budget",
+        "set",
+        "--project",
+        "busy",
+        "--cores",
+        "none",
+        "--alert",
+        "1",
+        "--month",
+        "1",
+        **lab["admin"],
+    )
+    works.cli("wait", waits.out.strip(), "--timeout", "30s", **lab["admin"])
+    listed = works.cli("budget", "ls", "--organisation", "lab").out
+    assert [line.split()[2:4] for line in listed.splitlines() if " busy " in line] == [
+        ["lab", "credits"], ["lab", "T4"], ["lab", "open"], ["hub's", "owner"],
+    ]  # fmt: skip

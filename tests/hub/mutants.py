@@ -34,7 +34,9 @@ LEASES, MONEY, NODES, ROUNDS = (
 ENDS, FAILURES, GPUS = (f"hub/test_reactor_{name}.py" for name in ("ending", "failures", "gpus"))
 PARTS = "hub/test_reactor_interim.py"
 REPLAYS = "hub/test_reactor_replay.py"
-ACCOUNTS, CAPPED = "hub/reactor/accounts.py", "hub/test_reactor_accounts.py"
+ACCOUNTS, ACCOUNT = "hub/reactor/accounts.py", "hub/reactor/account.py"
+CAPPED, QUOTAS = "hub/test_reactor_accounts.py", "hub/test_reactor_quotas.py"
+BOARD = "scheduler/board.py"
 
 PROPERTY = (
     # What the stateful property must find.
@@ -336,30 +338,30 @@ EXAMPLE = (
     Mutant(
         "an account reserves nothing",
         LEASING,
-        "account.take(len(indices), reserved)",
-        "account.take(0, 0)",
+        "account.take(reserved)",
+        "account.take(0)",
         CAPPED,
     ),
     Mutant(
         "an account gives nothing back",
         ENDING,
-        "account.give(len(leases), reserved)",
-        "account.give(0, 0)",
+        "account.give(reserved)",
+        "account.give(0)",
         CAPPED,
     ),
     Mutant("an account is charged nothing", ENDING, "account.pay(amount)", "account.pay(0)", CAPPED),
     Mutant(
         "what is reserved counts against no cap",
-        ACCOUNTS,
-        "- self.spent - self.reserved)",
-        "- self.spent)",
+        ACCOUNT,
+        "- self._spent(budget) - self.reserved))",
+        "- self._spent(budget)))",
         CAPPED,
     ),
     Mutant(
         "a retried job is charged to nobody",
         SUBMISSION,
-        "job.accounts = state.accounts.of",
-        "state.accounts.of",
+        "job.accounts = accounts  # a job",
+        "pass  # a job",
         CAPPED,
     ),
     Mutant("every tick begins a month", ACCOUNTS, "if month > self.month:", "if True:", CAPPED),
@@ -375,10 +377,24 @@ EXAMPLE = (
     ),
     Mutant(
         "a lease too many fits the quota",
-        ACCOUNTS,
-        "self.cap.max_leases - self.leases)",
-        "self.cap.max_leases - self.leases + 1)",
+        ACCOUNT,
+        "max(0, most - self.used.get(quota, 0))",
+        "max(0, most - self.used.get(quota, 0) + 1)",
         CAPPED,
+    ),
+    Mutant(
+        "ended leases still fill their quota",
+        ENDING,
+        "account.occupy(needs(job.spec.resources, gpu), -count)",
+        "pass",
+        QUOTAS,
+    ),
+    Mutant("open tasks are never counted down", ENDING, "account.open(-len(record.indices))", "pass", QUOTAS),
+    Mutant("jobs of one account each get all that is left", BOARD, "self.left[limit] -=", "_ =", QUOTAS),
+    Mutant("a project's queue stands in its organisation's", QUEUES, "job.spec.project\n", '""\n', QUOTAS),
+    Mutant("an administrator raises a ceiling", ACCOUNT, "min(most, limits.get(name, most))", "most", QUOTAS),
+    Mutant(
+        "the total begins anew each month", ACCOUNT, "self.total += amount", "self.total = self.spent", QUOTAS
     ),
 )
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farlane.domain.caps import Alert, Cap
+from farlane.domain.caps import LEASES, Alert, Budget, Cap
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import TaskState
@@ -101,7 +101,8 @@ class World:
         self.journal += [one.record for one in self.reactor.take_commands() if isinstance(one, Append)]
 
     def cap(self, monthly: int | None = None, leases: int | None = None, project: str = "") -> None:
-        self.reactor.state.accounts.set_cap(Cap(ORGANISATION, project, monthly, leases))
+        quotas = {} if leases is None else {LEASES: leases}
+        self.reactor.state.accounts.set_cap(Cap(ORGANISATION, project, monthly, quotas=quotas))
 
 
 def test_at_the_cap_work_waits_and_what_runs_goes_on() -> None:
@@ -209,7 +210,7 @@ def test_a_job_that_is_retried_after_its_end_is_capped_like_any_other() -> None:
     world.reactor.retry_job(world.now, again)
     assert world.schedule() == 2
     (state,) = world.reactor.state.accounts.states(ORGANISATION)
-    assert (state.spent, state.reserved, state.leases) == (3 * PRICE, 2 * PRICE, 2)
+    assert (state.spent, state.reserved, state.used[LEASES]) == (3 * PRICE, 2 * PRICE, 2)
 
 
 def test_a_clock_set_back_begins_no_month_again() -> None:
@@ -224,7 +225,7 @@ def test_a_clock_set_back_begins_no_month_again() -> None:
 
 def test_what_was_told_before_a_restart_or_a_new_cap_is_not_told_again() -> None:
     accounts = Accounts()
-    accounts.seed("2026-11", [((ORGANISATION, ""), 90)])
+    accounts.seed("2026-11", [("2026-11", (ORGANISATION, ""), 90)])
     accounts.set_cap(Cap(ORGANISATION, "", 100))
     assert accounts.take_alerts() == []
     accounts.known[ORGANISATION, ""].pay(10)
@@ -250,7 +251,7 @@ def test_alerts_are_told_once_a_month() -> None:
     world.end(2)
     accounts = world.reactor.state.accounts
     cap = Cap(ORGANISATION, "", 4 * PRICE)
-    assert accounts.take_alerts() == [Alert(cap, "2026-11", 50, 2 * PRICE)]
+    assert accounts.take_alerts() == [Alert(cap, Budget.MONTH, "2026-11", 50, 2 * PRICE)]
     assert accounts.take_alerts() == []
     world.end(2)
     assert [alert.percent for alert in accounts.take_alerts()] == [80, 100]
@@ -284,11 +285,11 @@ def test_a_restart_begins_with_what_was_spent_and_what_runs() -> None:
     spec = world.reactor.state.nodes[NODE].spec
     again.join_node(world.now, spec, bytes(32), 1, {})
     again.replay(history.records(), JobId(1), world.now)
-    again.state.accounts.seed("2026-11", [((ORGANISATION, "apples"), PRICE)])
+    again.state.accounts.seed("2026-11", [("2026-11", (ORGANISATION, "apples"), PRICE)])
     again.state.accounts.set_cap(Cap(ORGANISATION, "", 4 * PRICE))
     (before,) = world.reactor.state.accounts.states(ORGANISATION)
     (after,) = again.state.accounts.states(ORGANISATION)
-    assert (after.spent, after.reserved, after.leases) == (before.spent, before.reserved, before.leases)
+    assert after == before
 
 
 @given(
@@ -315,13 +316,13 @@ def test_no_cap_is_ever_passed(steps: list[tuple[int, int, int]], monthly: int, 
             assert state.reserved >= 0
             if state.cap.monthly_nano is not None:
                 assert state.spent + state.reserved <= state.cap.monthly_nano
-            if state.cap.max_leases is not None:
-                assert state.leases <= state.cap.max_leases
+            if LEASES in state.cap.quotas:
+                assert state.used.get(LEASES, 0) <= state.cap.quotas[LEASES]
 
 
 def test_caps_survive_in_their_file(tmp_path: Path) -> None:
     file = CapFile(tmp_path / "caps.json")
-    one, other = Cap("lab", "apples", 5, None, (80,)), Cap("lab", "", None, 3)
+    one, other = Cap("lab", "apples", 5, alerts=(80,)), Cap("lab", "", quotas={LEASES: 3})
     file.put(one)
     file.put(other)
     assert CapFile(tmp_path / "caps.json").caps == [other, one]
@@ -333,7 +334,15 @@ def test_caps_survive_in_their_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "figures", [{"monthly_nano": -1}, {"max_leases": -1}, {"alerts": (0,)}, {"alerts": (101,)}]
+    "figures",
+    [
+        {"monthly_nano": -1},
+        {"quotas": {LEASES: -1}},
+        {"quotas": {"bread": 1}},
+        {"total_nano": -1},
+        {"alerts": (0,)},
+        {"alerts": (101,)},
+    ],
 )
 def test_caps_that_cannot_be_are_refused(figures: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):

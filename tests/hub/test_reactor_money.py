@@ -158,7 +158,7 @@ class TestBudgets:
     def test_only_nodes_whose_price_it_covers_are_used(self, world: SmallWorld) -> None:
         world.join(a_node("n2", rates=RateVector(core_second=10**6)))
         job = world.submit(a_job(budget=3 * RESERVE), 9)
-        eligible, affordable = within_budget(world.state, job)
+        eligible, affordable, _ = within_budget(world.state, job)
         assert (list(eligible), affordable) == ([True, False], 3)
         world.schedule()
         assert {lease.node for lease in world.granted} == {N1.node}

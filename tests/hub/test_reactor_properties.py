@@ -24,6 +24,7 @@ from farlane.hub.reactor.state import Job
 from farlane.testing.builders import A100, RATES, T4, a_gpu_node, a_job, a_node, gpus, payloads
 from farlane.testing.small_world import Granted, SmallWorld
 from farlane.testing.world_checks import (
+    check_accounts,
     check_ended,
     check_jobs,
     check_journal,
@@ -394,6 +395,7 @@ class HubMachine(RuleBasedStateMachine):
             check_journal(self.world)
             check_jobs(self.world.state)
             check_resources(self.world.state)
+            check_accounts(self.world)
             told = {command.job for command in self.world.commands if isinstance(command, FinishJob)}
             assert {job.id for job in self.jobs if job.state.final} <= told
             assert self.world.reactor.take_commands() == []

@@ -24,6 +24,7 @@ class KnownToken:
     organisation: str
     publisher: str
     admin: bool
+    owner: bool
 
 
 def known_tokens(layout: Layout) -> list[KnownToken]:
@@ -55,11 +56,17 @@ def withdraw_token(layout: Layout, name: str) -> KnownToken:
 
 
 def _known(digest: str, who: Identity) -> KnownToken:
-    return KnownToken(digest[:SHOWN_CHARS], who.role, who.organisation, who.publisher, who.admin)
+    return KnownToken(digest[:SHOWN_CHARS], who.role, who.organisation, who.publisher, who.admin, who.owner)
 
 
 def new_token(
-    layout: Layout, role: Role, organisation: str, publisher: str | None = None, *, admin: bool = False
+    layout: Layout,
+    role: Role,
+    organisation: str,
+    publisher: str | None = None,
+    *,
+    admin: bool = False,
+    owner: bool = False,
 ) -> Token:
     """Make a token; the hub knows it at once, and keeps only its digest.
 
@@ -69,6 +76,7 @@ def new_token(
         organisation: whose it is.
         publisher: who submits with it; nodes have none.
         admin: whether it may set what its organisation spends.
+        owner: whether it may set what every organisation spends; such a one is an administrator too.
 
     Raises:
         InvalidSetting: a node with a publisher or as administrator, or a publisher without the organisation in front.
@@ -76,8 +84,8 @@ def new_token(
     """
     if role == "node" and publisher is not None:
         raise InvalidSetting("a node's token names no publisher; leave --publisher out")
-    if role == "node" and admin:
-        raise InvalidSetting("a node administers nothing; leave --admin or --join out")
+    if role == "node" and (admin or owner):
+        raise InvalidSetting("a node administers nothing; leave --admin, --owner or --join out")
     who = "" if role == "node" else publisher or f"{organisation}/member"
     if who and not who.startswith(f"{organisation}/"):
         raise InvalidSetting(
@@ -90,5 +98,7 @@ def new_token(
         server_certificate(layout.tls, certificate_names(load(layout).host)).spki_sha256,
         random_secret(),
     )
-    Credentials(layout.credentials).add(made.secret, role, organisation, who, admin=admin)
+    Credentials(layout.credentials).add(
+        made.secret, role, organisation, who, admin=admin or owner, owner=owner
+    )
     return made

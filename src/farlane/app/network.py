@@ -174,7 +174,7 @@ def _found(layout: Layout, known: NetworkFile) -> None:
     credentials = Credentials(layout.credentials)
     publisher = f"{known.organisation}/{getpass.getuser()}"
     secrets = {"client": random_secret(), "node": random_secret()}
-    credentials.add(secrets["client"], "client", known.organisation, publisher, admin=True)
+    credentials.add(secrets["client"], "client", known.organisation, publisher, admin=True, owner=True)
     credentials.add(secrets["node"], "node", known.organisation, "")
     pin = certificate.spki_sha256
     client = Token("client", known.organisation, publisher, pin, secrets["client"])

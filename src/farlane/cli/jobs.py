@@ -106,6 +106,9 @@ def _list_jobs(jobs: list[JobStatus], as_json: bool) -> None:
         for row, project in zip([headings, *rows], ["PROJECT", *(job.project for job in jobs)], strict=True):
             row.insert(2, project or "default")
     print_table(headings, rows, right=range(left, len(headings)))
+    for job in jobs:
+        if job.capped:
+            say(f"{job_text(job.job)} waits: {job.capped}; `farlane why {job_text(job.job)}` says what helps")
 
 
 @click.command()

@@ -85,6 +85,8 @@ def submit(job: JobFile, *, yes: bool, detach: bool, as_json: bool, key: str | N
 
 async def _agreed(client: AsyncClient, job: JobFile, *, yes: bool, as_json: bool) -> bool:
     quote = await client.quote(job.spec, job.tasks)
+    for notice in quote.notices:
+        say(notice)
     if not as_json:
         show_quote(quote, job)
     if yes:

@@ -14,6 +14,9 @@ from farlane.errors import InvalidInput
 @click.option("--organisation", help="Make a new token, for a member of this organisation.")
 @click.option("--publisher", help="Who submits with the new token [default: ORGANISATION/member].")
 @click.option("--admin", is_flag=True, help="The new token may set budgets and quotas of its organisation.")
+@click.option(
+    "--owner", is_flag=True, help="The new token may also set ceilings for every organisation of the hub."
+)
 @directory_option
 @json_option
 @click.pass_context
@@ -23,6 +26,7 @@ def token(
     organisation: str | None,
     publisher: str | None,
     admin: bool,
+    owner: bool,
     directory: str | None,
     as_json: bool,
 ) -> None:
@@ -33,9 +37,9 @@ def token(
     """
     if context.invoked_subcommand is not None:
         return
-    if organisation is None and (admin or publisher):
+    if organisation is None and (admin or owner or publisher):
         raise InvalidInput(
-            "--admin and --publisher are said of a new token; name whose it is with --organisation"
+            "--admin, --owner and --publisher are said of a new token; name whose it is with --organisation"
         )
     from farlane.app.layout import Layout
     from farlane.app.network_file import load, load_if_there
@@ -46,7 +50,9 @@ def token(
     if known is not None and organisation:
         from farlane.app.memberships import new_token
 
-        made = new_token(layout, "node" if join else "client", organisation, publisher, admin=admin)
+        made = new_token(
+            layout, "node" if join else "client", organisation, publisher, admin=admin, owner=owner
+        )
         role, url, text = made.role, known.url, made.text()
     elif known is not None and join:
         role, url, text = "node", known.url, known.join_token
@@ -72,9 +78,14 @@ def list_(directory: str | None, as_json: bool) -> None:
         print_json(found)
         return
     rows = [
-        (one.name, one.role + " (admin)" * one.admin, one.organisation, one.publisher or "-") for one in found
+        (one.name, one.role + _rank(one.admin, one.owner), one.organisation, one.publisher or "-")
+        for one in found
     ]
     print_table(("TOKEN", "ROLE", "ORGANISATION", "PUBLISHER"), rows)
+
+
+def _rank(admin: bool, owner: bool) -> str:
+    return " (owner)" if owner else " (admin)" if admin else ""
 
 
 @token.command()

@@ -12,7 +12,7 @@ import click
 from farlane.cli.connecting import with_client_and_dues
 from farlane.cli.output import json_option, print_json, print_table
 from farlane.domain.units import credits_text
-from farlane.domain.usage import UsageRow, month_of
+from farlane.domain.usage import LAST_MONTH, UsageRow, month_of
 from farlane.errors import InvalidInput
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.ledger import LedgerClient
@@ -68,7 +68,7 @@ def _months(month: str | None, since: str | None) -> tuple[str, str]:
         if given is not None and not _MONTH.fullmatch(given):
             raise InvalidInput(f"{given!r} is not a month; expected something like 2026-11")
     if since is not None:
-        return since, month or "9999-12"
+        return since, month or LAST_MONTH
     return (month or month_of(time.time()),) * 2
 
 

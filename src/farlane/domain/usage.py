@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 
 from farlane.domain.ids import NodeId
 
+FIRST_MONTH, LAST_MONTH = "0000-00", "9999-12"
+"""Around all months there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:

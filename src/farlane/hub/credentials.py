@@ -44,7 +44,16 @@ class Credentials:
         self._load_if_changed()
         return [(digest.hex(), who) for digest, who in self._known.items()]
 
-    def add(self, secret: str, role: Role, organisation: str, publisher: str, *, admin: bool = False) -> None:
+    def add(
+        self,
+        secret: str,
+        role: Role,
+        organisation: str,
+        publisher: str,
+        *,
+        admin: bool = False,
+        owner: bool = False,
+    ) -> None:
         """Admit a secret, durably.
 
         Args:
@@ -53,9 +62,11 @@ class Credentials:
             organisation: whose it is.
             publisher: who submits with it; empty for a node.
             admin: whether it may set what its organisation spends.
+            owner: whether it may set what every organisation spends.
         """
         self._load_if_changed()
-        self._write({**self._known, secret_digest(secret): Identity(role, organisation, publisher, admin)})
+        who = Identity(role, organisation, publisher, admin, owner)
+        self._write({**self._known, secret_digest(secret): who})
 
     def find(self, named: str) -> tuple[str, Identity]:
         """Return the digest that begins so, in hexadecimal, and whose secret it is of.
@@ -82,6 +93,7 @@ class Credentials:
                 "organisation": who.organisation,
                 "publisher": who.publisher,
                 "admin": who.admin,
+                "owner": who.owner,
             }
             for digest, who in known.items()
         ]
@@ -101,7 +113,9 @@ class Credentials:
     def _load(self) -> None:
         try:
             rows = json.loads(self._path.read_bytes())["secrets"]
-            self._known = {bytes.fromhex(row["digest"]): _identity(row) for row in rows}
+            self._known = {
+                bytes.fromhex(row["digest"]): _identity(row, first=not at) for at, row in enumerate(rows)
+            }
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupted(
                 f"{self._path} does not hold the hub's credentials; restore it from a backup, "
@@ -109,8 +123,10 @@ class Credentials:
             ) from error
 
 
-def _identity(row: dict[str, str | bool]) -> Identity:
+def _identity(row: dict[str, str | bool], *, first: bool) -> Identity:
     role: Role = "node" if row["role"] == "node" else "client"
     # Before there were administrators, every client could do everything.
     admin = bool(row.get("admin", role == "client"))
-    return Identity(role, str(row["organisation"]), str(row["publisher"]), admin)
+    # A file from before the hub's owner had a role begins with the owner's own token.
+    owner = bool(row.get("owner", first and role == "client"))
+    return Identity(role, str(row["organisation"]), str(row["publisher"]), admin, owner)

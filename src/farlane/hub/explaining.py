@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from farlane.domain.ids import job_text
-from farlane.hub.reactor.accounts import UNLIMITED, Account
+from farlane.hub.reactor.capped import why_capped
 from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.reactor.state import Job
 from farlane.scheduler.eligibility import Obstacle, ObstacleKind, first_obstacle
@@ -58,13 +58,8 @@ def _explanation(
     if found.reason is not Reason.BUDGET:
         return found
     # A job's own budget is named by the scheduler; those of its organisation and project it does not know.
-    capped = next((account for account in job.accounts if _stops(account, job)), None)
-    return found if capped is None else replace(found, dominant=capped.why()[0], fix=capped.why()[1])
-
-
-def _stops(account: Account, job: Job) -> bool:
-    own = UNLIMITED if job.spec.budget is None else job.spec.budget - job.spent - job.reserved
-    return not account.room() or account.left() < min(UNLIMITED, own)
+    capped = why_capped(reactor.state, job)
+    return found if capped is None else replace(found, dominant=capped[0], fix=capped[1])
 
 
 def _no_credit(why: str | None, notices: Sequence[str]) -> Obstacle | None:

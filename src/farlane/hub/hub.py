@@ -10,8 +10,7 @@ from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, NodeId, job_text, task_id
 from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.records import Column
-from farlane.domain.units import credits_text
-from farlane.domain.usage import month_of
+from farlane.domain.usage import FIRST_MONTH, LAST_MONTH, month_of
 from farlane.errors import FarlaneError, NotFound, PermissionRefused, Unavailable
 from farlane.hub.books.bookkeeper import Bookkeeper
 from farlane.hub.books.books import Accounts, HubBooks, NoAccounts
@@ -81,11 +80,11 @@ class Hub:
         self.engine.run(lambda reactor, now: reactor.tick(now))
 
     def _seed_accounts(self, now: float) -> None:
-        """Begin with what was spent this month, and with the caps in force."""
+        """Begin with what was spent in this month and in all, and with the caps in force."""
         self.alerts = 0
         month, accounts = month_of(now), self.reactor.state.accounts
-        rows = self.store.usage(month, month)
-        accounts.seed(month, [((row.organisation, row.project), row.spent) for row in rows])
+        rows = self.store.usage(FIRST_MONTH, LAST_MONTH)
+        accounts.seed(month, [(row.month, (row.organisation, row.project), row.spent) for row in rows])
         self.caps = CapFile(self.settings.directory / "caps.json")
         for cap in self.caps.caps:
             accounts.set_cap(cap)
@@ -119,30 +118,32 @@ class Hub:
         """Log the caps that have been used to one of their alert percents."""
         for alert in self.reactor.state.accounts.take_alerts():
             self.alerts += 1
-            whose = f"project {alert.cap.project} of " if alert.cap.project else ""
-            log.warning(
-                "%s%s has spent %d %% of its %s credits of %s", whose, alert.cap.organisation, alert.percent,
-                credits_text(alert.cap.monthly_nano or 0), alert.month,
-            )  # fmt: skip
+            log.warning("%s", alert.text())
 
     def close(self) -> None:
         """End every stream; peers connect again, to this hub or the one that takes over."""
         self.sessions.close_all()
         self.logs.interrupt(Unavailable("the hub starts over; ask again in a moment"))
 
-    def open_job(self, key: str, spec: JobSpec) -> tuple[JobId, int, bool]:
+    def open_job(self, key: str, spec: JobSpec, tasks: int = 0) -> tuple[JobId, int, bool]:
         """Admit a job or find the one its key has opened: (job, tasks so far, existed).
+
+        Args:
+            key: idempotency key.
+            spec: what to run.
+            tasks: how many are to follow, 0 where that is not known.
 
         Raises:
             InvalidJob: it can never run.
             IdempotencyMismatch: the key belongs to another submission.
+            QuotaReached: so many more tasks may not be open.
         """
         check(spec, self.engine.now())
         if (spec.publisher, key) not in self.reactor.state.keys:
             ended = self.store.job_by_key(spec.publisher, key)
             if ended is not None and ended not in self.reactor.state.jobs:
                 return self._existing(ended, spec)
-        job, existed = self.engine.run(lambda reactor, now: reactor.open_job(now, key, spec))
+        job, existed = self.engine.run(lambda reactor, now: reactor.open_job(now, key, spec, tasks))
         self.sessions.visible.setdefault(job.id, job.seq)
         return job.id, job.total, existed
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 from farlane.domain.jobs import JobSpec
 from farlane.domain.units import credits_text
+from farlane.hub.reactor.capped import never_fits
 from farlane.hub.reactor.state import HubState
 from farlane.hub.reactor.viewing import run_time_s
 from farlane.hub.status import clip
@@ -18,6 +19,8 @@ def quote_job(state: HubState, spec: JobSpec, tasks: int, payload_bytes: int) ->
     nodes = [node.spec for node in state.nodes.values()]
     found = quote(spec, tasks, nodes, payload_bytes, run_time_s(state, spec))
     problem, fix = _problem(found, spec)
+    if not problem:
+        problem, fix = never_fits(state, spec) or ("", "")
     return client_pb2.QuoteReply(
         upper_bound=clip(found.at_most),
         attempt_upper_bound=clip(found.attempt),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from farlane.domain.ids import JobId
 from farlane.domain.jobs import JobState
-from farlane.hub.reactor.state import Job, Node
+from farlane.hub.reactor.capped import why_capped
+from farlane.hub.reactor.state import HubState, Job, Node
 from farlane.hub.store.port import JobSummary
 from farlane.wire.nodes import node_spec_to_wire
 from farlane.wire.v1 import client_pb2
@@ -29,6 +31,14 @@ def open_status(job: Job, quoted: int = 0) -> client_pb2.JobStatus:
         budget=job.spec.budget, lease_ms=job.lease_ms, retries=job.retried, reason=job.reason,
         publisher=job.spec.publisher, quoted=quoted, first_lease_at=job.first_lease_at, project=job.spec.project,
     )  # fmt: skip
+
+
+def tell_capped(state: HubState, status: client_pb2.JobStatus) -> client_pb2.JobStatus:
+    """Add which budget or quota the waiting tasks of an open job wait for, if it is one."""
+    job = state.jobs.get(JobId(status.job))
+    why = why_capped(state, job) if job is not None and status.queued else None
+    status.capped = why[0] if why is not None else ""
+    return status
 
 
 def ended_status(summary: JobSummary) -> client_pb2.JobStatus:

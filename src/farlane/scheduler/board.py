@@ -88,7 +88,7 @@ class Board:
     """
 
     __slots__ = (
-        "_ceiling", "_usable", "_widest", "_window", "capacity", "contended", "free", "holds",
+        "_ceiling", "_usable", "_widest", "_window", "capacity", "contended", "free", "holds", "left",
         "reservations", "taken", "view",
     )  # fmt: skip
 
@@ -96,6 +96,7 @@ class Board:
         self.view = view
         self.capacity: Ints = view.nodes.capacity.T
         self.free: Ints = view.nodes.free.T.copy()
+        self.left: list[int] = list(view.limits)
         self.taken: list[Taken] = []
         self.contended: Bools | None = None
         self.holds: dict[int, Hold] = {}
@@ -104,6 +105,13 @@ class Board:
         self._usable: Ints | None = None
         self._window: Floats = window_s(view.nodes)
         self._widest = float(self._window.max(initial=0.0))
+
+    def wanted(self, group: Group, placed: int = 0) -> int:
+        """Return how many more tasks of a group may be placed when `placed` of them are, whatever is free."""
+        most = min(group.count, group.affordable) - placed
+        for limit, amount in group.uses:
+            most = min(most, self.left[limit] // amount)
+        return max(0, most)
 
     def candidates(self, group: Group) -> Bools | None:
         """Return the nodes a group may use now, (n,) bool; None when there is none.
@@ -149,6 +157,8 @@ class Board:
         self.taken.append(taken)
         self._ceiling = None
         _subtract(self.free, taken)
+        for limit, amount in group.uses:
+            self.left[limit] -= amount * int(counts.sum())
         if self._usable is not None:
             self._subtract_long(self._usable, taken)
         if self.holds:

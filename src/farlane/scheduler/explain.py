@@ -108,6 +108,9 @@ def _offline(case: Situation, nodes: tuple[NodeReason, ...]) -> Explanation | No
 
 
 def _started(case: Situation, nodes: tuple[NodeReason, ...]) -> Explanation | None:
+    if case.waiting <= 0 and not case.placed:
+        text = "what is left of a budget or quota goes to tasks ahead of it"
+        return Explanation(Reason.BUDGET, text, "wait for them, or raise the budget or quota", nodes)
     if case.waiting <= 0:
         text = f"{tasks_text(case.placed.total())} started in this round"
         return Explanation(Reason.STARTING, text, "nothing needs fixing", nodes)

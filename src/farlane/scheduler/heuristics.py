@@ -31,7 +31,7 @@ class Heuristic:
         board = Board(view)
         backfill = Backfill(board)
         for group in self.order(view):
-            wanted = min(group.count, group.affordable)
+            wanted = board.wanted(group)
             if wanted > 0 and (candidates := board.candidates(group)) is not None:
                 placed = self._place(board, group, candidates, wanted)
                 if placed < wanted:

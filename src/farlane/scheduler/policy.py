@@ -49,7 +49,8 @@ def validate(view: View, decision: Decision) -> Decision:
 
     Raises:
         Internal: it places an unknown group, more tasks than are ready or affordable, on a node that is unknown,
-            offline or not eligible, or more than free resources and the queue-ahead allowance hold.
+            offline or not eligible, or more than free resources and the queue-ahead allowance hold, or than is left
+            of a shared limit.
     """
     groups = {group.key: group for group in view.groups}
     left = {key: min(group.count, group.affordable) for key, group in groups.items()}
@@ -67,6 +68,8 @@ def validate(view: View, decision: Decision) -> Decision:
         _check_nodes(view, group, option, nodes)
         _check_room(board, group, option, nodes, counts)
         board.take(group, option, nodes, counts)
+    if min(board.left, default=0) < 0:
+        raise Internal("the policy placed more than a budget or quota that groups share has left")
     for reservation in decision.reservations:
         _check_reservation(view, groups, reservation)
     return decision

@@ -139,7 +139,7 @@ def situation(
     candidates = np.zeros(len(view.nodes.ids), np.bool_) if found is None else found
     return Situation(
         view, group, board, obstacles, candidates, placed,
-        min(group.count, group.affordable) - placed.total(), _fitting(board, group, candidates),
+        board.wanted(group, placed.total()), _fitting(board, group, candidates),
         next((each for each in decision.reservations if each.group == group.key), None),
         {each.node: each for each in decision.reservations if each.group != group.key},
     )  # fmt: skip

@@ -61,8 +61,9 @@ class Group:
     could ever run it (organisation, Python, labels, size, price), whatever is free; avoid: (n,) bool, eligible
     nodes to use only when no other is eligible and online (an earlier attempt failed there); run_time_s: estimate
     of one task, declared or learnt, None when unknown; timeout_s bounds it; since: unix seconds, when the oldest
-    of these tasks was queued; affordable: how many more leases the budget admits; allowed: (k, n) bool, which
-    alternative may be used on which node where a price cap tells them apart, None when all may.
+    of these tasks was queued; affordable: how many more leases budgets and quotas admit; allowed: (k, n) bool, which
+    alternative may be used on which node where a price cap or a quota tells them apart, None when all may; uses: what
+    one task takes at most of limits that groups share, as (index in the view's `limits`, amount of at least 1).
     """
 
     key: int
@@ -78,16 +79,21 @@ class Group:
     timeout_s: float
     affordable: int
     allowed: Bools | None = None
+    uses: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything a policy may look at. `now` is unix seconds."""
+    """Everything a policy may look at. `now` is unix seconds.
+
+    limits: what is left of budgets and quotas that groups share; whatever is placed takes its `uses` of them.
+    """
 
     now: float
     nodes: NodeColumns
     running: RunningColumns
     groups: tuple[Group, ...]
+    limits: tuple[int, ...] = ()
 
 
 class Placement(NamedTuple):

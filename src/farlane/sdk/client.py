@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sized
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -170,20 +170,24 @@ class AsyncClient:
         """Return a writer for a new job; nothing is sent yet."""
         return JobWriter(self.session, spec, key)
 
-    async def submit(self, spec: JobSpec, payloads: Iterable[bytes], *, key: str | None = None) -> JobHandle:
+    async def submit(
+        self, spec: JobSpec, payloads: Iterable[bytes], *, key: str | None = None, tasks: int = 0
+    ) -> JobHandle:
         """Open a job, add every task and seal it.
 
         Args:
             spec: what to run; its blobs are on the hub already.
             payloads: one per task; a generator is read as the hub takes them.
             key: idempotency key, to submit again after a crash without doing it twice.
+            tasks: how many there are, where a generator cannot tell.
 
         Raises:
             InvalidJob: the hub refuses it.
             IdempotencyMismatch: the key belongs to another job.
+            QuotaReached: so many more tasks may not be open; nothing was submitted, if it was said how many.
         """
         writer = self.writer(spec, key)
-        job = await writer.open()
+        job = await writer.open(len(payloads) if isinstance(payloads, Sized) else tasks)
         waiting: list[asyncio.Future[Any]] = []
         for batch in batches(payloads):
             waiting.append(writer.add(await column_of(batch, self.connection.put_bytes)))
@@ -203,7 +207,7 @@ class AsyncClient:
         """
         checked = load_job_file(job_file, time.time()) if isinstance(job_file, Path) else job_file
         spec = await self.with_inputs(checked)
-        return await self.submit(spec, (b"" for _ in range(checked.tasks)), key=key)
+        return await self.submit(spec, (b"" for _ in range(checked.tasks)), key=key, tasks=checked.tasks)
 
     async def with_inputs(self, job_file: JobFile) -> JobSpec:
         """Put a job file's inputs on the hub and return its specification with them in it."""

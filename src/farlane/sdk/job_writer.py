@@ -43,14 +43,18 @@ class JobWriter:
         assert self._job is not None, "the job is not open yet"
         return self._job
 
-    async def open(self) -> JobId:
+    async def open(self, tasks: int = 0) -> JobId:
         """Open the job and wait for its id.
+
+        Args:
+            tasks: how many will be added, 0 where that is not known.
 
         Raises:
             InvalidJob: the hub refuses it.
             IdempotencyMismatch: the key belongs to another job.
+            QuotaReached: so many more tasks may not be open.
         """
-        message = client_pb2.OpenJob(key=self._key, spec=job_spec_to_wire(self._spec))
+        message = client_pb2.OpenJob(key=self._key, spec=job_spec_to_wire(self._spec), tasks=tasks)
         reply = await self._session.request(client_pb2.ClientMessage(open=message))
         self._job = JobId(reply.opened.job)
         return self._job

@@ -69,16 +69,26 @@ class LedgerClient:
         return [usage_from_wire(row) for row in (await self._call("Usage", request, "summing usage")).rows]
 
     async def set_cap(self, cap: Cap) -> list[CapState]:
-        """Set a cap of this organisation (its name in `cap` does not matter); returns all of them."""
+        """Set a cap; returns all of that organisation.
+
+        Args:
+            cap: of this organisation where it names none; else the ceiling of the one it names, for the hub's owner.
+        """
         return self._caps(await self._call("SetCap", cap_to_wire(cap), "setting a budget"))
 
-    async def caps(self) -> list[CapState]:
-        """Return the caps of this organisation and its projects, with what stands against them."""
-        return self._caps(await self._call("ListCaps", ledger_pb2.ListCapsRequest(), "listing budgets"))
+    async def caps(self, organisation: str = "", *, all: bool = False) -> list[CapState]:
+        """Return the caps of an organisation and its projects, with what stands against them.
+
+        Args:
+            organisation: this one where it is empty; another one for the hub's owner.
+            all: of every organisation, for the hub's owner.
+        """
+        request = ledger_pb2.ListCapsRequest(organisation=organisation, all=all)
+        return self._caps(await self._call("ListCaps", request, "listing budgets"))
 
     @staticmethod
     def _caps(reply: ledger_pb2.CapsReply) -> list[CapState]:
-        return [cap_state_from_wire(state, "") for state in reply.caps]
+        return [cap_state_from_wire(state) for state in reply.caps]
 
     async def settle(self) -> list[str]:
         """Settle now what can be; returns the transactions' hashes."""

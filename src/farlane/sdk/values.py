@@ -16,7 +16,10 @@ from farlane.wire.v1 import client_pb2
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """How a job stands. Counts are tasks, times unix seconds (0 = not yet), money nano-credits."""
+    """How a job stands. Counts are tasks, times unix seconds (0 = not yet), money nano-credits.
+
+    capped: which budget or quota of its organisation or project its waiting tasks wait for, empty where it is none.
+    """
 
     job: JobId
     name: str
@@ -41,6 +44,7 @@ class JobStatus:
     quoted: int
     first_lease_at: float
     project: str = ""
+    capped: str = ""
 
     @property
     def ended(self) -> int:
@@ -64,7 +68,8 @@ class Quote:
     """What a job may cost, in nano-credits: at most, one attempt at most, and as expected (0 = unknown).
 
     problem and fix are for people; both are empty when the job can run. custody: which key of the publisher's the hub
-    holds and what its loss can cost, empty where it holds none.
+    holds and what its loss can cost, empty where it holds none. notices: how far the budgets it would be charged to are
+    used, of those that have come to an alert.
     """
 
     upper_bound: int
@@ -75,6 +80,7 @@ class Quote:
     problem: str
     fix: str
     custody: str = ""
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,7 @@ def job_status_from_wire(message: client_pb2.JobStatus) -> JobStatus:
         quoted=message.quoted,
         first_lease_at=message.first_lease_at,
         project=message.project,
+        capped=message.capped,
     )
 
 
@@ -183,6 +190,7 @@ def quote_from_wire(message: client_pb2.QuoteReply) -> Quote:
         problem=message.problem,
         fix=message.fix,
         custody=message.custody,
+        notices=tuple(message.notices),
     )
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from farlane.domain.caps import Cap
 from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, NodeId, TaskId, task_id
 from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.nodes import NodeSpec
-from farlane.domain.records import Column, OutputFile, WorkRecord
+from farlane.domain.records import (
+    AttemptsFailed,
+    Column,
+    JobOpened,
+    LeasesMetered,
+    OutputFile,
+    TasksEnded,
+    WorkRecord,
+)
+from farlane.domain.usage import month_of
 from farlane.hub.reactor.commands import Append, Command, GrantLeases, RevokeLeases
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.interim import RunningBatch
@@ -54,7 +65,9 @@ class SmallWorld:
         self.held: dict[NodeId, dict[TaskId, int]] = {}
         self.granted: list[Granted] = []
         self.joined_in: dict[NodeId, int] = {}  # the epoch in which each node was granted what it holds
+        self.caps: dict[tuple[str, str, bool], Cap] = {}
         self.batch = 0
+        self.state.accounts.seed(month_of(self.now), ())
 
     @property
     def state(self) -> HubState:
@@ -117,6 +130,29 @@ class SmallWorld:
         if farewell:
             self.held[node] = {}
         self.take()
+
+    def cap(self, cap: Cap) -> None:
+        """Put a cap in force; it outlives restarts, as the hub's file does."""
+        self.caps[cap.organisation, cap.project, cap.ceiling] = cap
+        self.state.accounts.set_cap(cap)
+
+    def spent(self) -> list[tuple[str, tuple[str, str], int]]:
+        """Return what the journal has booked: month, (organisation, project) and nano-credits."""
+        specs = {record.job: record.spec for record in self.journal if isinstance(record, JobOpened)}
+        parts: Counter[tuple[JobId, int, int]] = Counter()
+        found = []
+        for record in self.journal:
+            if not isinstance(record, TasksEnded | AttemptsFailed | LeasesMetered):
+                continue
+            whose = specs[record.job].organisation, specs[record.job].project
+            rows = [(record.job, *row) for row in zip(record.indices, record.attempts, strict=True)]
+            amount = sum(record.amounts)
+            if isinstance(record, LeasesMetered):
+                parts.update(dict(zip(rows, record.amounts, strict=True)))
+            else:  # what it says is of the whole attempt
+                amount -= sum(parts.pop(row, 0) for row in rows)
+            found.append((month_of(record.at), whose, amount))
+        return found
 
     def beat(self) -> None:
         """Let every connected node send a heartbeat."""
@@ -202,6 +238,9 @@ class SmallWorld:
         history = _history(self.journal)
         self.reactor = Reactor(self.epoch, self.lease_s, self.interim_s)
         self.reactor.replay(map(blank, history.records(history.open_jobs())), JobId(last_job), self.now)
+        self.state.accounts.seed(month_of(self.now), self.spent())
+        for cap in self.caps.values():
+            self.state.accounts.set_cap(cap)
         self.take()
 
 

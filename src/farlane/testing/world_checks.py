@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from farlane.domain.caps import OPEN_TASKS, needs
 from farlane.domain.failures import MAX_FREE_ATTEMPTS
 from farlane.domain.ids import NodeId, TaskId, index_of, job_of, task_id
 from farlane.domain.jobs import TaskState
@@ -21,6 +22,7 @@ from farlane.domain.records import (
     TasksLeased,
     TasksRequeued,
 )
+from farlane.hub.reactor.queues import queue_of
 from farlane.hub.reactor.state import HubState, Job
 from farlane.testing.small_world import SmallWorld
 
@@ -162,7 +164,7 @@ def check_jobs(state: HubState) -> None:
         if job.spec.budget is not None:
             assert job.spent + job.reserved <= job.spec.budget
     waiting = [(key, job_id, job) for key, queue in state.waiting.items() for job_id, job in queue.items()]
-    assert all(key == (job.spec.priority, job.requirement) for key, _, job in waiting)
+    assert all(key == queue_of(job) for key, _, job in waiting)
     assert sorted(job_id for _, job_id, _ in waiting) == sorted(
         job.id for job in state.jobs.values() if job.ready
     )
@@ -192,6 +194,31 @@ def check_resources(state: HubState) -> None:
         assert not job.running or job.id in state.active
 
 
+def check_accounts(world: SmallWorld) -> None:
+    """What accounts hold is exactly what the leases and open tasks of their jobs hold; what they spent is booked."""
+    state = world.state
+    used: Counter[tuple[str, str, str]] = Counter()
+    reserved: Counter[tuple[str, str]] = Counter()
+    for job in state.jobs.values():
+        for organisation, project in {(account.organisation, account.project) for account in job.accounts}:
+            used[organisation, project, OPEN_TASKS] += job.total - job.ended
+            reserved[organisation, project] += job.reserved
+            for node in state.nodes.values():
+                for task, lease in node.leases.items():
+                    if job_of(task) == job.id:
+                        for name, amount in needs(job.spec.resources, lease.gpu):
+                            used[organisation, project, name] += amount
+    spent: Counter[tuple[str, str]] = Counter()
+    for _, (organisation, project), amount in world.spent():
+        for name in {"", project}:
+            spent[organisation, name] += amount
+    for key, account in state.accounts.known.items():
+        assert {name: amount for name, amount in account.used.items() if amount} == {
+            name: amount for (*whose, name), amount in used.items() if amount and tuple(whose) == key
+        }
+        assert (account.reserved, account.total) == (reserved[key], spent[key])
+
+
 def fingerprint(state: HubState) -> dict[str, Any]:
     """Return what a restart must bring back and a stale answer must not touch."""
     kinds = [None, *state.table.gpu_kinds]
@@ -207,6 +234,10 @@ def fingerprint(state: HubState) -> dict[str, Any]:
                 str(kind): int(used[row, 2 + at]) for at, kind in enumerate(kinds) if used[row, 2 + at]
             } | {"cpu": int(used[row, 0]), "memory": int(used[row, 1])}
             for node_id, row in state.table.rows.items()
+        },
+        "accounts": {
+            key: ({name: held for name, held in account.used.items() if held}, account.reserved, account.total)
+            for key, account in state.accounts.known.items() if any(account.used.values()) or account.total
         },
         "keys": {key: job for key, job in state.keys.items() if not state.jobs[job].state.final},
     }  # fmt: skip
@@ -229,3 +260,6 @@ def check_ended(world: SmallWorld) -> None:
     assert not state.waiting
     assert leases_of(state) == {}
     assert (state.table.free == state.table.capacity).all()
+    for account in state.accounts.known.values():
+        assert not any(account.used.values())
+        assert account.reserved == 0

@@ -14,6 +14,7 @@ from farlane.wire.v1 import ledger_pb2
 
 T = TypeVar("T")
 MAX_ALERTS = 20
+MAX_QUOTAS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +129,30 @@ def usage_from_wire(message: ledger_pb2.UsageRow) -> UsageRow:
 
 
 def cap_to_wire(cap: Cap) -> ledger_pb2.Cap:
-    """Return a cap as it travels; whose it is, is who asks."""
+    """Return a cap as it travels."""
     return ledger_pb2.Cap(
-        project=cap.project, monthly=cap.monthly_nano, max_leases=cap.max_leases, alerts=cap.alerts
-    )
+        organisation=cap.organisation, project=cap.project, monthly=cap.monthly_nano, total=cap.total_nano,
+        quotas=cap.quotas, alerts=cap.alerts, ceiling=cap.ceiling,
+    )  # fmt: skip
 
 
-def cap_from_wire(message: ledger_pb2.Cap, organisation: str) -> Cap:
-    """Read a cap of an organisation.
+def cap_from_wire(message: ledger_pb2.Cap) -> Cap:
+    """Read a cap.
 
     Raises:
         InvalidInput: figures that cannot be.
     """
+    organisation = limits.text("organisation", message.organisation, limits.MAX_NAME_CHARS)
     project = limits.text("project", message.project, limits.MAX_NAME_CHARS)
-    monthly = message.monthly if message.HasField("monthly") else None
-    leases = message.max_leases if message.HasField("max_leases") else None
     limits.at_most("alerts of a budget", message.alerts, MAX_ALERTS)
-    return Cap(organisation, project, monthly, leases, tuple(sorted(set(message.alerts))))
+    limits.at_most("quotas", message.quotas, MAX_QUOTAS)
+    for quota, most in message.quotas.items():
+        limits.integer(f"the quota {quota}", most, 0, limits.MAX_INTEGER)
+    return Cap(
+        organisation, project, message.monthly if message.HasField("monthly") else None,
+        message.total if message.HasField("total") else None, dict(sorted(message.quotas.items())),
+        tuple(sorted(set(message.alerts))), message.ceiling,
+    )  # fmt: skip
 
 
 def cap_state_to_wire(state: CapState) -> ledger_pb2.CapState:
@@ -153,15 +161,18 @@ def cap_state_to_wire(state: CapState) -> ledger_pb2.CapState:
         cap=cap_to_wire(state.cap),
         month=state.month,
         spent=state.spent,
+        spent_total=state.spent_total,
         reserved=state.reserved,
-        leases=state.leases,
+        used=state.used,
     )
 
 
-def cap_state_from_wire(message: ledger_pb2.CapState, organisation: str) -> CapState:
+def cap_state_from_wire(message: ledger_pb2.CapState) -> CapState:
     """Read a cap with what stands against it."""
-    cap = cap_from_wire(message.cap, organisation)
-    return CapState(cap, message.month, message.spent, message.reserved, message.leases)
+    return CapState(
+        cap_from_wire(message.cap), message.month, message.spent, message.spent_total, message.reserved,
+        dict(sorted(message.used.items())),
+    )  # fmt: skip
 
 
 def _values(value: Any) -> dict[str, Any]:

@@ -30,12 +30,13 @@ _GET_A_TOKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a token belongs to; admin: it may set what its organisation spends."""
+    """Who a token belongs to; admin: it may set what its organisation spends; owner: what every organisation does."""
 
     role: Role
     organisation: str
     publisher: str
     admin: bool = False
+    owner: bool = False
 
 
 _current: contextvars.ContextVar[Identity] = contextvars.ContextVar("farlane_identity")
@@ -67,6 +68,25 @@ def require_admin(what: str) -> Identity:
         raise PermissionRefused(
             f"{who.publisher} may not {what}: that takes a token of an administrator of {who.organisation}. On the "
             f"hub's machine `farlane token --organisation {who.organisation} --admin` makes one",
+            organisation=who.organisation,
+        )
+    return who
+
+
+def require_owner(what: str) -> Identity:
+    """Return who calls, if it rules the hub.
+
+    Args:
+        what: the thing it wants to do, for the message.
+
+    Raises:
+        PermissionRefused: it does not.
+    """
+    who = current_identity()
+    if not who.owner:
+        raise PermissionRefused(
+            f"{who.publisher} may not {what}: that takes a token of the hub's owner. On the hub's machine "
+            "`farlane token --organisation NAME --owner` makes one",
             organisation=who.organisation,
         )
     return who

@@ -23,10 +23,11 @@ from farlane.hub.hub import Hub
 from farlane.hub.intake import check, stamp
 from farlane.hub.log_store import LogChunk
 from farlane.hub.quoting import quote_job
+from farlane.hub.reactor.capped import notices
 from farlane.hub.reactor.membership import find_node
 from farlane.hub.reactor.state import Job
 from farlane.hub.result_rows import MESSAGE_BYTES, pieces
-from farlane.hub.status import ended_status, node_status, open_status
+from farlane.hub.status import ended_status, node_status, open_status, tell_capped
 from farlane.kit.tasks import TaskSupervisor
 from farlane.wire import limits
 from farlane.wire.jobs import job_spec_from_wire
@@ -74,6 +75,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         check(spec, hub.engine.now())
         reply = quote_job(hub.reactor.state, spec, max(1, request.tasks), request.payload_bytes)
         reply.custody = hub.custody(who.organisation)
+        reply.notices.extend(notices(hub.reactor.state, spec))
         return reply
 
     @answered
@@ -94,8 +96,9 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         if request.project:
             found = [status for status in found if status.project == request.project]
         found.sort(key=lambda status: -status.job)
+        shown = [tell_capped(hub.reactor.state, status) for status in found[:limit]]
         await hub.engine.durable()
-        return client_pb2.ListJobsReply(jobs=found[:limit])
+        return client_pb2.ListJobsReply(jobs=shown)
 
     @answered
     async def GetJob(self, request: client_pb2.GetJobRequest, context: Context) -> client_pb2.JobStatus:
@@ -233,7 +236,9 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
     @staticmethod
     def _status(hub: Hub, job: JobId) -> client_pb2.JobStatus:
         found = hub.find_job(job, current_identity().publisher)
-        return open_status(found) if isinstance(found, Job) else ended_status(found)
+        if not isinstance(found, Job):
+            return ended_status(found)
+        return tell_capped(hub.reactor.state, open_status(found))
 
 
 async def _write(context: Context, chunk: LogChunk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from farlane.hub.grpc_api.answering import Context, answered
 from farlane.hub.hub import Hub
@@ -16,7 +17,7 @@ from farlane.wire.ledger import (
     status_to_wire,
     usage_to_wire,
 )
-from farlane.wire.serving import current_identity, require_admin
+from farlane.wire.serving import current_identity, require_admin, require_owner
 from farlane.wire.v1 import ledger_pb2, ledger_pb2_grpc
 
 MAX_KEY_CHARS = 100
@@ -78,17 +79,26 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
 
     @answered
     async def SetCap(self, request: ledger_pb2.Cap, context: Context) -> ledger_pb2.CapsReply:
-        """Set what the caller's organisation, or one of its projects, may spend and hold."""
-        who = require_admin("set budgets and quotas").organisation
-        self._hub().set_cap(cap_from_wire(request, who))
-        return self._caps(who)
+        """Set what an organisation, or one of its projects, may spend and hold; a ceiling if it is named."""
+        cap = cap_from_wire(request)
+        if cap.organisation:
+            require_owner(f"set ceilings for {cap.organisation}")
+            cap = replace(cap, ceiling=True)
+        else:
+            own = require_admin("set budgets and quotas").organisation
+            cap = replace(cap, organisation=own, ceiling=False)
+        self._hub().set_cap(cap)
+        return self._caps(cap.organisation)
 
     @answered
     async def ListCaps(self, request: ledger_pb2.ListCapsRequest, context: Context) -> ledger_pb2.CapsReply:
-        """Return the caps of the caller's organisation."""
-        return self._caps(current_identity().organisation)
+        """Return the caps of the caller's organisation, or of others to the hub's owner."""
+        own = current_identity().organisation
+        if request.all or request.organisation not in ("", own):
+            require_owner("see the budgets of other organisations")
+        return self._caps(None if request.all else request.organisation or own)
 
-    def _caps(self, organisation: str) -> ledger_pb2.CapsReply:
+    def _caps(self, organisation: str | None) -> ledger_pb2.CapsReply:
         states = self._hub().reactor.state.accounts.states(organisation)
         return ledger_pb2.CapsReply(caps=[cap_state_to_wire(state) for state in states])
 

@@ -119,7 +119,7 @@ class ClientSession:
         spec = stamp(
             job_spec_from_wire(message.open.spec), self._identity.organisation, self._identity.publisher
         )
-        job, total, existed = self._hub.open_job(key, spec)
+        job, total, existed = self._hub.open_job(key, spec, message.open.tasks)
         opened = client_pb2.JobOpenedReply(job=job, tasks=total, existed=existed)
         self._when_safe(client_pb2.ClientReply(request=message.request, opened=opened), spec)
 

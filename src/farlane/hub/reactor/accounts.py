@@ -1,78 +1,16 @@
-"""Accounts: what every organisation and project has spent this month and holds now, against its caps."""
+"""Accounts: every organisation's and project's, found by job; months begin and alerts become due in all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from farlane.domain.caps import Alert, Cap, CapState
+from farlane.domain.caps import OPEN_TASKS, Alert, Budget, Cap, CapState
 from farlane.domain.jobs import JobSpec
-from farlane.domain.units import credits_text
+from farlane.errors import QuotaReached
+from farlane.hub.reactor.account import Account
 
-UNLIMITED = 1 << 62
 Key = tuple[str, str]
-
-
-@dataclass(slots=True)
-class Account:
-    """One organisation (project empty) or project; amounts in nano-credits, months as `YYYY-MM` of UTC."""
-
-    organisation: str
-    project: str
-    month: str = ""
-    spent: int = 0
-    reserved: int = 0
-    leases: int = 0
-    cap: Cap | None = None
-    alerted: int = 0
-
-    def take(self, count: int, reserve: int) -> None:
-        """Reserve the bounds of new leases."""
-        self.leases += count
-        self.reserved += reserve
-
-    def give(self, count: int, reserve: int) -> None:
-        """Release what ended leases had reserved."""
-        self.leases -= count
-        self.reserved -= reserve
-
-    def pay(self, amount: int) -> None:
-        """Book what was charged."""
-        self.spent += amount
-
-    def left(self) -> int:
-        """Return what may still be reserved this month."""
-        if self.cap is None or self.cap.monthly_nano is None:
-            return UNLIMITED
-        return max(0, self.cap.monthly_nano - self.spent - self.reserved)
-
-    def percent(self) -> int:
-        """Return how much of the month's cap is spent, rounded down; 0 where there is none."""
-        return 100 * self.spent // self.cap.monthly_nano if self.cap and self.cap.monthly_nano else 0
-
-    def room(self) -> int:
-        """Return how many more leases the quota allows."""
-        if self.cap is None or self.cap.max_leases is None:
-            return UNLIMITED
-        return max(0, self.cap.max_leases - self.leases)
-
-    def why(self) -> tuple[str, str]:
-        """Return why it lets nothing more run, and what would change that."""
-        whose = f"project {self.project} of {self.organisation}" if self.project else self.organisation
-        option = f" --project {self.project}" if self.project else ""
-        if not self.room():
-            return (
-                f"{whose} may hold {self.leases} leases at once and does",
-                f"wait for some to end, or raise its quota: `farlane budget set{option} --leases N`",
-            )
-        used = credits_text(self.spent + self.reserved)
-        assert self.cap is not None
-        assert self.cap.monthly_nano is not None
-        return (
-            f"what is left of the {credits_text(self.cap.monthly_nano)} credits that {whose} may spend in {self.month} "
-            f"does not cover another task ({used} are spent or reserved)",
-            f"wait for the next month, or raise its budget: `farlane budget set{option} --month CREDITS`",
-        )
 
 
 @dataclass(slots=True)
@@ -84,26 +22,34 @@ class Accounts:
 
     def of(self, spec: JobSpec) -> tuple[Account, ...]:
         """Return the accounts a job is charged to: its organisation's, and its project's if it names one."""
-        keys = [(spec.organisation, "")]
-        if spec.project:
-            keys.append((spec.organisation, spec.project))
-        return tuple(self._account(key) for key in keys)
+        return tuple(self._account(key) for key in _keys(spec))
 
-    def set_cap(self, cap: Cap) -> None:
-        """Put a cap in force; an empty one lifts it. What is spent by then causes no alert any more."""
+    def known_of(self, spec: JobSpec) -> tuple[Account, ...]:
+        """Return those of a job's accounts that there are already; for one that may never be submitted."""
+        return tuple(self.known[key] for key in _keys(spec) if key in self.known)
+
+    def set_cap(self, cap: Cap, told: dict[Budget, int] | None = None) -> None:
+        """Put a cap in force; an empty one lifts it.
+
+        Args:
+            cap: whose, and how much.
+            told: at which percent each budget was told last; what is spent by now where it does not say.
+        """
         account = self._account((cap.organisation, cap.project))
-        account.cap = None if cap.empty else cap
-        account.alerted = account.percent()
+        account.put(cap)
+        account.told |= {(cap.ceiling, budget): percent for budget, percent in (told or {}).items()}
 
-    def seed(self, month: str, spent: Iterable[tuple[Key, int]]) -> None:
-        """Start with what was spent this month, by (organisation, project)."""
+    def seed(self, month: str, spent: Iterable[tuple[str, Key, int]]) -> None:
+        """Start with what was spent by now: its month and (organisation, project)."""
         self.month = month
         for account in self.known.values():
-            account.month, account.spent = month, 0
-        for (organisation, project), amount in spent:
-            self._account((organisation, "")).spent += amount
-            if project:
-                self._account((organisation, project)).spent += amount
+            account.month, account.spent, account.total = month, 0, 0
+        for when, (organisation, project), amount in spent:
+            for key in {(organisation, ""), (organisation, project)}:
+                account = self._account(key)
+                account.total += amount
+                if when == month:
+                    account.spent += amount
 
     def roll(self, month: str) -> None:
         """Begin a new month: what was spent before counts no more; what is reserved still does.
@@ -113,28 +59,19 @@ class Accounts:
         if month > self.month:
             self.month = month
             for account in self.known.values():
-                account.month, account.spent, account.alerted = month, 0, 0
+                account.begin(month)
 
     def take_alerts(self) -> list[Alert]:
         """Return the alerts that have become due since the last call."""
-        found = []
-        for account in self.known.values():
-            cap = account.cap
-            if cap is None:
-                continue
-            percent = account.percent()
-            for due in sorted(cap.alerts):
-                if account.alerted < due <= percent:
-                    account.alerted = due
-                    found.append(Alert(cap, self.month, due, account.spent))
-        return found
+        return [alert for account in self.known.values() if account.caps for alert in account.due()]
 
-    def states(self, organisation: str) -> list[CapState]:
-        """Return the caps of an organisation with what stands against them."""
+    def states(self, organisation: str | None) -> list[CapState]:
+        """Return the caps of an organisation, or (None) of all, with what stands against them."""
         return [
-            CapState(account.cap, account.month, account.spent, account.reserved, account.leases)
+            state
             for (owner, _), account in sorted(self.known.items())
-            if owner == organisation and account.cap is not None
+            if organisation in (None, owner)
+            for state in account.states()
         ]
 
     def _account(self, key: Key) -> Account:
@@ -142,3 +79,33 @@ class Accounts:
         if found is None:
             found = self.known[key] = Account(*key, self.month)
         return found
+
+
+def check_open_tasks(accounts: Iterable[Account], more: int, where: str = "") -> None:
+    """Make sure that so many more tasks may be open.
+
+    Args:
+        accounts: that they are charged to.
+        more: how many.
+        where: what has become of the rest, for the message.
+
+    Raises:
+        QuotaReached: fewer may; nothing was changed.
+    """
+    for account in accounts:
+        room = account.unused(OPEN_TASKS)
+        if more > room:
+            most, used = account.quotas[OPEN_TASKS], account.used.get(OPEN_TASKS, 0)
+            raise QuotaReached(
+                f"{account.whose()} may have {most} tasks open at once{account.set_by(OPEN_TASKS)} and has {used}: "
+                f"{more} more were asked for, {room} are allowed now{where}. Wait for some to end, submit fewer, or "
+                f"{account.raising(OPEN_TASKS)}",
+                quota=most, open=used, asked=more, room=room,
+            )  # fmt: skip
+
+
+def _keys(spec: JobSpec) -> list[Key]:
+    keys = [(spec.organisation, "")]
+    if spec.project:
+        keys.append((spec.organisation, spec.project))
+    return keys

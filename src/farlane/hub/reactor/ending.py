@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from farlane.domain.caps import needs
 from farlane.domain.failures import Failure
 from farlane.domain.ids import NodeId, TaskId, index_of, job_of
 from farlane.domain.jobs import TaskState
@@ -40,6 +41,8 @@ def settle(job: Job, node: Node | None, record: TasksEnded, leases: Sequence[Lea
         job.avoid.pop(index, None)
     done, failed = record.states.count(TaskState.DONE), record.states.count(TaskState.FAILED)
     job.seq += len(record.indices)
+    for account in job.accounts:
+        account.open(-len(record.indices))
     job.done += done
     job.failed += failed
     job.stopped += record.states.count(TaskState.STOPPED)
@@ -55,13 +58,15 @@ def give_back(state: HubState, node: Node, job: Job, leases: Sequence[Lease]) ->
     reserved = sum([lease.reserve - lease.paid for lease in leases])
     job.reserved -= reserved
     for account in job.accounts:
-        account.give(len(leases), reserved)
+        account.give(reserved)
     for lease in leases:
         counts[lease.gpu] = counts.get(lease.gpu, 0) + 1
     tally, row = job.running[node.spec.node], state.table.rows[node.spec.node]
     for gpu, count in counts.items():
         state.table.give(row, state.table.demand(job.requirement, gpu), count)
         tally.counts[gpu] -= count
+        for account in job.accounts:
+            account.occupy(needs(job.spec.resources, gpu), -count)
     if not tally.count:
         del job.running[node.spec.node]
 

@@ -72,5 +72,5 @@ def book_parts(job: Job, node: Node, leases: Sequence[Lease], record: LeasesMete
     amount = sum(record.amounts)
     job.reserved -= amount
     for account in job.accounts:
-        account.give(0, amount)
+        account.give(amount)
     book(job, node, amount, sum(record.lease_ms))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from farlane.domain.billing import meter
+from farlane.domain.caps import needs
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, TaskId, index_of, job_of, task_id
 from farlane.domain.jobs import JobState, TaskState
@@ -64,7 +65,7 @@ def grant(
     if gpu not in tally.meters:
         tally.meters[gpu] = meter(node.spec.rates, job.spec, gpu)
     reserves = [tally.meters[gpu].reserve_ceiling(job.sizes[index]) for index in indices]
-    covered = _covered(job, reserves)
+    covered = _covered(job, reserves, gpu)
     job.returned.extendleft(reversed(indices[covered:]))
     indices = indices[:covered]
     if not indices:
@@ -84,9 +85,9 @@ def grant(
     return len(indices)
 
 
-def _covered(job: Job, reserves: list[int]) -> int:
+def _covered(job: Job, reserves: list[int], gpu: GpuKind | None) -> int:
     """Return how many leases, in order, the budgets and quotas still cover."""
-    left, room = money_left(job), lease_room(job)
+    left, room = money_left(job), lease_room(job, gpu)
     if left is None:
         return min(room, len(reserves))
     for count, reserve in enumerate(reserves[:room]):
@@ -108,8 +109,10 @@ def _lease_each(
         attempts.append(attempt)
     reserved = sum(reserves[: len(indices)])
     job.reserved += reserved
+    each = needs(job.spec.resources, gpu)
     for account in job.accounts:
-        account.take(len(indices), reserved)
+        account.take(reserved)
+        account.occupy(each, len(indices))
     return attempts
 
 

@@ -47,9 +47,9 @@ class Reactor:
         for job in list(self.state.jobs.values()):
             submission.finish_if_ended(self._out, now, job)
 
-    def open_job(self, now: float, key: str, spec: JobSpec) -> tuple[Job, bool]:
+    def open_job(self, now: float, key: str, spec: JobSpec, tasks: int = 0) -> tuple[Job, bool]:
         """Admit a job or find the one its key has opened; see `submission.open_job`."""
-        return submission.open_job(self.state, self._out, now, key, spec)
+        return submission.open_job(self.state, self._out, now, key, spec, tasks)
 
     def add_tasks(self, now: float, job: JobId, first: int, payloads: Column) -> Job:
         """Append tasks to an open job; see `submission.add_tasks`."""

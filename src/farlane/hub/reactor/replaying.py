@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from farlane.domain.billing import meter
+from farlane.domain.caps import needs
 from farlane.domain.ids import task_id
 from farlane.domain.jobs import JobState, TaskState
 from farlane.domain.records import (
@@ -115,7 +116,9 @@ def _leased(state: HubState, record: TasksLeased) -> None:
         node.leases[task_id(job.id, index)] = Lease(attempt, record.at, reserve, record.gpu)
         job.reserved += reserve
         for account in job.accounts:
-            account.take(1, reserve)
+            account.take(reserve)
+    for account in job.accounts:
+        account.occupy(needs(job.spec.resources, record.gpu), len(record.indices))
     tally.counts[record.gpu] = tally.counts.get(record.gpu, 0) + len(record.indices)
     tally.last_at = record.at
     job.state = JobState.RUNNING

@@ -11,7 +11,8 @@ from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.jobs import JobSpec, JobState
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.resources import GpuKind
-from farlane.hub.reactor.accounts import Account, Accounts
+from farlane.hub.reactor.account import Account
+from farlane.hub.reactor.accounts import Accounts
 from farlane.hub.reactor.requirements import Requirement
 from farlane.hub.reactor.table import NodeTable
 
@@ -146,14 +147,18 @@ class RunTime:
     count: int
 
 
+QueueKey = tuple[int, Requirement, str]
+"""Of jobs that wait in one queue: priority, requirement and project."""
+
+
 @dataclass(slots=True)
 class HubState:
     """Everything the reactor knows.
 
-    waiting: jobs with ready tasks, by (priority, requirement), oldest first; active: jobs that hold leases (those
-    whose last lease was given back are dropped when the next view is built); credit_stops: organisation -> nodes that
-    take no more of its work until they are paid, and why; interim_s: lease seconds of a part that is booked while its
-    attempt runs, 0 for none.
+    waiting: jobs with ready tasks, by (priority, requirement, project), oldest first; active: jobs that hold leases
+    (those whose last lease was given back are dropped when the next view is built); credit_stops: organisation ->
+    nodes that take no more of its work until they are paid, and why; interim_s: lease seconds of a part that is booked
+    while its attempt runs, 0 for none.
     """
 
     epoch: int
@@ -164,7 +169,7 @@ class HubState:
     keys: dict[tuple[str, str], JobId] = field(default_factory=dict)
     nodes: dict[NodeId, Node] = field(default_factory=dict)
     table: NodeTable = field(default_factory=NodeTable)
-    waiting: dict[tuple[int, Requirement], OrderedDict[JobId, Job]] = field(default_factory=dict)
+    waiting: dict[QueueKey, OrderedDict[JobId, Job]] = field(default_factory=dict)
     active: dict[JobId, Job] = field(default_factory=dict)
     run_times: dict[str, RunTime] = field(default_factory=dict)
     accounts: Accounts = field(default_factory=Accounts)

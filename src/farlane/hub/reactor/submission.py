@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from farlane.domain.failures import MAX_FREE_ATTEMPTS, Failure, FailureKind
 from farlane.domain.ids import MAX_TASKS_PER_JOB, JobId, job_text
@@ -17,6 +17,7 @@ from farlane.domain.records import (
     payload_sizes,
 )
 from farlane.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
+from farlane.hub.reactor.accounts import check_open_tasks
 from farlane.hub.reactor.commands import Append, Command, FinishJob
 from farlane.hub.reactor.ending import end_tasks, revoke_running
 from farlane.hub.reactor.queues import enqueue, leave
@@ -24,17 +25,23 @@ from farlane.hub.reactor.requirements import requirement_of
 from farlane.hub.reactor.state import MAX_ATTEMPTS, HubState, Job
 
 
-def open_job(state: HubState, out: list[Command], now: float, key: str, spec: JobSpec) -> tuple[Job, bool]:
+def open_job(
+    state: HubState, out: list[Command], now: float, key: str, spec: JobSpec, tasks: int = 0
+) -> tuple[Job, bool]:
     """Admit a job, or find the one this idempotency key has opened; returns (job, existed).
+
+    `tasks`: how many are to follow, 0 where that is not known yet.
 
     Raises:
         IdempotencyMismatch: the key was used for another specification.
+        QuotaReached: so many more may not be open; there is no job.
     """
     known = state.keys.get((spec.publisher, key))
     if known is not None:
         job = state.jobs[known]
         check_same(job.id, job.spec, spec)
         return job, True
+    check_open_tasks(state.accounts.known_of(spec), tasks)
     job = new_job(state, JobId(state.next_job), key, spec, now)
     state.next_job += 1
     state.jobs[job.id] = job
@@ -72,6 +79,7 @@ def add_tasks(
         NotFound: no such open job.
         InvalidInput: the batch leaves a gap, or the job would have too many tasks.
         Conflict: the job is sealed and the batch goes beyond its end.
+        QuotaReached: so many more may not be open; the job stays as it was.
     """
     found = open_job_by_id(state, job)
     if first > found.total:
@@ -83,12 +91,22 @@ def add_tasks(
         return found
     if found.sealed:
         raise Conflict(f"{job_text(job)} is sealed at {found.total} tasks; open a new job for more")
-    _check_room(found, len(payloads.inline) - skip)
+    more = len(payloads.inline) - skip
+    _check_room(found, more)
+    check_open_tasks(found.accounts, more, _stays(found))
     added = TasksAdded(job, found.total, payloads.cut(skip, len(payloads.inline)), now)
     out.append(Append(added))
     grow(found, payload_sizes(added), now)
     enqueue(state, found)
     return found
+
+
+def _stays(job: Job) -> str:
+    """Say what stands of a job that gets no more tasks for now."""
+    if not job.total:
+        return ""
+    name = job_text(job.id)
+    return f" ({name} keeps its {job.total}: the rest follows under the same key later; `farlane stop {name}` ends it)"
 
 
 def grow(job: Job, sizes: Sequence[int], now: float) -> None:
@@ -99,6 +117,8 @@ def grow(job: Job, sizes: Sequence[int], now: float) -> None:
     job.states.extend(bytes(count))
     job.attempts.extend(bytes(count))
     job.sizes.extend(sizes)
+    for account in job.accounts:
+        account.open(count)
 
 
 def seal_job(state: HubState, out: list[Command], now: float, job: JobId) -> Job:
@@ -152,6 +172,7 @@ def retry_job(state: HubState, out: list[Command], now: float, job: Job) -> int:
 
     Raises:
         Conflict: the job has not ended, nothing in it failed, or a task has been tried too often for its fence.
+        QuotaReached: so many more tasks may not be open.
     """
     again = [i for i, task in enumerate(job.states) if task in (TaskState.FAILED, TaskState.STOPPED)]
     if not job.state.final:
@@ -159,10 +180,12 @@ def retry_job(state: HubState, out: list[Command], now: float, job: Job) -> int:
     if not again:
         raise Conflict(f"{job_text(job.id)} has no failed or stopped task to retry")
     _check_attempts(job, max(job.attempts[index] for index in again))
+    accounts = state.accounts.of(job.spec)
+    check_open_tasks(accounts, len(again))
+    job.accounts = accounts  # a job from the archive was folded apart from them
     out.append(Append(TasksRequeued(job.id, again, now)))
     state.jobs[job.id] = job
     state.keys[job.spec.publisher, job.key] = job.id
-    job.accounts = state.accounts.of(job.spec)  # a job from the archive was folded apart from them
     requeue(job, again, now)
     enqueue(state, job)
     return len(again)
@@ -177,8 +200,10 @@ def _check_attempts(job: Job, tries: int) -> None:
         )
 
 
-def requeue(job: Job, indices: Iterable[int], now: float) -> None:
+def requeue(job: Job, indices: Sequence[int], now: float) -> None:
     """Make ended tasks queued again, with all their retries."""
+    for account in job.accounts:
+        account.open(len(indices))
     for index in indices:
         if job.states[index] == TaskState.FAILED:
             job.failed -= 1

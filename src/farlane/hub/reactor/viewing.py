@@ -8,10 +8,13 @@ from itertools import islice
 import numpy as np
 
 from farlane.domain.billing import meter
+from farlane.domain.caps import needs
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import JobSpec
 from farlane.domain.prices import hourly_ceiling
-from farlane.hub.reactor.accounts import UNLIMITED as FREE
+from farlane.domain.resources import GpuKind
+from farlane.hub.reactor.account import UNLIMITED as FREE
+from farlane.hub.reactor.limits import NO_USES, SharedLimits, quota_fit
 from farlane.hub.reactor.queues import WINDOW
 from farlane.hub.reactor.state import HubState, Job
 from farlane.scheduler.eligibility import fitting_kinds
@@ -32,13 +35,15 @@ def build_view(state: HubState, now: float) -> tuple[View, dict[int, GroupSource
     """Return the view of this moment and what its group keys stand for."""
     groups: list[Group] = []
     sources: dict[int, GroupSource] = {}
+    limits = SharedLimits()
     for queue in state.waiting.values():
         for job in islice(queue.values(), WINDOW):
             for source in _sources(job):
                 key = len(groups)
                 sources[key] = source
-                groups.append(_group(state, job, source, key))
-    return View(now, node_columns(state, now), running_columns(state), tuple(groups)), sources
+                groups.append(_group(state, job, source, key, limits))
+    nodes, running = node_columns(state, now), running_columns(state)
+    return View(now, nodes, running, tuple(groups), tuple(limits.left)), sources
 
 
 def node_columns(state: HubState, now: float) -> NodeColumns:
@@ -91,14 +96,18 @@ def _sources(job: Job) -> list[GroupSource]:
     return found
 
 
-def _group(state: HubState, job: Job, source: GroupSource, key: int) -> Group:
+def _group(state: HubState, job: Job, source: GroupSource, key: int, limits: SharedLimits) -> Group:
     count = len(source.returned) if source.returned is not None else job.total - job.fresh
-    eligible, affordable = within_budget(state, job)
-    affordable = min(affordable, lease_room(job))
+    eligible, affordable, dearest = within_budget(state, job)
+    allowed, uses = state.table.allowed(job.requirement), NO_USES
+    if any(account.caps for account in job.accounts):
+        room, allowed, options = quota_fit(state, job, allowed)
+        affordable = min(affordable, room)
+        uses = limits.uses(job.accounts, options, dearest)
     return Group(
         key, job.id, count, state.table.demands(job.requirement), eligible, _avoid_mask(state, job, source),
         job.spec.priority, job.since, job.spec.deadline_at, run_time_s(state, job.spec), job.spec.timeout_ms / 1000,
-        affordable, state.table.allowed(job.requirement),
+        affordable, allowed, uses,
     )  # fmt: skip
 
 
@@ -125,9 +134,10 @@ def own_left(job: Job) -> int:
     return FREE if job.spec.budget is None else max(0, job.spec.budget - job.spent - job.reserved)
 
 
-def lease_room(job: Job) -> int:
-    """Return how many more leases the quotas of a job's accounts allow."""
-    return min((account.room() for account in job.accounts), default=FREE)
+def lease_room(job: Job, gpu: GpuKind | None) -> int:
+    """Return how many more leases, with GPUs of one kind, the quotas of a job's accounts allow."""
+    each = needs(job.spec.resources, gpu)
+    return min((account.room(each) for account in job.accounts), default=FREE)
 
 
 def willing(state: HubState, job: Job) -> Bools:
@@ -139,25 +149,26 @@ def willing(state: HubState, job: Job) -> Bools:
     return eligible
 
 
-def within_budget(state: HubState, job: Job) -> tuple[Bools, int]:
-    """Return the eligible nodes on which one more lease stays within every budget, and how many leases do.
+def within_budget(state: HubState, job: Job) -> tuple[Bools, int, int]:
+    """Return the eligible nodes on which one more lease stays within every budget, how many leases do, at what cost.
 
-    The number holds on the dearest of those nodes, so that whatever a policy picks is covered.
+    The number and the cost of each hold on the dearest of those nodes, so that whatever a policy picks is covered.
+    Without any budget the cost is 0.
     """
     eligible, left = willing(state, job), money_left(job)
-    return (eligible, UNLIMITED) if left is None else covered_leases(state, job, eligible, left)
+    return (eligible, UNLIMITED, 0) if left is None else covered_leases(state, job, eligible, left)
 
 
-def covered_leases(state: HubState, job: Job, eligible: Bools, left: int) -> tuple[Bools, int]:
-    """Return on which of these nodes an amount covers one more lease, and how many it covers on the dearest of them."""
+def covered_leases(state: HubState, job: Job, eligible: Bools, left: int) -> tuple[Bools, int, int]:
+    """Return on which of these nodes an amount covers one more lease; how many on the dearest of them, at what cost."""
     costs = {int(row): lease_cost(state, job, int(row)) for row in np.flatnonzero(eligible)}
     covered = {row: cost for row, cost in costs.items() if cost <= left}
     mask = np.zeros(len(eligible), np.bool_)
     mask[list(covered)] = True
     dearest = max(covered.values(), default=0)
     if not covered:
-        return mask, 0
-    return mask, left // dearest if dearest else UNLIMITED
+        return mask, 0, 0
+    return mask, left // dearest if dearest else UNLIMITED, dearest
 
 
 def lease_cost(state: HubState, job: Job, row: int) -> int:

@@ -90,13 +90,17 @@ Global___ClientHello: _TypeAlias = ClientHello  # noqa: Y015
 
 @_typing.final
 class OpenJob(_message.Message):
-    """`key` makes the submit idempotent: the same key and specification give the same job for ever."""
+    """`key` makes the submit idempotent: the same key and specification give the same job for ever.
+    `tasks`: how many are to follow, 0 where that is not known yet; what a quota does not admit is refused at once.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
+    tasks: _builtins.int
     @_builtins.property
     def spec(self) -> _types_pb2.JobSpec: ...
     def __init__(
@@ -104,10 +108,11 @@ class OpenJob(_message.Message):
         *,
         key: _builtins.str = ...,
         spec: _types_pb2.JobSpec | None = ...,
+        tasks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "spec", b"spec", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,7 +489,8 @@ Global___QuoteRequest: _TypeAlias = QuoteRequest  # noqa: Y015
 @_typing.final
 class QuoteReply(_message.Message):
     """Upper bound of the whole job and of one attempt, in nano-credits; expected is 0 when nothing is known yet. custody
-    says which key of the publisher's the hub holds and what its loss can cost; empty where it holds none.
+    says which key of the publisher's the hub holds and what its loss can cost; empty where it holds none. notices: how far
+    the budgets it would be charged to are used, of those that have come to an alert.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -497,6 +503,7 @@ class QuoteReply(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     FIX_FIELD_NUMBER: _builtins.int
     CUSTODY_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     upper_bound: _builtins.int
     attempt_upper_bound: _builtins.int
     expected: _builtins.int
@@ -506,6 +513,8 @@ class QuoteReply(_message.Message):
     custody: _builtins.str
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeOffer]: ...
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -517,10 +526,11 @@ class QuoteReply(_message.Message):
         problem: _builtins.str = ...,
         fix: _builtins.str = ...,
         custody: _builtins.str = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_upper_bound", b"attempt_upper_bound", "custody", b"custody", "eligible_nodes", b"eligible_nodes", "expected", b"expected", "fix", b"fix", "offers", b"offers", "problem", b"problem", "upper_bound", b"upper_bound"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_upper_bound", b"attempt_upper_bound", "custody", b"custody", "eligible_nodes", b"eligible_nodes", "expected", b"expected", "fix", b"fix", "notices", b"notices", "offers", b"offers", "problem", b"problem", "upper_bound", b"upper_bound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -584,6 +594,7 @@ class JobStatus(_message.Message):
     QUOTED_FIELD_NUMBER: _builtins.int
     FIRST_LEASE_AT_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
+    CAPPED_FIELD_NUMBER: _builtins.int
     job: _builtins.int
     name: _builtins.str
     state: _builtins.str
@@ -607,6 +618,8 @@ class JobStatus(_message.Message):
     quoted: _builtins.int
     first_lease_at: _builtins.float
     project: _builtins.str
+    capped: _builtins.str
+    """Which budget or quota of its organisation or project its waiting tasks wait for; empty where it is none."""
     def __init__(
         self,
         *,
@@ -633,10 +646,11 @@ class JobStatus(_message.Message):
         quoted: _builtins.int = ...,
         first_lease_at: _builtins.float = ...,
         project: _builtins.str = ...,
+        capped: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "done", b"done", "ended_at", b"ended_at", "failed", b"failed", "first_lease_at", b"first_lease_at", "job", b"job", "lease_ms", b"lease_ms", "name", b"name", "opened_at", b"opened_at", "priority", b"priority", "project", b"project", "publisher", b"publisher", "queued", b"queued", "quoted", b"quoted", "reason", b"reason", "reserved", b"reserved", "retries", b"retries", "running", b"running", "sealed", b"sealed", "spent", b"spent", "state", b"state", "stopped", b"stopped", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "capped", b"capped", "done", b"done", "ended_at", b"ended_at", "failed", b"failed", "first_lease_at", b"first_lease_at", "job", b"job", "lease_ms", b"lease_ms", "name", b"name", "opened_at", b"opened_at", "priority", b"priority", "project", b"project", "publisher", b"publisher", "queued", b"queued", "quoted", b"quoted", "reason", b"reason", "reserved", b"reserved", "retries", b"retries", "running", b"running", "sealed", b"sealed", "spent", b"spent", "state", b"state", "stopped", b"stopped", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015

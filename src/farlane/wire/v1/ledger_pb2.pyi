@@ -456,39 +456,72 @@ Global___UsageReply: _TypeAlias = UsageReply  # noqa: Y015
 
 @_typing.final
 class Cap(_message.Message):
-    """What the caller's organisation (project empty) or one of its projects may spend in a month and hold at once."""
+    """What an organisation (project empty) or one of its projects may spend in a month and in all, and hold at once.
+    Quotas are by name: leases, cpu_milli, memory_bytes, gpus, gpus:MODEL, open_tasks. To set one, `organisation` is empty
+    for the caller's own; naming one sets its ceiling, which only the hub's owner may.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class QuotasEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PROJECT_FIELD_NUMBER: _builtins.int
     MONTHLY_FIELD_NUMBER: _builtins.int
-    MAX_LEASES_FIELD_NUMBER: _builtins.int
     ALERTS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    CEILING_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     monthly: _builtins.int
-    max_leases: _builtins.int
+    total: _builtins.int
+    organisation: _builtins.str
+    ceiling: _builtins.bool
     @_builtins.property
     def alerts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def quotas(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     def __init__(
         self,
         *,
         project: _builtins.str = ...,
         monthly: _builtins.int | None = ...,
-        max_leases: _builtins.int | None = ...,
         alerts: _abc.Iterable[_builtins.int] | None = ...,
+        total: _builtins.int | None = ...,
+        quotas: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        organisation: _builtins.str = ...,
+        ceiling: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_leases", b"_max_leases", "_monthly", b"_monthly", "max_leases", b"max_leases", "monthly", b"monthly"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_monthly", b"_monthly", "_total", b"_total", "monthly", b"monthly", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_leases", b"_max_leases", "_monthly", b"_monthly", "alerts", b"alerts", "max_leases", b"max_leases", "monthly", b"monthly", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_monthly", b"_monthly", "_total", b"_total", "alerts", b"alerts", "ceiling", b"ceiling", "monthly", b"monthly", "organisation", b"organisation", "project", b"project", "quotas", b"quotas", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__max_leases: _TypeAlias = _typing.Literal["max_leases"]  # noqa: Y015
-    _WhichOneofArgType__max_leases: _TypeAlias = _typing.Literal["_max_leases", b"_max_leases"]  # noqa: Y015
     _WhichOneofReturnType__monthly: _TypeAlias = _typing.Literal["monthly"]  # noqa: Y015
     _WhichOneofArgType__monthly: _TypeAlias = _typing.Literal["_monthly", b"_monthly"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_leases) -> _WhichOneofReturnType__max_leases | None: ...
+    _WhichOneofReturnType__total: _TypeAlias = _typing.Literal["total"]  # noqa: Y015
+    _WhichOneofArgType__total: _TypeAlias = _typing.Literal["_total", b"_total"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__monthly) -> _WhichOneofReturnType__monthly | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total) -> _WhichOneofReturnType__total | None: ...
 
 Global___Cap: _TypeAlias = Cap  # noqa: Y015
 
@@ -496,17 +529,40 @@ Global___Cap: _TypeAlias = Cap  # noqa: Y015
 class CapState(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UsedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CAP_FIELD_NUMBER: _builtins.int
     MONTH_FIELD_NUMBER: _builtins.int
     SPENT_FIELD_NUMBER: _builtins.int
     RESERVED_FIELD_NUMBER: _builtins.int
-    LEASES_FIELD_NUMBER: _builtins.int
+    SPENT_TOTAL_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
     month: _builtins.str
     spent: _builtins.int
     reserved: _builtins.int
-    leases: _builtins.int
+    spent_total: _builtins.int
     @_builtins.property
     def cap(self) -> Global___Cap: ...
+    @_builtins.property
+    def used(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     def __init__(
         self,
         *,
@@ -514,11 +570,12 @@ class CapState(_message.Message):
         month: _builtins.str = ...,
         spent: _builtins.int = ...,
         reserved: _builtins.int = ...,
-        leases: _builtins.int = ...,
+        spent_total: _builtins.int = ...,
+        used: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "leases", b"leases", "month", b"month", "reserved", b"reserved", "spent", b"spent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap", b"cap", "month", b"month", "reserved", b"reserved", "spent", b"spent", "spent_total", b"spent_total", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,14 +583,23 @@ Global___CapState: _TypeAlias = CapState  # noqa: Y015
 
 @_typing.final
 class ListCapsRequest(_message.Message):
+    """Of the caller's organisation; naming another one, or `all`, is for the hub's owner."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    organisation: _builtins.str
+    all: _builtins.bool
     def __init__(
         self,
+        *,
+        organisation: _builtins.str = ...,
+        all: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "organisation", b"organisation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
