@@ -53,7 +53,7 @@ def hello(timeout_s: float = 20.0, run: str = "cat in.txt; echo to-err >&2; cp i
 
 
 async def test_a_task_without_any_hub_ends_in_a_receipt_that_the_chain_confirms(world: DirectWorld) -> None:
-    async with world.serving() as node:
+    async with world.serving(claims=True) as node:
         publisher, spec = world.publisher(node), hello()
         run = await publisher.run(spec, max_nano=publisher.quote_ceiling(spec))
         assert (run.failure, run.stdout, run.stderr) == (None, b"hello", b"to-err\n")
@@ -173,7 +173,7 @@ async def test_a_node_that_cheats_gets_no_voucher(
     world: DirectWorld, monkeypatch: pytest.MonkeyPatch, lie: Callable[[TaskResult, DirectWorld], TaskResult]
 ) -> None:
     monkeypatch.setattr(Counter, "_keep", tampering(lie, world))
-    async with world.serving() as node:
+    async with world.serving(claims=True) as node:
         publisher = world.publisher(node)
         with pytest.raises(InvalidSignature):
             await publisher.run(hello())
@@ -189,7 +189,7 @@ async def test_a_publisher_that_dies_before_it_signs_gets_its_result_and_pays_on
         raise KeyboardInterrupt
 
     spec = command_task("echo once >> ran; cat ran", resources=SMALL, timeout_s=20)
-    async with world.serving() as node:
+    async with world.serving(claims=True) as node:
         with monkeypatch.context() as crash:
             crash.setattr(DirectPublisher, "_accept", dies)
             with pytest.raises(KeyboardInterrupt):
@@ -272,7 +272,7 @@ async def test_a_channel_that_is_being_closed_gets_no_more_work_and_is_claimed_a
     world: DirectWorld,
 ) -> None:
     spec = command_task("true", resources=SMALL, timeout_s=20)
-    async with world.serving(watch_s=0.1) as node:
+    async with world.serving(claims=True, watch_s=0.1) as node:
         publisher = world.publisher(node)
         run = await publisher.run(spec)
         await publisher.close()

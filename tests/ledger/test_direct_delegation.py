@@ -36,7 +36,7 @@ def delegated(world: DirectWorld, provider: PrivateKey, ends_in_s: float = HOUR_
 async def test_the_cold_key_is_paid_and_the_receipt_shows_why(world: DirectWorld) -> None:
     cold = await world.rich(0)
     task = command_task("echo hello", resources=SMALL, timeout_s=20)
-    async with world.serving(delegation=delegated(world, cold), operator=cold) as node:
+    async with world.serving(claims=True, delegation=delegated(world, cold), operator=cold) as node:
         assert (node.provider, node.entry.operator, node.entry.key) == (
             cold.address, cold.address, world.node.address,
         )  # fmt: skip

@@ -138,7 +138,7 @@ async def test_no_lie_about_a_function_is_paid(
 ) -> None:
     lying(monkeypatch, world, lie)
     task = function_task(len, ("four",), resources=SMALL, timeout_s=20)
-    async with world.serving() as node:
+    async with world.serving(claims=True) as node:
         publisher = world.publisher(node)
         with pytest.raises(InvalidSignature):
             await publisher.run(task)
@@ -351,7 +351,7 @@ async def test_what_runs_when_a_node_ends_at_once_has_no_leaf_and_is_run_again(
     task = command_task(f"echo begun; until [ -e {go} ]; do :; done", resources=SMALL, timeout_s=20)
 
     async def serve(found: asyncio.Future[FoundNode]) -> None:
-        async with world.serving() as node:
+        async with world.serving(claims=True) as node:
             found.set_result(node)
             await asyncio.Event().wait()
 
@@ -367,7 +367,7 @@ async def test_what_runs_when_a_node_ends_at_once_has_no_leaf_and_is_run_again(
     await asyncio.wait([serving])
     assert node_books(world) == []
     go.touch()
-    async with world.serving() as node:
+    async with world.serving(claims=True) as node:
         (recovered,) = await world.publisher(node).recover()
         assert recovered.receipt.index == 0
         assert recovered.failure is None

@@ -67,7 +67,7 @@ def echo(name: str, timeout_s: float = 20) -> DirectTask:
 
 async def test_tasks_of_one_channel_run_at_once_and_end_in_any_order(world: DirectWorld, gate: Gate) -> None:
     names = ["a", "b", "c", "d"]
-    async with world.serving() as node:
+    async with world.serving(claims=True) as node:
         # A publisher each: tasks of one process and of several share a channel alike.
         runs = [asyncio.ensure_future(world.publisher(node).run(echo(name))) for name in names]
         for name in names:

@@ -11,8 +11,11 @@ import pytest
 from farlane.cli.main import main
 from farlane.kit.keys import server_certificate
 from farlane.ledger.accounts import PrivateKey
+from farlane.ledger.deploy import deployment_from_json
 from farlane.ledger.keystore import KeyRing
+from farlane.ledger.network_registry import registry_domain
 from farlane.ledger.passwords import Password
+from farlane.ledger.typed_data import digest
 
 pytestmark = pytest.mark.real
 
@@ -64,6 +67,30 @@ def _list_and_retire(
     assert json.loads(capsys.readouterr().out) == []
     assert main(["network", "register-hub", *hub]) != 0
     assert "retired" in capsys.readouterr().err
+
+
+def test_an_operator_lists_a_node_whose_key_is_elsewhere(
+    tmp_path: Path, key: str, anvil_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, node = str(tmp_path / "net.json"), PrivateKey.generate()
+    chain = ["--rpc", anvil_url, "--key", key]
+    assert main(["network", "deploy", *chain, "-o", file]) == 0
+    domain = registry_domain(deployment_from_json(Path(file).read_bytes()))
+    boss = PrivateKey.from_bytes(FAUCET).address
+    word = node.sign(digest(domain, "KeyOfOperator", (boss, node.address))).hex()
+    where = ["--endpoint", "https://node:7718", "--tls-key-hash", "ab" * 32]
+    far = ["network", "register-node", file, *chain, "--node", node.address]
+    capsys.readouterr()
+    assert main([*far, *where]) != 0
+    assert "--node-signature" in capsys.readouterr().err
+    assert main([*far, "--node-signature", word, "--endpoint", "https://node:7718"]) != 0
+    assert "go together" in capsys.readouterr().err
+    assert main([*far, "--node-signature", "11" * 65, *where]) != 0
+    capsys.readouterr()
+    assert main([*far, "--node-signature", word, *where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "key": node.address, "operator": boss, "endpoint": "https://node:7718",
+    }  # fmt: skip
 
 
 def test_money_and_gas_for_trying_out(

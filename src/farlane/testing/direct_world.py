@@ -65,15 +65,19 @@ class DirectWorld:
         operator: PrivateKey | None = None,
         devices: Devices = (),
         silence_s: float = SILENCE_S,
+        claims: bool = False,
         **changes: object,
     ) -> AsyncIterator[FoundNode]:
-        """Run the node, registered, and look at it as a publisher does; `changes` are of its settings."""
+        """Run the node, registered, and look at it as a publisher does; `changes` are of its settings.
+
+        It claims where `claims` says so: waiting for that takes most of a test's time.
+        """
         settings = DirectSettings(**{"payers": frozenset({self.payer.address}), **changes})  # type: ignore[arg-type]
         certificate = server_certificate(self.root / "tls", ["127.0.0.1"])
         share = Share(CAPACITY, devices)
         key = HeadKey(self.root / "node", self.node.address, delegation, self.node)
         node = DirectNode(
-            self.root / "node", settings, node_spec(), share, key, self.ledger, certificate, silence_s
+            self.root / "node", settings, node_spec(), share, key, self.ledger, certificate, silence_s, claims
         )
         async with node.serving("127.0.0.1", 0) as at:
             listing = Listing(f"https://127.0.0.1:{at.port}", certificate.spki_sha256)
