@@ -52,7 +52,7 @@ async def hub(tmp_path: Path) -> AsyncIterator[ScriptedHub]:
 def settings(world: DirectWorld, anvil_url: str, tmp_path: Path, unused_port: int) -> NodeSettings:
     return NodeSettings(
         directory=private_directory(tmp_path / "agent"), name="both", cpu=2.0, memory="2GiB", disk="256MiB",
-        cache="32MiB", gpus="none", rpc=anvil_url, network_file=tmp_path / "net.json",
+        cache="32MiB", gpus="none", rpc=(anvil_url,), network_file=tmp_path / "net.json",
         direct_listen=f"127.0.0.1:{unused_port}", direct_endpoint=f"https://127.0.0.1:{unused_port}",
         direct_allow=(world.payer.address,), direct_cpu=0.75, direct_memory="512MiB", direct_disk="128MiB",
     )  # fmt: skip
@@ -215,7 +215,7 @@ async def _until_said(caplog: pytest.LogCaptureFixture, words: str) -> str:
 async def test_a_chain_that_is_away_does_not_keep_the_hub_waiting(
     settings: NodeSettings, hub: ScriptedHub, unused_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away = replace(settings, rpc=f"http://127.0.0.1:{unused_port}")
+    away = replace(settings, rpc=(f"http://127.0.0.1:{unused_port}",))
     async with running(away, hub):
         stream = await hub.joined()
         await stream.lease(1, command_job("echo hub"), [cloudpickle.dumps(((), {}))])

@@ -25,7 +25,8 @@ SPEC = NodeSpec(
     RateVector(1),
 )  # fmt: skip
 SETTINGS = NodeSettings(
-    direct_listen="127.0.0.1:0", direct_endpoint="https://node:7718", rpc="http://chain", network_file=Path("net.json"),
+    direct_listen="127.0.0.1:0", direct_endpoint="https://node:7718", rpc=("http://chain",),
+    network_file=Path("net.json"),
     direct_allow=("0x" + "ab" * 20,), direct_cpu=1.5, direct_memory="2GiB", direct_disk="10GiB", direct_gpus=1,
 )  # fmt: skip
 

@@ -79,8 +79,8 @@ class NodeSettings:
     direct_network_file: Path | None = None
     """Network file of the network on which publishers find and pay the node, where that is not its hub's; network_file
     where none is given."""
-    direct_rpc: str | None = None
-    """With direct_network_file: JSON-RPC endpoint of that network's chain."""
+    direct_rpc: tuple[str, ...] | None = None
+    """With direct_network_file: JSON-RPC endpoints of that network's chain, as rpc."""
     direct_delegation: Path | None = None
     """With direct_network_file: file by which a provider lets the node's key sign there, as in delegation."""
     direct_endpoint: str | None = None

@@ -35,7 +35,7 @@ class DirectPlan:
 
     settings: NodeSettings
     direct: DirectSettings
-    rpc: str
+    rpc: tuple[str, ...]
     network_file: Path
     own_chain: bool
     host: str
@@ -74,8 +74,8 @@ def plan_direct(
     return left, kept, plan
 
 
-def _chain_of(settings: NodeSettings) -> tuple[str, Path, bool]:
-    """Return endpoint and network file of direct calls, and whether they are others than the books'."""
+def _chain_of(settings: NodeSettings) -> tuple[tuple[str, ...], Path, bool]:
+    """Return endpoints and network file of direct calls, and whether they are others than the books'."""
     file, rpc = settings.direct_network_file, settings.direct_rpc
     if (file is None) != (rpc is None) or (file is None and settings.direct_delegation is not None):
         raise InvalidSetting(
@@ -164,7 +164,7 @@ async def _serve(plan: DirectPlan, spec: NodeSpec, key: HeadKey, leaving: asynci
     name, _ = parse_url(plan.endpoint)
     certificate = await asyncio.to_thread(server_certificate, settings.directory / "tls", [name, "localhost"])
     deployment = read_network_file(plan.network_file)
-    async with RpcClient(plan.rpc) as rpc:
+    async with RpcClient(plan.rpc, chain_id=deployment.chain_id) as rpc:
         await verify_deployment(rpc, deployment)
         registry = NetworkRegistry(rpc, deployment)
         await registry.check()
