@@ -73,7 +73,7 @@ def test_a_file_of_something_else_is_left_alone(path: Path) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE things (a)")
     connection.close()
-    with pytest.raises(InvalidInput, match="no outbox"):
+    with pytest.raises(InvalidInput, match="not an outbox"):
         Journal(other, 7)
 
 

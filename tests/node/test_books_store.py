@@ -134,7 +134,7 @@ def test_a_full_disk_loses_nothing_that_was_durable(path: Path) -> None:
 
 def test_what_is_no_such_file_is_refused(path: Path) -> None:
     path.write_bytes(b"")
-    with pytest.raises(Corrupted, match="are empty"):
+    with pytest.raises(Corrupted, match="is empty"):
         BookStore.open(path)
     path.write_bytes(os.urandom(8192))
     with pytest.raises(Corrupted, match="are damaged"):

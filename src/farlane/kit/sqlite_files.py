@@ -1,4 +1,4 @@
-"""SQLite files: made whole or not at all, and what kind of fault one of SQLite's result codes is."""
+"""SQLite files: made whole or not at all, recognised, and what kind of fault one of SQLite's result codes is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
+from typing import Any, Protocol
 
+from farlane.errors import Conflict, Corrupted, InvalidInput
 from farlane.kit.files import disk_full_as_error, free_bytes, fsync_directory
 
 _PRIMARY = 0xFF
@@ -46,6 +49,59 @@ def fault_of(error: Exception, path: Path) -> Fault:
     if code in (_CORRUPT, _NOTADB):
         return Fault.DAMAGED
     return Fault.DISK if code in _DISK else Fault.REFUSED
+
+
+class Connection(Protocol):
+    """The part of `sqlite3.Connection` that recognising needs."""
+
+    def execute(self, statement: str, /) -> Any:
+        """Run one statement and return its cursor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """One of farlane's kinds of SQLite file.
+
+    application_id: in the header of the file; version: the newest schema this farlane knows; what: the file, for
+    people (`the store`); a: what it would be (`a farlane store`); mend: what to do about a damaged one; newer: what to
+    do about one of a newer farlane.
+    """
+
+    application_id: int
+    version: int
+    what: str
+    a: str
+    mend: str
+    newer: str = "install that version again"
+
+
+def recognise(connection: Connection, path: Path | None, kind: FileKind) -> int:
+    """Return the schema version of a file that should be of a kind.
+
+    Raises:
+        Corrupted: it is empty, which none ever is.
+        InvalidInput: it is some other database.
+        Conflict: a newer farlane wrote it.
+    """
+    (identity,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not identity and not tables:
+        raise Corrupted(f"{kind.what} {path} is empty, and never should be: {kind.mend}", path=str(path))
+    if identity != kind.application_id:
+        raise InvalidInput(
+            f"{path} is a database, but not {kind.a}: choose another file or directory, or move it away",
+            path=str(path),
+        )
+    if version > kind.version:
+        raise Conflict(
+            f"{kind.what} {path} was written by a newer farlane (schema {version}; this one knows up to "
+            f"{kind.version}): {kind.newer}",
+            path=str(path),
+            version=version,
+        )
+    return int(version)
 
 
 def _is_full(path: Path) -> bool:

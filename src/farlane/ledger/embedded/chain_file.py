@@ -14,10 +14,10 @@ from typing import Any
 
 import rlp
 
-from farlane.kit.sqlite_files import new_file
+from farlane.kit.sqlite_files import new_file, recognise
 from farlane.ledger.embedded import queries
 from farlane.ledger.embedded.blocks import Header, Withdrawal, decode_header
-from farlane.ledger.embedded.chain_schema import damaged, file_error, recognise, write_schema
+from farlane.ledger.embedded.chain_schema import CHAIN, damaged, file_error, write_schema
 from farlane.ledger.embedded.evm import Account, Changes, Log
 from farlane.ledger.embedded.state_sum import account_entry, moved, new_entries, slot_entry
 from farlane.ledger.keccak import keccak256
@@ -99,7 +99,7 @@ class ChainFile:
     def _prepare(self, max_bytes: int | None) -> None:
         self._connection.execute(queries.ALONE)
         # Recognised before any pragma that would write into somebody else's file.
-        recognise(self._connection, self._path)
+        recognise(self._connection, self._path, CHAIN)
         for pragma in queries.PRAGMAS:
             self._connection.execute(pragma)
         if max_bytes is not None:

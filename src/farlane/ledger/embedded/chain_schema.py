@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from farlane.errors import Conflict, Corrupted, FarlaneError, Internal, InvalidInput, Unavailable
+from farlane.errors import Corrupted, FarlaneError, Internal, Unavailable
 from farlane.errors import DiskFull as DiskFullError
-from farlane.kit.sqlite_files import Fault, fault_of
+from farlane.kit.sqlite_files import Fault, FileKind, fault_of
 from farlane.ledger.embedded import queries
 
 SCHEMA_VERSION = 1
@@ -18,6 +18,7 @@ ADVICE = (
     "stop the hub, restore the chain file from a backup, or move it away to start a new chain (its contracts and "
     "balances are then gone, and every network on it with them)"
 )
+CHAIN = FileKind(APPLICATION_ID, SCHEMA_VERSION, "the chain file", "a farlane chain", ADVICE)
 
 
 def file_error(error: sqlite3.Error, path: Path) -> FarlaneError:
@@ -56,29 +57,3 @@ def write_schema(connection: sqlite3.Connection, chain_id: int) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute(queries.SET_PROPERTY, ("chain_id", str(chain_id)))
-
-
-def recognise(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that a file is a chain this farlane can read.
-
-    Raises:
-        Corrupted: it is empty.
-        InvalidInput: it is some other database.
-        Conflict: a newer farlane wrote it.
-    """
-    (identity,) = connection.execute(queries.APPLICATION_ID).fetchone()
-    (version,) = connection.execute(queries.SCHEMA_VERSION).fetchone()
-    if not identity and not connection.execute(queries.HAS_TABLES).fetchone()[0]:
-        raise damaged(path, "it is empty, a chain never is")
-    if identity != APPLICATION_ID:
-        raise InvalidInput(
-            f"{path} is a database, but not a farlane chain: choose the file of a chain, or another directory",
-            path=str(path),
-        )
-    if version != SCHEMA_VERSION:
-        raise Conflict(
-            f"the chain file {path} was written by a newer farlane (schema {version}; this one knows "
-            f"{SCHEMA_VERSION}): install that version again",
-            path=str(path),
-            version=version,
-        )

@@ -38,10 +38,7 @@ PRAGMAS = (
     "PRAGMA cell_size_check = ON",
     "PRAGMA trusted_schema = OFF",
 )
-APPLICATION_ID = "PRAGMA application_id"
-SCHEMA_VERSION = "PRAGMA user_version"
 PAGE_BYTES = "PRAGMA page_size"
-HAS_TABLES = "SELECT count(*) FROM sqlite_schema"
 BEGIN, COMMIT, ROLLBACK = "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"
 
 SET_PROPERTY = "INSERT INTO properties (name, value) VALUES (?, ?)"

@@ -7,13 +7,17 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from farlane.errors import Conflict, Corrupted, DiskFull, FarlaneError, InvalidInput, Unavailable
-from farlane.kit.sqlite_files import Fault, fault_of, new_file
+from farlane.errors import Conflict, Corrupted, DiskFull, FarlaneError, Unavailable
+from farlane.kit.sqlite_files import Fault, FileKind, fault_of, new_file, recognise
 from farlane.ledger.outbox import queries
 
 APPLICATION_ID = 0x66_72_6C_6F
 """`frlo` in the header of the file."""
 SCHEMA_VERSION = 1
+OUTBOX = FileKind(
+    APPLICATION_ID, SCHEMA_VERSION, "the outbox", "an outbox",
+    "move it away and look up, on the chain, the latest transactions of its accounts before you send anything again",
+)  # fmt: skip
 
 
 def open_file(path: Path | None, chain_id: int) -> sqlite3.Connection:
@@ -42,7 +46,7 @@ def open_file(path: Path | None, chain_id: int) -> sqlite3.Connection:
                 connection.execute(pragma)
             if path is None:
                 _write_schema(connection, chain_id)
-            _recognise(connection, path, chain_id)
+            _check_chain(connection, path, chain_id)
         except BaseException:
             connection.close()
             raise
@@ -57,17 +61,8 @@ def _write_new(path: Path, chain_id: int) -> None:
         connection.close()
 
 
-def _recognise(connection: sqlite3.Connection, path: Path | None, chain_id: int) -> None:
-    (identity,) = connection.execute(queries.IDENTITY).fetchone()
-    (version,) = connection.execute(queries.VERSION).fetchone()
-    if identity != APPLICATION_ID:
-        raise InvalidInput(f"{path} is a database, but no outbox: choose another file", path=str(path))
-    if version > SCHEMA_VERSION:
-        raise Conflict(
-            f"the outbox {path} was written by a newer farlane (schema {version}; this one knows up to "
-            f"{SCHEMA_VERSION}): install that version again",
-            path=str(path),
-        )
+def _check_chain(connection: sqlite3.Connection, path: Path | None, chain_id: int) -> None:
+    recognise(connection, path, OUTBOX)
     (known,) = connection.execute(queries.GET_PROPERTY, ("chain_id",)).fetchone()
     if known != chain_id:
         raise Conflict(
@@ -117,9 +112,5 @@ def _meaning(error: sqlite3.Error, path: Path | None) -> FarlaneError:
             path=str(path),
         )
     if fault == Fault.DAMAGED:
-        return Corrupted(
-            f"the outbox {path} is damaged ({error}): move it away and look up, on the chain, the latest transactions "
-            "of its accounts before you send anything again",
-            path=str(path),
-        )
+        return Corrupted(f"the outbox {path} is damaged ({error}): {OUTBOX.mend}", path=str(path))
     return Unavailable(f"the outbox {path} cannot be used ({error}): check its disk", path=str(path))

@@ -24,8 +24,6 @@ PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA for
 BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
-IDENTITY = "PRAGMA application_id"
-VERSION = "PRAGMA user_version"
 
 GET_PROPERTY = "SELECT value FROM properties WHERE name = ?"
 SET_PROPERTY = "INSERT OR REPLACE INTO properties (name, value) VALUES (?, ?)"

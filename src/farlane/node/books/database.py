@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from farlane.errors import Conflict, Corrupted, DiskFull, FarlaneError, InvalidInput, Unavailable
-from farlane.kit.sqlite_files import Fault, fault_of, new_file
+from farlane.errors import Corrupted, DiskFull, FarlaneError, Unavailable
+from farlane.kit.sqlite_files import Fault, FileKind, fault_of, new_file, recognise
 
 APPLICATION_ID = 0x66_72_6C_62
 """`frlb` in the header of the file."""
@@ -18,6 +18,7 @@ _ADVICE = (
     "the newest vouchers in it are money: keep the file, restore a copy of it if you have one; moved aside, the node "
     "starts new books"
 )
+_BOOKS = FileKind(APPLICATION_ID, SCHEMA_VERSION, "the node's book file", "a node's books", _ADVICE)
 # Amounts beyond 64 bits are texts of digits. One row of leaves is one batch, deflated; leaves are never deleted.
 _SCHEMA = """
 CREATE TABLE properties (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
@@ -62,7 +63,7 @@ def open_database(path: Path, max_bytes: int | None = None) -> sqlite3.Connectio
             f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
         )
         try:
-            _recognise(connection, path)
+            recognise(connection, path, _BOOKS)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000"):
                 connection.execute(f"PRAGMA {pragma}")
             limit_size(connection, max_bytes)
@@ -104,25 +105,6 @@ def _write_schema(path: Path) -> None:
         connection.execute("COMMIT")
     finally:
         connection.close()
-
-
-def _recognise(connection: sqlite3.Connection, path: Path) -> None:
-    (identity,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if not identity and not connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master)").fetchone()[0]:
-        raise Corrupted(f"the node's books {path} are empty, which they never are: {_ADVICE}", path=str(path))
-    if identity != APPLICATION_ID:
-        raise InvalidInput(
-            f"{path} is a database, but not a node's books: move it away, or choose another node directory",
-            path=str(path),
-        )
-    if version > SCHEMA_VERSION:
-        raise Conflict(
-            f"the node's books {path} were written by a newer farlane (schema {version}; this one knows up to "
-            f"{SCHEMA_VERSION}): install that version again",
-            path=str(path),
-            version=version,
-        )
 
 
 def _meaning(error: sqlite3.Error, path: Path) -> FarlaneError:

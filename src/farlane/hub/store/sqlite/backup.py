@@ -11,8 +11,8 @@ from farlane.hub.store.port import restored_epoch
 from farlane.hub.store.sqlite import queries
 from farlane.hub.store.sqlite.faults import store_errors
 from farlane.hub.store.sqlite.lock import locked_store
-from farlane.hub.store.sqlite.schema import bring_forward, check_sqlite, recognise
-from farlane.kit.sqlite_files import new_file
+from farlane.hub.store.sqlite.schema import STORE, bring_forward, check_sqlite
+from farlane.kit.sqlite_files import new_file, recognise
 
 
 def write_backup(source: sqlite3.Connection, target: Path) -> None:
@@ -82,7 +82,7 @@ def _copy_backup(backup: Path, temporary: Path) -> None:
             f"{backup.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None
         )
         try:
-            recognise(source, backup)
+            recognise(source, backup, STORE)
             _check_integrity(source, backup)
             _copy(source, temporary)
         finally:
@@ -101,7 +101,7 @@ def _check_integrity(connection: sqlite3.Connection, path: Path) -> None:
 def _start_epoch(path: Path, backup: Path, now: float) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        bring_forward(connection, recognise(connection, backup))
+        bring_forward(connection, recognise(connection, backup, STORE))
         epoch = int(dict(connection.execute(queries.PROPERTIES))["epoch"])
         connection.execute(queries.SET_PROPERTY, ("epoch", restored_epoch(epoch, now)))
     finally:

@@ -254,11 +254,7 @@ TRUNCATE_JOURNAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 PROBE_SPACE = "INSERT OR REPLACE INTO properties (name, value) VALUES ('probe', zeroblob(1048576))"
 END_PROBE = "DELETE FROM properties WHERE name = 'probe'"
 CHECK_INTEGRITY = "PRAGMA integrity_check(5)"
-APPLICATION_ID = "PRAGMA application_id"
-SCHEMA_VERSION = "PRAGMA user_version"
 PAGE_BYTES = "PRAGMA page_size"
-HAS_TABLES = "SELECT EXISTS (SELECT 1 FROM sqlite_schema)"
-"""The application id and schema version stand in the file's header; they are set with `PRAGMA name = value`."""
 MAKE_ROLLBACK_JOURNAL = "PRAGMA journal_mode = DELETE"
 WRITER_PRAGMAS = (
     "PRAGMA journal_mode = WAL",

@@ -7,16 +7,20 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from farlane.errors import Conflict, Corrupted, InvalidInput, Unavailable
+from farlane.errors import Unavailable
 from farlane.hub.store.sqlite import queries
 from farlane.hub.store.sqlite.encoding import RESTORE_ADVICE
 from farlane.hub.store.sqlite.faults import store_errors
-from farlane.kit.sqlite_files import new_file
+from farlane.kit.sqlite_files import FileKind, new_file
 
 SCHEMA_VERSION = 3
 """Goes up with every change of a table or a packed blob; a file of the version before stays in the tests."""
 APPLICATION_ID = 0x66_72_6C_6E
 """`frln` in the header of the file: what `file` and we know it by."""
+STORE = FileKind(
+    APPLICATION_ID, SCHEMA_VERSION, "the store", "a farlane store", RESTORE_ADVICE,
+    "install that version again, or restore a backup from before",
+)  # fmt: skip
 PAGE_BYTES = 16384
 """Larger than SQLite's 4096: a batch of payloads then costs a third less CPU, a commit of one row 15 % more."""
 _OLDEST_SQLITE = (3, 37, 0)
@@ -76,33 +80,6 @@ def _write_schema(path: Path, network: str) -> None:
         connection.execute(queries.COMMIT)
     finally:
         connection.close()
-
-
-def recognise(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the schema version of an existing store.
-
-    Raises:
-        Corrupted: the file is empty.
-        InvalidInput: it is some other database.
-        Conflict: a newer farlane wrote it.
-    """
-    (identity,) = connection.execute(queries.APPLICATION_ID).fetchone()
-    (version,) = connection.execute(queries.SCHEMA_VERSION).fetchone()
-    if not identity and not connection.execute(queries.HAS_TABLES).fetchone()[0]:
-        raise Corrupted(f"the store {path} is empty, a store never is: {RESTORE_ADVICE}", path=str(path))
-    if identity != APPLICATION_ID:
-        raise InvalidInput(
-            f"{path} is a database, but not a farlane store: choose the file of a store, or another directory",
-            path=str(path),
-        )
-    if version > SCHEMA_VERSION:
-        raise Conflict(
-            f"the store {path} was written by a newer farlane (schema {version}; this one knows up to "
-            f"{SCHEMA_VERSION}): install that version again, or restore a backup from before",
-            path=str(path),
-            version=version,
-        )
-    return int(version)
 
 
 def bring_forward(

@@ -22,10 +22,11 @@ from farlane.hub.store.sqlite.backup import write_backup
 from farlane.hub.store.sqlite.connections import ReadPool, open_writer
 from farlane.hub.store.sqlite.faults import store_errors
 from farlane.hub.store.sqlite.lock import lock_store
-from farlane.hub.store.sqlite.schema import bring_forward, check_sqlite, create_store, recognise
+from farlane.hub.store.sqlite.schema import STORE, bring_forward, check_sqlite, create_store
 from farlane.hub.store.sqlite.writer import SqliteWriter
 from farlane.hub.store.thread import OnDurable, StorageThread
 from farlane.kit.files import Ballast
+from farlane.kit.sqlite_files import recognise
 
 BALLAST_BYTES = 16 << 20
 """Disk space kept back, so that a full disk leaves room to move the journal into the file and to close."""
@@ -72,7 +73,7 @@ class SqliteStore:
         with store_errors(self.path), contextlib.ExitStack() as undo:
             connection = open_writer(self.path, max_bytes)
             undo.callback(connection.close)
-            bring_forward(connection, recognise(connection, self.path))
+            bring_forward(connection, recognise(connection, self.path, STORE))
             properties = dict(connection.execute(queries.PROPERTIES))
             self._epoch, self._network = int(properties["epoch"]), str(properties["network"])
             self._writer = SqliteWriter(connection, self.path, ballast)
