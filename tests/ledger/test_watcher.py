@@ -142,6 +142,20 @@ async def test_what_was_claimed_is_counted_and_said_once(caplog: pytest.LogCaptu
     assert (count.units, count.reachable) == (600, True)
 
 
+async def test_a_look_that_sees_the_claim_before_it_is_confirmed_changes_no_count() -> None:
+    one, chain, desk, count = claim(1, 700), Chain(), Desk(), ClaimCount()
+    chain.states[one.channel.id] = OPEN
+    watcher = ChannelWatcher(chain, Promises([one]), desk, SETTINGS, count=count)
+    claiming = asyncio.create_task(watcher.poll())
+    while not desk.settled:
+        await asyncio.sleep(0)
+    chain.states[one.channel.id] = replace(OPEN, claimed=700)
+    await watcher.poll()
+    desk.open.set()
+    await claiming
+    assert (count.claims, count.units) == (1, 600)
+
+
 async def test_only_closes_are_answered_between_regular_rounds() -> None:
     one, other, chain, desk = claim(1, 700), claim(2, 700), Chain(), Desk()
     desk.open.set()

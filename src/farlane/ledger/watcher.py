@@ -181,20 +181,21 @@ class ChannelWatcher:
         return replace(policy, deadline=deadline) if deadline else replace(policy, urgent_max_fee_wei=0)
 
     async def _settle(self, batch: Sequence[SignedClaim], policy: GasPolicy) -> SettlementReport:
+        # As it was when that was decided: a later look may see what this very batch has claimed.
+        seen = {claim.channel.id: self._states[claim.channel.id].claimed for claim in batch}
         try:
             report = await self._settler.settle(batch, policy)
         finally:
             self._under_way -= {claim.channel.id for claim in batch}
         for claim, receipt in report.paid:
-            self._note_paid(claim, receipt)
+            self._note_paid(claim, receipt, seen[claim.channel.id])
         for claim, error in report.refused:
             await self._note_refused(claim, error)
         return report
 
-    def _note_paid(self, claim: SignedClaim, receipt: TransactionReceipt) -> None:
+    def _note_paid(self, claim: SignedClaim, receipt: TransactionReceipt, claimed: int) -> None:
         channel, voucher = claim.channel.id, claim.signed.voucher
-        seen = self._states.get(channel)
-        before = max(self._paid.get(channel, 0), 0 if seen is None else seen.claimed)
+        before = max(self._paid.get(channel, 0), claimed)
         self._paid[channel] = max(before, voucher.cumulative)
         units = max(0, voucher.cumulative - before)
         self._count.claims += 1
