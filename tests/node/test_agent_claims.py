@@ -42,7 +42,7 @@ async def settings_of(world: PromisedNode) -> NodeSettings:
     world.books.store.close()
     settings = NodeSettings(
         directory=world.directory, name="one", memory="1GiB", disk="64MiB", cache="32MiB", confirmations=0,
-        rpc=world.url, network_file=world.network_file(),
+        rpc=(world.url,), network_file=world.network_file(),
     )  # fmt: skip
     opened = open_books(settings, RateVector(1), 0.0)
     opened.store.close()
@@ -107,7 +107,7 @@ async def test_an_endpoint_that_never_answers_holds_up_no_shutdown(
     if not told_twice:
         monkeypatch.setattr("farlane.node.books.claiming.LEAVING_S", 0.2)
     async with silence() as (url, asked):
-        agent = NodeAgent(replace(settings, rpc=url), hub.url, hub.token())
+        agent = NodeAgent(replace(settings, rpc=(url,)), hub.url, hub.token())
         work = asyncio.create_task(agent.run())
         await hub.joined()
         await asyncio.wait_for(asked.wait(), 20)

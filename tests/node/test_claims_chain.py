@@ -261,7 +261,11 @@ def with_settings(world: PromisedNode, deployment: Deployment | None = None, **c
     if deployment is not None:
         file.write_bytes(deployment_to_json(deployment))
     settings = NodeSettings(
-        directory=world.directory, rpc=world.url, network_file=file, confirmations=0, **changes
+        directory=world.directory,
+        rpc=("http://127.0.0.1:1", world.url),
+        network_file=file,
+        confirmations=0,
+        **changes,
     )
     key = HeadKey(world.directory, world.gas.address, key=world.gas)
     shelf = world.books.books.keeper.shelf

@@ -142,7 +142,7 @@ class BookClaims:
     ) -> None:
         assert settings.rpc is not None  # whoever makes it has looked
         assert settings.network_file is not None  # `open_books` has refused that
-        self._settings, self._rpc_url = settings, settings.rpc
+        self._settings, self._endpoints = settings, settings.rpc
         self._key, self._count = key, count
         self._deployment = read_network_file(settings.network_file)
         self._terms = claim_terms(settings)
@@ -186,7 +186,7 @@ class BookClaims:
 
     @contextlib.asynccontextmanager
     async def _chain(self) -> AsyncIterator[RpcClient]:
-        async with RpcClient(self._rpc_url) as rpc:
+        async with RpcClient(self._endpoints, chain_id=self._deployment.chain_id) as rpc:
             yield rpc
 
     @contextlib.contextmanager
