@@ -157,6 +157,7 @@ def told_what_to_do(lab: Lab) -> None:
 
 def refused_before_anything_is_sent(lab: Lab) -> None:
     """Each mistake is named, and costs nothing."""
+    rpc_calls(lab.url, ("anvil_setNextBlockBaseFeePerGas", (hex(10**9),)), ("evm_mine", ()))
     for arguments, key, words in (
         (("open", "1", "--amount", "0", "-y"), "lab", "nothing to move"),
         (("open", "1", "--amount", "0.0000000001", "-y"), "lab", "more digits than the token"),

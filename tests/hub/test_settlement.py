@@ -187,6 +187,9 @@ async def test_what_an_organisation_cannot_cover_is_told(world: World) -> None:
 async def test_settlement_waits_while_gas_costs_more_than_the_cap_and_says_so(world: World) -> None:
     async with world.settling(policy=policy_of(0.000001)) as service:
         await service.wait_ready()
+        async with RpcClient(world.url) as rpc:  # it falls with every empty block
+            await rpc.call("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+            await rpc.call("evm_mine")
         world.work(1, CREDIT)
         settling = asyncio.create_task(service.settle_now())
         async with asyncio.timeout(20):

@@ -171,6 +171,8 @@ async def test_nothing_is_sent_while_gas_costs_more_than_the_cap(
 ) -> None:
     rpc = RpcClient(transport)
     key, chain_id = await funded(rpc), await rpc.quantity("eth_chainId")
+    await rpc.call("anvil_setNextBlockBaseFeePerGas", hex(10**9))  # it falls with every empty block
+    await rpc.call("evm_mine")
     sender = Sender(rpc, chain_id, file=tmp_path / "sent.db", policy=policy_of(0.000001))
     with pytest.raises(Unavailable, match=r"the cap \(max_fee_gwei, --max-fee\) is 1e-06"):
         await sender.send(key, stranger(), b"", 1)
