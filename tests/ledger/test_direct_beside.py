@@ -16,14 +16,13 @@ from farlane.domain.jobs import CommandWork, JobSpec, TaskState
 from farlane.domain.resources import Resources
 from farlane.errors import InvalidInput, InvalidSetting
 from farlane.kit.files import private_directory
-from farlane.kit.keys import server_certificate
 from farlane.ledger.accounts import PrivateKey, parse_address
 from farlane.ledger.delegations import delegation_to_json, sign_delegation
 from farlane.ledger.deploy import deployment_to_json
 from farlane.ledger.network_registry import EntryKind, Listing, NetworkRegistry
 from farlane.ledger.typed_data import Domain
 from farlane.node.agent import NodeAgent
-from farlane.node.books.signing import HeadKey, load_head_key
+from farlane.node.books.signing import load_head_key
 from farlane.node.settings import NodeSettings
 from farlane.sdk.direct_nodes import FoundNode, by_key, find_nodes
 from farlane.sdk.direct_task import command_task
@@ -134,13 +133,7 @@ async def test_the_nodes_delegation_counts_for_direct_calls_too(
     settings = replace(settings, provider=cold.address, delegation=tmp_path / "delegation.json")
     async with running(settings, hub):
         await hub.joined()
-        command = await _until_said(caplog, "register-node")
-        words = command.split()
-        given = {flag: words[words.index(flag) + 1].strip("`") for flag in words if flag.startswith("--")}
-        registry = NetworkRegistry(world.rpc, world.deployment)
-        listing = Listing(given["--endpoint"], bytes.fromhex(given["--tls-key-hash"]))
-        word = bytes.fromhex(given["--node-signature"])
-        await registry.list_signed(cold, EntryKind.NODE, parse_address(given["--node"]), listing, word)
+        await _list_as_told(world, cold, caplog)
         node = await found_node(world, key.address)
         run = await world.publisher(node).run(command_task("true", resources=SMALL, timeout_s=20))
         assert run.receipt.channel.provider == cold.address
@@ -148,8 +141,8 @@ async def test_the_nodes_delegation_counts_for_direct_calls_too(
 
 
 async def test_publishers_may_be_on_another_chain_than_the_hub(
-    settings: NodeSettings, hub: ScriptedHub, world: DirectWorld, tmp_path: Path
-) -> None:
+    settings: NodeSettings, hub: ScriptedHub, world: DirectWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
     key, cold = load_head_key(settings.directory), await world.rich(0)
     await world.ledger.pay_gas(FAUCET, key.address, ETHER)
     signed = sign_delegation(world.ledger.domain, cold, key.address, 2**40)
@@ -162,7 +155,7 @@ async def test_publishers_may_be_on_another_chain_than_the_hub(
         stream = await hub.joined()
         account = (await stream.receive("hello")).hello.account
         assert account.provider == key.address  # for the hub's books the delegation does not count
-        await _list_as_told(world, cold, settings, key)
+        await _list_as_told(world, cold, caplog)
         run = await world.publisher(await found_node(world, key.address)).run(
             command_task("true", resources=SMALL, timeout_s=20)
         )
@@ -170,19 +163,14 @@ async def test_publishers_may_be_on_another_chain_than_the_hub(
     assert await world.ledger.balance(cold.address) == run.leaf.amount_nano
 
 
-async def _list_as_told(world: DirectWorld, cold: PrivateKey, settings: NodeSettings, key: HeadKey) -> None:
-    """List the node as its log says."""
-    assert settings.direct_endpoint is not None
-    async with asyncio.timeout(30):
-        while not (settings.directory / "tls").is_dir():
-            await asyncio.sleep(0.02)
+async def _list_as_told(world: DirectWorld, cold: PrivateKey, caplog: pytest.LogCaptureFixture) -> None:
+    """List the node by what its log says."""
+    words = (await _until_said(caplog, "register-node")).split()
+    given = {flag: words[words.index(flag) + 1].strip("`") for flag in words if flag.startswith("--")}
     registry = NetworkRegistry(world.rpc, world.deployment)
-    certificate = server_certificate(settings.directory / "tls", ["127.0.0.1", "localhost"])
-    await key.unlock()
-    assert key.key is not None
-    listing = Listing(settings.direct_endpoint, certificate.spki_sha256)
-    word = registry.sign_key(cold.address, key.key)
-    await registry.list_signed(cold, EntryKind.NODE, key.address, listing, word)
+    listing = Listing(given["--endpoint"], bytes.fromhex(given["--tls-key-hash"]))
+    word = bytes.fromhex(given["--node-signature"])
+    await registry.list_signed(cold, EntryKind.NODE, parse_address(given["--node"]), listing, word)
 
 
 async def test_two_networks_of_one_chain_are_refused(settings: NodeSettings, hub: ScriptedHub) -> None:
