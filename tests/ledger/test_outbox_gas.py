@@ -26,7 +26,7 @@ async def test_gas_above_the_cap_is_waited_for(world: OutboxWorld) -> None:
     await world.mine()
     await world.outbox.submit("a", world.pay(stranger(), GasPolicy(max_fee_wei=GWEI)))
     await world.outbox.step()
-    assert "the cap (max_fee_gwei) is 1" in world.outbox.status().waiting["a"]
+    assert "--max-fee) is 1" in world.outbox.status().waiting["a"]
     assert world.transport.sent == []
     # A new policy for the same call lets it go.
     (intent,) = await world.outbox.pending()
