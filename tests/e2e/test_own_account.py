@@ -84,11 +84,12 @@ def lab(
         monkeypatch.setenv(name, value)
     rpc_calls(anvil_url, *(("anvil_setBalance", (key.address, hex(10**18))) for key in keys.values()))
     file, payer = tmp_path / "net.json", keys["lab"].address
-    works = new_network(
-        "--organisation", "works", "--set", "node.serves=lab", "--set", f"hub.rpc={anvil_url}", "--set",
-        f"hub.network_file={deployed(file, anvil_url, payer)}", "--set", f"hub.payers=lab={payer}", "--set",
-        "hub.settle_s=3600", "--set", "hub.confirmations=0", directory=tmp_path / "works",
+    sets = (
+        "node.serves=lab", f"hub.rpc=http://127.0.0.1:9,{anvil_url}", f"hub.payers=lab={payer}",
+        f"hub.network_file={deployed(file, anvil_url, payer)}", "hub.settle_s=3600", "hub.confirmations=0",
     )  # fmt: skip
+    options = [part for one in sets for part in ("--set", one)]
+    works = new_network("--organisation", "works", *options, directory=tmp_path / "works")
     operator = json.loads((tmp_path / "works" / "hub" / "keys" / "hub.json").read_bytes())["address"]
     rpc_calls(anvil_url, ("anvil_setBalance", ("0x" + operator.removeprefix("0x"), hex(10**18))))
     told = works.json("token")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from farlane.domain.bookkeeping import VoucherSigned
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import TaskState
 from farlane.domain.nodes import NodeSpec
@@ -20,6 +21,7 @@ from farlane.domain.resources import GIB, Capacity
 from farlane.errors import Internal
 from farlane.hub.books.books import HubBooks, NodeAccount, Signing
 from farlane.hub.books.inputs import InputDigests
+from farlane.hub.books.payers import PayerState
 from farlane.hub.reactor.state import Lease
 from farlane.hub.settlement.chain import Connection
 from farlane.hub.settlement.keys import HubKeys
@@ -47,7 +49,15 @@ class Keeper:
 
     books: HubBooks
     told: list[Signing] = field(default_factory=list)
-    payers: dict[str, Any] = field(default_factory=dict)
+    payers: dict[str, PayerState] = field(default_factory=dict)
+    signed: list[VoucherSigned] = field(default_factory=list)
+
+    @property
+    def store(self) -> Keeper:
+        return self
+
+    def vouchers(self, book: int, after: int, limit: int) -> list[VoucherSigned]:
+        return [one for one in self.signed if one.tasks > after][:limit]
 
     def node_name(self, node: NodeId) -> str:
         return str(node)
@@ -64,9 +74,9 @@ class Keeper:
 class World:
     """A hub's books and its settlement on anvil, which can be closed and opened again."""
 
-    def __init__(self, directory: Path, url: str) -> None:
+    def __init__(self, directory: Path, url: str, payers: Mapping[str, Address] | None = None) -> None:
         self.directory, self.url = directory, url
-        self.keys = HubKeys(directory / "keys", {})
+        self.keys = HubKeys(directory / "keys", payers or {})
         inputs = InputDigests(lambda job, indices: Column([b""] * len(indices)))
         self.keeper = Keeper(HubBooks("ab" * 16, [], self.keys, inputs))
         self.keeper.books.attach(
@@ -119,7 +129,9 @@ class World:
         at, signing = found.book.boundary(), self.keeper.books.signing
         assert signing is not None
         head = sign_head(signing.domain, NODE_KEY, TreeHead(found.channel.id, at.size, at.root))
-        assert self.keeper.books.sign(NODE, found.opened.book, at.size, at.root, head.signature, 0.0)
+        signed = self.keeper.books.sign(NODE, found.opened.book, at.size, at.root, head.signature, 0.0)
+        assert signed is not None
+        self.keeper.signed.append(signed)
 
 
 @pytest.fixture
@@ -156,6 +168,34 @@ async def test_a_channel_is_topped_up_and_paid_again(world: World) -> None:
             world.sign()
             await service.settle_now()
         assert await service.desk.ledger.balance(NODE_KEY.address) == 6 * CREDIT
+
+
+async def test_a_payer_with_its_own_account_is_told_what_to_lock_and_paid_from_what_it_locked(
+    tmp_path: Path, anvil_url: str
+) -> None:
+    payer = PrivateKey.generate()
+    world = World(tmp_path, anvil_url, {"lab": payer.address})
+    async with world.settling() as service:
+        await ready(service)
+        ledger, (operator, rpc) = service.desk.ledger, (world.keys.operator(), service.connection.rpc)  # type: ignore[union-attr]
+        await rpc.call("anvil_setBalance", payer.address, hex(10**18))
+        await ledger.mint(world.keys.key(operator), payer.address, 100 * CREDIT)
+        await ledger.deposit(payer, 100 * CREDIT)
+        for _ in range(3):
+            world.work(1, CREDIT)
+            world.sign()
+        assert await service.settle_now() == []
+        assert "`farlane ledger open 1 --amount 4`" in world.keeper.payers["lab"].notices[0]
+        (found,) = world.keeper.books.of_node(NODE)
+        await ledger.open_channel(payer, found.channel, CREDIT * 5 // 2)  # covers two of the three vouchers
+        await service.settle_now()
+        assert (await ledger.channel(found.channel.id)).claimed == 2 * CREDIT
+        assert "holds 2.5 credits; 0.5 more are owed" in world.keeper.payers["lab"].notices[0]
+        await ledger.top_up(payer, found.channel, 2 * CREDIT)
+        await ledger.start_close(payer, found.channel)
+        await service.settle_now()
+        assert await ledger.balance(NODE_KEY.address) == 3 * CREDIT
+        assert world.keeper.payers["lab"] == PayerState(CREDIT * 3 // 2)
 
 
 async def test_starting_credits_are_given_once(world: World) -> None:

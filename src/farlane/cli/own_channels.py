@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Desk:
         return await self.chain.ledger().balance(self.key.address)
 
 
+TELL_S = 5.0
+"""How long a hub may take to look again; everything is done by then."""
 Planner = Callable[[Desk], Awaitable["Plan"]]
 
 
@@ -243,14 +246,12 @@ def _state(own: OwnChannel) -> dict[str, object]:
 
 async def _tell_hub() -> None:
     """Let the hub look at the channels again, so that what it says of them is true; it sees them by itself soon."""
-    import contextlib
-
     from farlane.errors import FarlaneError
     from farlane.sdk.client import AsyncClient
     from farlane.sdk.ledger import LedgerClient
 
-    with contextlib.suppress(FarlaneError):
-        async with AsyncClient() as client:
+    with contextlib.suppress(FarlaneError, TimeoutError):
+        async with asyncio.timeout(TELL_S), AsyncClient() as client:
             await LedgerClient(client.connection).channels()
 
 
