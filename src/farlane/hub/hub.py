@@ -12,6 +12,7 @@ from farlane.domain.jobs import JobSpec, TaskState
 from farlane.domain.records import Column
 from farlane.domain.usage import FIRST_MONTH, LAST_MONTH, month_of
 from farlane.errors import FarlaneError, NotFound, PermissionRefused, Unavailable
+from farlane.hub.alert_outbox import AlertOutbox
 from farlane.hub.books.bookkeeper import Bookkeeper
 from farlane.hub.books.books import Accounts, HubBooks, NoAccounts
 from farlane.hub.books.inputs import InputDigests
@@ -33,6 +34,9 @@ from farlane.kit.clock import Clock
 from farlane.models.store import ContentStore
 from farlane.scheduler.policy import Policy
 
+ALERTS = "alerts.json"
+"""Beside the store: which alerts were told, and which wait."""
+
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +51,7 @@ class Hub:
         clock: wall time of events.
         on_failure: called once when the store cannot write any more.
         accounts: who pays, for the books.
+        alerts: which alerts were told; it outlives a hub that is rebuilt.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Hub:
         clock: Clock,
         on_failure: Callable[[Exception], None],
         accounts: Accounts | None = None,
+        alerts: AlertOutbox | None = None,
     ) -> None:
         self.settings, self.store, self.blobs = settings, store, blobs
         self.reactor = Reactor(store.epoch, settings.lease_s, settings.interim_s)
@@ -75,6 +81,7 @@ class Hub:
             self.reactor, store, policy, clock, self.sessions.perform, on_failure, self.bookkeeper.keep
         )
         self.reactor.replay(store.replay(), store.last_job(), clock.now())
+        self.outbox = alerts or AlertOutbox(settings.directory / ALERTS)
         self._seed_accounts(clock.now())
         self.sessions.visible.update({job.id: job.seq for job in self.reactor.state.jobs.values()})
         self.engine.run(lambda reactor, now: reactor.tick(now))
@@ -87,7 +94,7 @@ class Hub:
         accounts.seed(month, [(row.month, (row.organisation, row.project), row.spent) for row in rows])
         self.caps = CapFile(self.settings.directory / "caps.json")
         for cap in self.caps.caps:
-            accounts.set_cap(cap)
+            self.outbox.note(cap, month, accounts.set_cap(cap, self.outbox.told(cap, month)))
 
     def set_cap(self, cap: Cap) -> None:
         """Put a cap in force, durably; an empty one lifts it.
@@ -96,7 +103,8 @@ class Hub:
             DiskFull: it cannot be kept; nothing changes.
         """
         self.caps.put(cap)
-        self.reactor.state.accounts.set_cap(cap)
+        accounts = self.reactor.state.accounts
+        self.outbox.note(cap, accounts.month, accounts.set_cap(cap))
 
     def custody(self, organisation: str) -> str:
         """Return which key of an organisation's this hub holds, and what its loss can cost; empty while none."""
@@ -115,10 +123,11 @@ class Hub:
         return node if known is None else known.spec.name
 
     def tell_alerts(self) -> None:
-        """Log the caps that have been used to one of their alert percents."""
+        """Log the budgets that have been used to one of their alert percents, and have it delivered."""
         for alert in self.reactor.state.accounts.take_alerts():
             self.alerts += 1
             log.warning("%s", alert.text())
+            self.outbox.add(alert, self.store.network, self.engine.now())
 
     def close(self) -> None:
         """End every stream; peers connect again, to this hub or the one that takes over."""

@@ -12,6 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from farlane.errors import InvalidSetting, Unavailable
 from farlane.hub.admission import Admission
+from farlane.hub.alert_outbox import AlertOutbox
+from farlane.hub.alert_sender import AlertSender
 from farlane.hub.books.books import Accounts
 from farlane.hub.grpc_api.admission_service import AdmissionService
 from farlane.hub.grpc_api.blob_service import BlobService
@@ -19,7 +21,7 @@ from farlane.hub.grpc_api.client_service import ClientService
 from farlane.hub.grpc_api.ledger_service import LedgerService
 from farlane.hub.grpc_api.node_service import NodeService
 from farlane.hub.grpc_api.record_service import RecordService
-from farlane.hub.hub import Hub
+from farlane.hub.hub import ALERTS, Hub
 from farlane.hub.retention import forget_old
 from farlane.hub.settings import HubSettings
 from farlane.hub.settlement.reading import SettlementReader
@@ -78,6 +80,8 @@ class HubService:
         self._policy, self._clock = policy, clock
         self._certificate, self._tokens, self._admission = certificate, lookup, admission
         self.settlement, self._accounts = settlement, accounts
+        self.alerts = AlertOutbox(settings.directory / ALERTS, queue=bool(settings.alert_url))
+        self._sender = AlertSender(self.alerts, settings.alert_url) if settings.alert_url else None
         self._failed = asyncio.Event()
         self._health = health.aio.HealthServicer()
         self._hub: Hub | None = None
@@ -111,6 +115,9 @@ class HubService:
                 async with TaskSupervisor("hub") as tasks:
                     tasks.start(self._keep_alive(), "store watchdog")
                     tasks.start(self._tick(), "clock tick")
+                    tasks.start(self.alerts.keep(), "alerts told")
+                    if self._sender is not None:
+                        tasks.start(self._sender.run(), "alert webhook")
                     tasks.start(forget_old(lambda: self.hub), "result retention")
                     if self._admission is not None:
                         tasks.start(self._admission.run(), "admission")
@@ -138,6 +145,7 @@ class HubService:
             self._clock,
             self._on_failure,
             self._accounts,
+            self.alerts,
         )
         if self.settlement is not None:
             self.settlement.apply_signing(hub)

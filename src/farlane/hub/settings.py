@@ -56,5 +56,8 @@ class HubSettings:
     """Credits that every organisation of an embedded chain begins with."""
     payers: tuple[str, ...] = ()
     """Organisations that pay from an account of their own whose key this hub never sees, as organisation=0xADDRESS."""
+    alert_url: str = ""
+    """Where alerts of budgets are POSTed as JSON; empty: nowhere. A key in the URL is a secret: write it into the
+    configuration file."""
     keep_results_s: float = 7 * 86400.0
     """How long results of ended jobs are kept, in seconds."""

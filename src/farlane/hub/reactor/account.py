@@ -89,8 +89,11 @@ class Account:
         if not cap.empty:
             self.caps[cap.ceiling] = cap
         self.told = {key: percent for key, percent in self.told.items() if key[0] != cap.ceiling}
-        for _, budget, most in self._limits():
-            self.told.setdefault((cap.ceiling, budget), self._percent(budget, most))
+        self.told |= {
+            (cap.ceiling, budget): self._percent(budget, most)
+            for one, budget, most in self._limits()
+            if one is cap
+        }
         self.budgets, self.quotas = {}, {}
         for one in self.caps.values():
             for budget in Budget:

@@ -28,8 +28,8 @@ class Accounts:
         """Return those of a job's accounts that there are already; for one that may never be submitted."""
         return tuple(self.known[key] for key in _keys(spec) if key in self.known)
 
-    def set_cap(self, cap: Cap, told: dict[Budget, int] | None = None) -> None:
-        """Put a cap in force; an empty one lifts it.
+    def set_cap(self, cap: Cap, told: dict[Budget, int] | None = None) -> dict[Budget, int]:
+        """Put a cap in force, an empty one lifts it; returns at which percent each budget counts as told from now on.
 
         Args:
             cap: whose, and how much.
@@ -38,6 +38,9 @@ class Accounts:
         account = self._account((cap.organisation, cap.project))
         account.put(cap)
         account.told |= {(cap.ceiling, budget): percent for budget, percent in (told or {}).items()}
+        return {
+            budget: percent for (ceiling, budget), percent in account.told.items() if ceiling == cap.ceiling
+        }
 
     def seed(self, month: str, spent: Iterable[tuple[str, Key, int]]) -> None:
         """Start with what was spent by now: its month and (organisation, project)."""
