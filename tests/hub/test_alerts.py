@@ -218,7 +218,7 @@ async def test_a_hub_delivers_and_raises_anew_what_a_crash_kept_from_being_noted
         account.pay(85 * 10**9)
         running.hub.tell_alerts()
         assert [(await hook.taken.get())["percent"] for _ in range(2)] == [50, 80]
-        while [80] != [row[-1] for row in (await until_kept(tmp_path / "alerts.json", 0))["told"] if row[-1]]:
+        while [row[-1] for row in (await until_kept(tmp_path / "alerts.json", 0))["told"] if row[-1]] != [80]:
             await asyncio.sleep(0)
         await running.stop()
         (tmp_path / "alerts.json").write_bytes(noted)
