@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from farlane.testing.direct_desk import Desk
+from farlane.testing.direct_world import FAUCET
 
 pytestmark = pytest.mark.real
 
@@ -92,3 +93,18 @@ def test_a_publisher_killed_in_mid_task_pays_for_it_at_its_next_call(desk: Desk,
         assert node.wait(60) == 0
     for receipt in receipts:
         assert "NOT VALID" not in desk.run("receipt", "verify", str(receipt), "--rpc", desk.url)
+
+
+def test_a_node_serves_for_the_provider_that_has_let_its_key_sign(desk: Desk, tmp_path: Path) -> None:
+    lab, boss, net = desk.addresses["lab"], FAUCET.address, tmp_path / "net.json"
+    signed = tmp_path / "delegation.json"
+    desk.run("key", "delegate", "boss", lab, "--network", str(net), "--expires", "1d", "-o", str(signed))
+    with desk.serving("--delegation", str(signed)):
+        assert (desk.ready["provider"], desk.ready["listed"]) == (boss, False)
+        listed = json.loads(desk.run("direct", "nodes", *desk.network, "--rpc", desk.url, "--json"))
+        assert listed["nodes"] == []  # nobody finds it before the provider has listed it
+    said = desk.ran(
+        "node", "serve", *desk.network, "--rpc", desk.url, "--key", "me", "--endpoint", "https://127.0.0.1:1",
+        "--delegation", str(signed), code=1,
+    ).stderr  # fmt: skip
+    assert f"lets {lab} sign" in said

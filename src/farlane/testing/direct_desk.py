@@ -34,6 +34,8 @@ class Desk:
         ring.add("boss", FAUCET, password)
         (root / "password").write_bytes(PASSWORD)
         (root / "password").chmod(0o600)
+        self.ready: dict[str, object] = {}
+        """What the node said when it could be called."""
         self.network = ["--network", str(root / "net.json")]
         self.environ = {
             **os.environ,
@@ -100,7 +102,8 @@ class Desk:
         with process:
             try:
                 assert process.stdout is not None
-                assert json.loads(process.stdout.readline())["key"] == self.addresses["lab"]
+                self.ready = json.loads(process.stdout.readline())
+                assert self.ready["key"] == self.addresses["lab"]
                 yield process
             finally:
                 process.kill()
