@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ from farlane.ledger.deploy import (
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.leaf import Leaf, pack
 from farlane.ledger.port import SignedClaim
-from farlane.ledger.receipt import Receipt, verify
-from farlane.ledger.receipt_chain import verify_on_chain
+from farlane.ledger.receipt import Finding, Receipt, verify
+from farlane.ledger.receipt_chain import NOT_ANCHORED, verify_on_chain
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.tree import Tree, leaf_hash
 from farlane.ledger.vouchers import Channel, Delegation, TreeHead, Voucher, sign_head, sign_voucher
@@ -235,3 +236,72 @@ async def test_a_chain_tells_whether_a_receipt_was_settled(
     assert await failed(elsewhere) == ["contract is farlane's, of this network"]
     elsewhere = dataclasses.replace(receipt, domain=dataclasses.replace(ledger.domain, chain_id=1))
     assert await failed(elsewhere) == ["endpoint is of the receipt's chain"]
+
+
+def _tree_receipt(world: LedgerWorld, spec: int, tasks: int, cumulative: int) -> Receipt:
+    """A receipt of the first of `tasks` leaves that both sides signed; `spec` tells trees apart."""
+    domain, channel = world.ledger.domain, world.channel()
+    rest = [bytes([spec]) * 32, *[bytes(32)] * 4]
+    leaves = [Leaf(n, 1, 0, 0, 0, 0, 0, *rest, 1000, 1, 0, 0, 10, 10, 300, 10) for n in range(tasks)]
+    tree = Tree([leaf_hash(pack(leaf)) for leaf in leaves])
+    head = sign_head(domain, world.provider, TreeHead(channel.id, tasks, tree.root()))
+    signed = sign_voucher(domain, world.session, Voucher(channel.id, cumulative, tasks, tree.root()))
+    own = Delegation(world.provider.address, world.provider.address, 0)
+    receipt = Receipt(domain, channel, leaves[0], 0, tuple(tree.inclusion(0)), head, own, b"", signed)
+    assert all(finding.ok for finding in verify(receipt))
+    return receipt
+
+
+async def _settle(world: LedgerWorld, receipt: Receipt) -> None:
+    await world.ledger.settle(world.provider, [SignedClaim(world.channel(), receipt.voucher)])
+
+
+@pytest.fixture(params=[None, 3], ids=["all logs at once", "three blocks at once"])
+async def asked(request: pytest.FixtureRequest, rpc: RpcClient, monkeypatch: pytest.MonkeyPatch) -> RpcClient:
+    """An endpoint that may refuse logs of more than so many blocks."""
+    call = rpc.call
+
+    async def limited(method: str, *given: Any, **options: Any) -> Any:
+        if request.param and method == "eth_getLogs":
+            if int(given[0]["toBlock"], 16) - int(given[0]["fromBlock"], 16) >= request.param:
+                raise RpcRefused("range too large")
+        return await call(method, *given, **options)
+
+    monkeypatch.setattr(rpc, "call", limited)
+    return rpc
+
+
+async def test_a_receipt_over_another_tree_is_forged(asked: RpcClient, world: LedgerWorld) -> None:
+    await world.ledger.deposit(world.payer, 2000)
+    await world.ledger.open_channel(world.payer, world.channel(), 2000)
+    true, forged = _tree_receipt(world, 1, 2, 600), _tree_receipt(world, 2, 2, 600)
+    await _settle(world, true)
+    assert all(finding.ok and not finding.message for finding in await verify_on_chain(asked, true))
+    (wrong,) = [finding for finding in await verify_on_chain(asked, forged) if not finding.ok]
+    assert wrong.check == "chain has the same tree"
+    assert "another tree of this size" in wrong.message
+    (wrong,) = [one for one in await verify_on_chain(asked, _tree_receipt(world, 1, 3, 500)) if not one.ok]
+    assert "no tree that only grows" in wrong.message
+    between = _tree_receipt(world, 1, 3, 900)
+    await _settle(world, _tree_receipt(world, 1, 4, 1200))
+    for covered in (between, _tree_receipt(world, 1, 1, 300)):
+        *_, last = await verify_on_chain(asked, covered)
+        assert last == Finding("chain has the same tree", True, NOT_ANCHORED)
+    assert all(finding.ok and not finding.message for finding in await verify_on_chain(asked, true))
+
+
+async def test_an_endpoint_that_keeps_settlements_back_is_named(
+    rpc: RpcClient, world: LedgerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.ledger.deposit(world.payer, 2000)
+    await world.ledger.open_channel(world.payer, world.channel(), 2000)
+    receipt = _tree_receipt(world, 1, 2, 600)
+    await _settle(world, receipt)
+    call = rpc.call
+
+    async def silent(method: str, *given: Any, **options: Any) -> Any:
+        return [] if method == "eth_getLogs" else await call(method, *given, **options)
+
+    monkeypatch.setattr(rpc, "call", silent)
+    (wrong,) = [finding for finding in await verify_on_chain(rpc, receipt) if not finding.ok]
+    assert "ask one that has all logs" in wrong.message

@@ -116,7 +116,7 @@ def show(file: Path, as_json: bool) -> None:
 )
 @json_option
 def verify(files: tuple[Path, ...], rpc: str | None, as_json: bool) -> int:
-    """Check receipts: signatures, proof and sums; with --rpc also that the channel exists and was settled.
+    """Check receipts: signatures, proof and sums; with --rpc also that the chain settled this tree.
 
     The exit code is 0 only where every FILE is valid.
     """
@@ -151,7 +151,7 @@ def _checked(file: Path, rpc: str | None) -> list[Finding]:
 
 def _show_findings(findings: list[Finding], *, asked_chain: bool) -> None:
     rows = [(one.check, "ok" if one.ok else "FAILED", one.message) for one in findings]
-    print_table(("CHECK", "", "WHY NOT"), rows)
+    print_table(("CHECK", "", "BECAUSE"), rows)
     good = all(one.ok for one in findings)
     if good and not asked_chain:
         click.echo("valid, as far as can be seen without a chain; --rpc URL asks one whether it was settled")

@@ -52,7 +52,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was looked at, whether it holds, and why not."""
+    """One check: what was looked at, whether it holds, and why not, or with what catch."""
 
     check: str
     ok: bool

@@ -1,12 +1,17 @@
-"""What only a chain can say of a receipt: whether its contract is farlane's, its channel exists, and it was paid."""
+"""What only a chain can say of a receipt: its contract is farlane's, its channel exists, its tree was settled."""
 
 from __future__ import annotations
 
 from farlane.errors import FarlaneError, InvalidInput
 from farlane.ledger.deploy import same_code
-from farlane.ledger.port import ChannelState
+from farlane.ledger.port import ChannelState, VoucherSettled
 from farlane.ledger.receipt import Finding, Receipt
 from farlane.ledger.rpc import RpcClient, unhexed
+from farlane.ledger.settled_events import settlements_backwards
+from farlane.ledger.vouchers import Voucher
+
+NOT_ANCHORED = "covered by amount; its tree is not anchored itself"
+"""A later voucher was settled in its place: the money is there, the root on chain is of a larger tree."""
 
 
 async def verify_on_chain(rpc: RpcClient, receipt: Receipt) -> list[Finding]:
@@ -25,6 +30,8 @@ async def verify_on_chain(rpc: RpcClient, receipt: Receipt) -> list[Finding]:
             *await rpc.read("ComputeLedger", receipt.domain.contract, "channels", (receipt.channel.id,))
         )
         findings += [_exists(state), _paid(state, receipt)]
+        if findings[-1].ok:
+            findings.append(await _anchored(rpc, receipt))
     return findings
 
 
@@ -66,3 +73,35 @@ def _paid(state: ChannelState, receipt: Receipt) -> Finding:
         False,
         f"no: {state.claimed} of {cumulative} units were claimed, and the channel pays no more",
     )
+
+
+async def _anchored(rpc: RpcClient, receipt: Receipt) -> Finding:
+    """Hold the receipt's tree against the roots that settlements wrote down.
+
+    Settlements only rise, so that the first that pays no more than the receipt's voucher ends the search.
+    """
+    check, voucher = "chain has the same tree", receipt.voucher.voucher
+    highest, message = 0, NOT_ANCHORED
+    async for event in settlements_backwards(rpc, receipt.domain.contract, receipt.channel.id):
+        if problem := _contradiction(event, voucher):
+            return Finding(check, False, problem)
+        highest = max(highest, event.cumulative)
+        if event.tasks == voucher.tasks:
+            message = ""
+        if event.cumulative <= voucher.cumulative:
+            break
+    if highest < voucher.cumulative:
+        return Finding(check, False, "the endpoint shows no settlement of it; ask one that has all logs")
+    return Finding(check, True, message)
+
+
+def _contradiction(event: VoucherSettled, voucher: Voucher) -> str:
+    """Return why one append-only tree cannot have been signed as both say, empty where it can."""
+    settled = f"block {event.block} settled {event.cumulative} units for {event.tasks} tasks"
+    if event.tasks == voucher.tasks and (event.root, event.cumulative) != (voucher.root, voucher.cumulative):
+        return f"{settled} with root {event.root.hex()}: another tree of this size than the receipt's"
+    if (event.tasks < voucher.tasks and event.cumulative > voucher.cumulative) or (
+        event.tasks > voucher.tasks and event.cumulative < voucher.cumulative
+    ):
+        return f"{settled}: no tree that only grows has that and {voucher.cumulative} for {voucher.tasks}"
+    return ""
