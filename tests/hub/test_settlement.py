@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -22,9 +23,11 @@ from farlane.errors import Internal
 from farlane.hub.books.books import HubBooks, NodeAccount, Signing
 from farlane.hub.books.inputs import InputDigests
 from farlane.hub.books.payers import PayerState
+from farlane.hub.grpc_api.ledger_service import LedgerService
 from farlane.hub.reactor.state import Lease
 from farlane.hub.settlement.chain import Connection
 from farlane.hub.settlement.keys import HubKeys
+from farlane.hub.settlement.reading import SettlementReader
 from farlane.hub.settlement.service import Settlement, SettlementSettings
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.accounts import Address, PrivateKey
@@ -35,6 +38,8 @@ from farlane.ledger.outbox.outbox import ChainOutbox
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.vouchers import Delegation, TreeHead, sign_head
 from farlane.testing.builders import a_job
+from farlane.wire.serving import Identity
+from farlane.wire.v1 import ledger_pb2
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]
 NODE, NODE_KEY = NodeId("n-1"), PrivateKey.from_bytes(bytes([9]) * 32)
@@ -82,13 +87,13 @@ class World:
         self.keeper.books.attach(
             NODE, NodeAccount(NODE_KEY.address, Delegation(NODE_KEY.address, NODE_KEY.address, 0), b"")
         )
-        self.done = 0
+        self.done, self.embedded = 0, True
 
     @contextlib.asynccontextmanager
     async def settling(
-        self, starting: int = 1000 * CREDIT, policy: GasPolicy | None = None
+        self, starting: int = 1000 * CREDIT, policy: GasPolicy | None = None, least: int = 0
     ) -> AsyncIterator[Settlement]:
-        settings = SettlementSettings(3600.0, CREDIT, 0, starting, policy or GasPolicy())
+        settings = SettlementSettings(3600.0, CREDIT, least, starting, policy or GasPolicy())
         service = Settlement(
             self.directory, self.directory / "ledger.json", "ab" * 16, self.keys, settings, lambda: self.keeper,
             self.connect,
@@ -111,7 +116,7 @@ class World:
                 how = OutboxSettings(poll_s=0.02)
                 return await ChainOutbox.open(path, rpc, deployment.chain_id, key_of, settings=how)
 
-            yield Connection(rpc, True, "anvil", self.url, outbox, faucet)
+            yield Connection(rpc, self.embedded, "anvil", self.url, outbox, faucet)
 
     def work(self, count: int, amount: int) -> None:
         """Let the node end some tasks of so many nano-credits each."""
@@ -222,6 +227,43 @@ async def test_what_an_organisation_cannot_cover_is_told(world: World) -> None:
         (found,) = world.keeper.books.of_node(NODE)
         locked = (await service.desk.ledger.channel(found.channel.id)).deposit
         assert await service.desk.ledger.balance(world.keys.payer("lab")) + locked == 11 * CREDIT
+
+
+async def test_a_small_voucher_waits_where_gas_costs_something_also_when_asked(world: World) -> None:
+    async def claimed(service: Settlement, amount: int) -> int:
+        world.work(1, amount)
+        world.sign()
+        await service.settle_now()
+        (found,) = world.keeper.books.of_node(NODE)
+        return (await service.desk.ledger.channel(found.channel.id)).claimed
+
+    async with world.settling(least=CREDIT) as service:
+        await ready(service)
+        assert await claimed(service, CREDIT // 4) == CREDIT // 4, "gas of an embedded chain costs nothing"
+    world.embedded = False
+    async with world.settling(least=CREDIT) as service:
+        await ready(service)
+        assert await claimed(service, CREDIT // 4) == CREDIT // 4
+        assert await claimed(service, CREDIT) == CREDIT * 3 // 2
+
+
+async def test_only_administrators_settle_where_gas_costs_something(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, context = Identity("client", "lab", "lab/ada"), AsyncMock()
+    context.abort.side_effect = lambda code, message, trailers: pytest.fail(message)
+    monkeypatch.setattr("farlane.wire.serving.current_identity", lambda: caller)
+    request = ledger_pb2.SettleRequest()
+    async with world.settling() as settlement:
+        service = LedgerService(SettlementReader(settlement), lambda: settlement.hub)
+        assert list((await service.Settle(request, context)).transactions) == []
+    world.embedded = False
+    async with world.settling() as settlement:
+        service = LedgerService(SettlementReader(settlement), lambda: settlement.hub)
+        with pytest.raises(pytest.fail.Exception, match="takes a token of an administrator of lab"):
+            await service.Settle(request, context)
+        caller = replace(caller, admin=True)
+        assert list((await service.Settle(request, context)).transactions) == []
 
 
 async def test_settlement_waits_while_gas_costs_more_than_the_cap_and_says_so(world: World) -> None:

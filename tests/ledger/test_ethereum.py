@@ -263,7 +263,8 @@ async def asked(request: pytest.FixtureRequest, rpc: RpcClient, monkeypatch: pyt
 
     async def limited(method: str, *given: Any, **options: Any) -> Any:
         if request.param and method == "eth_getLogs":
-            if int(given[0]["toBlock"], 16) - int(given[0]["fromBlock"], 16) >= request.param:
+            first, last = (int(given[0][name], 16) for name in ("fromBlock", "toBlock"))
+            if last - first >= request.param:
                 raise RpcRefused("range too large")
         return await call(method, *given, **options)
 

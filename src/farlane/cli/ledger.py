@@ -105,7 +105,11 @@ def history(as_csv: bool, as_json: bool) -> None:
 @ledger.command()
 @json_option
 def settle(as_json: bool) -> None:
-    """Settle now what can be, rather than wait for the hub's next round."""
+    """Settle now what is due, rather than wait for the hub's next round.
+
+    Where gas costs the hub something, on a chain that is not its own, this takes a token of an administrator, and
+    vouchers below `hub.least_settlement` wait all the same.
+    """
 
     async def ask(client: AsyncClient) -> list[str]:
         return await LedgerClient(client.connection).settle()

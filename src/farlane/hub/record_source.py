@@ -34,6 +34,10 @@ class LedgerReader(Protocol):
         """Return what an organisation used, and what its nodes did for others, in these months."""
         ...
 
+    async def gas_is_free(self) -> bool:
+        """Tell whether settling costs the hub nothing, as on an embedded chain."""
+        ...
+
     async def settle(self) -> list[str]:
-        """Settle everything that can be now; returns the transactions' hashes."""
+        """Settle what is due now; returns the transactions' hashes."""
         ...

@@ -51,7 +51,8 @@ class HubSettings:
     channel_deposit: str = "1"
     """Credits locked in each channel beyond what is owed: what a stolen session key can cost."""
     least_settlement: str = "0"
-    """A voucher with fewer new credits than this waits, so that it is worth its gas."""
+    """A voucher with fewer new credits than this waits, so that it is worth its gas; where gas costs nothing, on an
+    embedded chain, `farlane ledger settle` takes all."""
     starting_credits: str = "1000"
     """Credits that every organisation of an embedded chain begins with."""
     payers: tuple[str, ...] = ()

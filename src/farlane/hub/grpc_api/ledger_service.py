@@ -104,5 +104,11 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
 
     @answered
     async def Settle(self, request: ledger_pb2.SettleRequest, context: Context) -> ledger_pb2.SettleReply:
-        """Settle now what can be settled."""
+        """Settle now what is due; where that costs gas, only for administrators.
+
+        Raises:
+            PermissionRefused: it costs gas, and the caller is no administrator.
+        """
+        if not await self._reader.gas_is_free():
+            require_admin("settle at the hub's cost")
         return ledger_pb2.SettleReply(transactions=await self._reader.settle())

@@ -78,8 +78,13 @@ class SettlementReader:
         rows = await asyncio.get_running_loop().run_in_executor(None, read, first_month, last_month)
         return [row for row in rows if organisation in (row.organisation, row.provider)]
 
+    async def gas_is_free(self) -> bool:
+        """Tell whether settling costs the hub nothing, as on an embedded chain."""
+        await self._settlement.wait_ready()
+        return self._settlement.gas_is_free
+
     async def settle(self) -> list[str]:
-        """Settle everything that can be now; returns the transactions' hashes."""
+        """Settle what is due now; returns the transactions' hashes."""
         return ["0x" + receipt.hash.hex() for receipt in await self._settlement.settle_now()]
 
     async def _desk(self) -> ChainDesk:

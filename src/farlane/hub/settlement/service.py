@@ -141,6 +141,11 @@ class Settlement:
         return status.trouble or next(iter(status.waiting.values()), "")
 
     @property
+    def gas_is_free(self) -> bool:
+        """Whether the chain is the hub's own, where coin is worth nothing."""
+        return self.connection is not None and self.connection.embedded
+
+    @property
     def hub(self) -> Hub:
         """The hub in force.
 
@@ -155,7 +160,7 @@ class Settlement:
             hub.bookkeeper.set_signing(self._signing(self.deployment))
 
     async def settle_now(self) -> list[TransactionReceipt]:
-        """Settle everything that can be, at once; returns the transactions.
+        """Settle at once what is due: everything where gas costs nothing, else as in every round; returns transactions.
 
         Raises:
             Unavailable: the chain is not open yet.
@@ -163,7 +168,7 @@ class Settlement:
         """
         await self.wait_ready()
         async with self._round:
-            return await self._settle_round(least_nano=0)
+            return await self._settle_round(0 if self.gas_is_free else self._settings.least_claim_nano)
 
     async def grant(self, key: str, organisation: str, nano: int) -> TransactionReceipt:
         """Make credits for an organisation and pay them into its account; only on an embedded chain.
