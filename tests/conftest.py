@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +50,31 @@ def anvil_url() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(autouse=True)
+def calm_anvil(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Undo what a test did to the price of gas and to mining on the chain that all tests share, also if it failed."""
+    if "anvil_url" not in request.fixturenames:
+        yield
+        return
+    url: str = request.getfixturevalue("anvil_url")
+    before = base_fee(url)
+    yield
+    ask(url, "evm_setAutomine", True)
+    if base_fee(url) > before:
+        ask(url, "anvil_setNextBlockBaseFeePerGas", hex(before))
+        ask(url, "evm_mine")
+
+
+def base_fee(url: str) -> int:
+    return int(ask(url, "eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16)
+
+
+def ask(url: str, method: str, *arguments: object) -> Any:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": arguments}).encode()
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        answer = json.load(response)
+    assert "error" not in answer, f"{method}: {answer['error']}"
+    return answer["result"]
