@@ -272,3 +272,25 @@ def test_lost_payloads_do_not_hold_up_the_books() -> None:
 
     inputs = InputDigests(lost)
     assert inputs.take(JobId(1), [0, 1]) == [NONE, NONE]
+
+
+def test_a_book_of_before_a_rotation_is_signed_for_by_its_own_key() -> None:
+    accounts = Lab()
+    found = HubBooks("net", [], accounts, InputDigests(payloads))
+    found.attach(NODE, own(NODE_KEY))
+    book(found, ended(0, 2))
+    (old,) = found.of_node(NODE)
+    old.durable, old_head = 2, head_of(found)
+    accounts.signer = lambda: OTHER.address  # type: ignore[method-assign]
+    book(found, ended(2, 1))
+    (new,) = found.of_node(NODE)
+    assert (new.channel.signer, found.unsigned_of(NODE)) == (OTHER.address, [old])
+    found.signing = Signing(DOMAIN, 10**9, OTHER)
+    assert found.sign(NODE, 1, *old_head, AT) is None  # a wrong voucher is worse than none
+    found.signing = Signing(DOMAIN, 10**9, OTHER, {SESSION.address: SESSION}.get)
+    for number, key, head in ((1, SESSION, old_head), (2, OTHER, head_of(found))):
+        signed = found.sign(NODE, number, *head, AT)
+        assert signed is not None
+        voucher = Voucher(found.all[number].channel.id, signed.cumulative, signed.tasks, signed.root)
+        check_voucher(DOMAIN, SignedVoucher(voucher, signed.signature), key.address)
+    assert found.unsigned_of(NODE) == []

@@ -32,9 +32,11 @@ from farlane.hub.settlement.service import Settlement, SettlementSettings
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.deploy import Deployment
+from farlane.ledger.keystore import KeyRing
 from farlane.ledger.outbox.engine import OutboxSettings
 from farlane.ledger.outbox.intents import GasPolicy, policy_of
 from farlane.ledger.outbox.outbox import ChainOutbox
+from farlane.ledger.passwords import machine_password
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.vouchers import Delegation, TreeHead, sign_head
 from farlane.testing.builders import a_job
@@ -117,6 +119,13 @@ class World:
                 return await ChainOutbox.open(path, rpc, deployment.chain_id, key_of, settings=how)
 
             yield Connection(rpc, self.embedded, "anvil", self.url, outbox, faucet)
+
+    def rotate(self) -> None:
+        """Put a new session key in the place of the hub's, as its owner does while it is down."""
+        ring = KeyRing(self.directory / "keys")
+        ring.rotate("session", machine_password(ring.directory))
+        self.keys = HubKeys(ring.directory, {})
+        self.keeper.books._accounts, self.keeper.books.signing = self.keys, None
 
     def work(self, count: int, amount: int) -> None:
         """Let the node end some tasks of so many nano-credits each."""
@@ -264,6 +273,26 @@ async def test_only_administrators_settle_where_gas_costs_something(
             await service.Settle(request, context)
         caller = replace(caller, admin=True)
         assert list((await service.Settle(request, context)).transactions) == []
+
+
+async def test_after_a_rotation_books_of_before_are_paid_by_their_own_key(world: World) -> None:
+    async with world.settling() as service:
+        await ready(service)
+        world.work(2, CREDIT)
+        await service.settle_now()
+    (old,) = world.keeper.books.of_node(NODE)
+    old.durable = 2
+    world.rotate()
+    async with world.settling() as service:
+        await service.wait_ready()
+        world.sign()
+        world.work(1, CREDIT)
+        (new,) = world.keeper.books.of_node(NODE)
+        assert new.channel.signer == world.keys.signer() != old.channel.signer
+        world.sign()
+        await service.settle_now()
+        await service.settle_now()
+        assert (service.state.refused, await service.desk.ledger.balance(NODE_KEY.address)) == (0, 3 * CREDIT)
 
 
 async def test_settlement_waits_while_gas_costs_more_than_the_cap_and_says_so(world: World) -> None:

@@ -91,8 +91,9 @@ def test_each_payer_hears_of_its_own_channels_and_what_they_put_at_stake() -> No
     assert found["lab"].at_stake_nano == 80
     (notice,) = found["lab"].notices
     assert "top-up 3" in notice
-    assert "0.00000008 credits now" in custody_text(found["lab"], "1")
-    assert "at most the 1 credits that each channel locks" in custody_text(None, "1")
+    assert "0.00000008 credits now" in custody_text(found["lab"])
+    assert "holds your organisation's account: all credits in it could be lost" in custody_text(None)
+    assert "account: the 2.5 credits in it could be lost" in custody_text(None, 5 * 10**9 // 2)
     assert payer_states([], {}, DEPOSIT, NANO).get("lab", PayerState()).notices == ()
 
 

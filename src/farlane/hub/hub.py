@@ -111,7 +111,7 @@ class Hub:
         if self.books.signing is None:
             return ""
         own = None if self.books.holds_payer(organisation) else self.payers.get(organisation, PayerState())
-        return custody_text(own, self.settings.channel_deposit)
+        return custody_text(own)
 
     def notices(self, organisation: str) -> tuple[str, ...]:
         """Return what an organisation that holds its own account must do so that its channels pay."""

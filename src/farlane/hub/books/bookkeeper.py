@@ -61,7 +61,10 @@ class Bookkeeper:
         ]
         for found in superseded:  # its owner is paid elsewhere from now on
             self._books.supersede(found.opened.book)
-        for found in self._books.of_node(session.node):
+        older = [
+            found for found in self._books.unsigned_of(session.node) if found.opened.book not in self.disputes
+        ]
+        for found in (*older, *self._books.of_node(session.node)):
             mark = session.feed.marks.get(found.opened.book)
             boundary = found.book.boundary()
             if mark is not None and (
@@ -75,8 +78,8 @@ class Bookkeeper:
         """Hear that the chain is there: every node learns the domain and can sign."""
         self._books.signing = signing
         for session in self._sessions.nodes.values():
-            for found in self._books.of_node(session.node):
-                if session.feed.knows(found.opened.book):
+            for found in self._books.all.values():
+                if found.opened.node == session.node and session.feed.knows(found.opened.book):
                     session.feed.introduce(found, signing)
 
     def head_signed(self, engine: Engine, session: NodeSession, head: HeadSigned) -> None:

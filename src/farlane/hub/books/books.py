@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -96,14 +96,27 @@ class HubBook:
         """Tell whether both sides have accounts."""
         return NO_ADDRESS not in (self.channel.payer, self.channel.provider, self.channel.signer)
 
+    @property
+    def unsigned(self) -> bool:
+        """Tell whether there are leaves that no voucher pays for yet."""
+        return self.durable > (0 if self.voucher is None else self.voucher.tasks)
+
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """What signing needs: the domain, units of the token in a credit, and the session key."""
+    """What signing needs: the domain, units of the token in a credit, and the session key.
+
+    retired: finds a session key of before by its address, None where it is not at hand: channels keep their signer.
+    """
 
     domain: Domain
     units_per_credit: int
     key: PrivateKey
+    retired: Callable[[Address], PrivateKey | None] = lambda address: None
+
+    def key_of(self, signer: Address) -> PrivateKey | None:
+        """Return the key that signs for channels of a signer, None where it is not at hand."""
+        return self.key if self.key.address == signer else self.retired(signer)
 
 
 class HubBooks:
@@ -142,6 +155,15 @@ class HubBooks:
     def of_node(self, node: NodeId) -> list[HubBook]:
         """Return the books in use with a node."""
         return [book for (_, other), book in self.current.items() if other == node]
+
+    def unsigned_of(self, node: NodeId) -> list[HubBook]:
+        """Return books that are used no more, of which a node has leaves without a voucher; oldest first."""
+        used, account = {id(found) for found in self.of_node(node)}, self.nodes.get(node)
+        return [
+            found for found in self.all.values()
+            if found.opened.node == node and found.unsigned and found.payable and id(found) not in used
+            and account is not None and account.provider == found.channel.provider
+        ]  # fmt: skip
 
     def supersede(self, number: int) -> None:
         """Stop using a book: the next leaf between its two sides opens another."""
@@ -195,7 +217,10 @@ class HubBooks:
         if promise is None:
             return None
         self._check_head(found, account, SignedHead(TreeHead(found.channel.id, size, root), signature), now)
-        signed = sign_voucher(signing.domain, signing.key, promise)
+        key = signing.key_of(found.channel.signer)
+        if key is None:
+            return None
+        signed = sign_voucher(signing.domain, key, promise)
         found.book.give(promise)
         found.voucher = VoucherSigned(
             number, promise.tasks, promise.cumulative, promise.root, signed.signature, signature, account.key,

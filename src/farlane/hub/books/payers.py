@@ -19,17 +19,17 @@ class PayerState:
     notices: tuple[str, ...] = ()
 
 
-def custody_text(state: PayerState | None, channel_deposit: str) -> str:
+def custody_text(state: PayerState | None, held_nano: int | None = None) -> str:
     """Return which key of a publisher's organisation the hub holds, and what its loss can cost.
 
     Args:
         state: of one that holds its own account, None where the hub holds it.
-        channel_deposit: credits that the hub locks in each channel beyond what is owed.
+        held_nano: what is in the account that the hub holds, its channels included; None before that was first read.
     """
     if state is None:
+        amount = "all" if held_nano is None else f"the {credits_text(held_nano)}"
         return (
-            "the hub pays nodes in your name by a session key: at most the "
-            f"{channel_deposit} credits that each channel locks beyond what is owed could be lost with it"
+            f"the hub holds your organisation's account: {amount} credits in it could be lost with its keys"
         )
     return (
         "the hub signs for your organisation's own channels by a session key: at most what they lock beyond what is "

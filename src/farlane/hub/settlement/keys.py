@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from farlane.errors import NotFound
+from farlane.errors import FarlaneError, NotFound
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.keystore import KeyRing
 from farlane.ledger.passwords import machine_password
 
+log = logging.getLogger(__name__)
 OPERATOR = "hub"
 """Pays the gas, and on an embedded chain makes the credits."""
 SESSION = "session"
@@ -32,6 +34,7 @@ class HubKeys:
         self._payers = dict(payers)
         self._lock = threading.Lock()
         self._open: dict[str, PrivateKey] = {}
+        self._missing: set[Address] = set()
         self._addresses = {
             key.name: key.address
             for key in self._ring.list_keys()
@@ -68,6 +71,17 @@ class HubKeys:
         try:
             return self.key(address)
         except NotFound:
+            return None
+
+    def session_key(self, address: Address) -> PrivateKey | None:
+        """Return the session key of a channel, a retired one too; None, once told, where it cannot be opened."""
+        if address in self._missing:
+            return None
+        try:
+            return self.key(address)
+        except FarlaneError as error:
+            self._missing.add(address)
+            log.error("heads of channels that %s signs for get no voucher: %s", address, error.message)
             return None
 
     def prepare(self) -> None:

@@ -237,7 +237,8 @@ class Settlement:
 
     def _signing(self, deployment: Deployment) -> Signing:
         domain = Domain(deployment.chain_id, deployment.ledger, deployment.network)
-        return Signing(domain, deployment.units_per_credit, self.keys.key(self.keys.signer()))
+        key = self.keys.key(self.keys.signer())
+        return Signing(domain, deployment.units_per_credit, key, self.keys.session_key)
 
     async def _rounds(self) -> None:
         while True:
