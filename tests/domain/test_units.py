@@ -15,6 +15,7 @@ from farlane.domain.units import (
     CREDIT,
     MAX_CREDITS,
     bytes_text,
+    coins_text,
     credits_text,
     parse_bytes,
     parse_cpu_milli,
@@ -219,3 +220,9 @@ def test_an_amount_in_units_of_a_token_is_exact(text: str, per_credit: int, unit
 def test_an_amount_that_is_finer_than_a_token_is_refused(text: str, per_credit: int, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         parse_units_exact(text, per_credit)
+
+
+def test_coin_is_shown_down_to_gwei() -> None:
+    assert [coins_text(wei) for wei in (0, 10**9 - 1, 10**9, 5 * 10**17)] == [
+        "0 coin", "0 coin", "0.000000001 coin", "0.5 coin",
+    ]  # fmt: skip

@@ -108,10 +108,27 @@ def deployed(file: Path, url: str, payer: str) -> Path:
     return file
 
 
+def filled_by_its_name(lab: Lab) -> None:
+    """The account of works is the hub's to hold: anybody pays into it."""
+    own = {"FARLANE_KEYS": lab.environment["FARLANE_KEYS"], "FARLANE_DIR": lab.environment["FARLANE_DIR"]}
+    password = lab.environment["FARLANE_KEY_PASSWORD_FILE"]
+    told = lab.works.json("token")
+    there = {**own, "FARLANE_URL": told["url"], "FARLANE_TOKEN": told["token"]}
+    chain = ["--network", str(lab.file), "--rpc", lab.url]
+    signing = ["--key", "lab", "--password-file", password]
+    paid = lab.works.cli("ledger", "deposit", "3", "--for", "works", *chain, *signing, **there)
+    assert "deposited 3 credits" in paid.out
+    shown = lab.works.cli("ledger", "account", "works", *chain, **there).out
+    assert "free     3 credits" in shown
+    assert "gas      0 coin" in shown
+    assert "the hub holds it: opens and fills channels" in lab.works.cli("ledger", "balance", **there).out
+
+
 def test_a_payer_opens_fills_and_closes_its_channels_itself(
     lab: Lab, eventually: Callable[..., None], tmp_path: Path
 ) -> None:
     lab.ledger("deposit", "20", "--permit")
+    filled_by_its_name(lab)
     lab.work(eventually)
     told_what_to_do(lab)
     refused_before_anything_is_sent(lab)

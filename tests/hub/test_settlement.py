@@ -238,6 +238,34 @@ async def test_what_an_organisation_cannot_cover_is_told(world: World) -> None:
         assert await service.desk.ledger.balance(world.keys.payer("lab")) + locked == 11 * CREDIT
 
 
+async def test_a_held_account_without_coin_or_credits_is_told_of_and_holds_up_no_claims(world: World) -> None:
+    world.work(1, CREDIT)
+    async with world.settling(starting=2 * CREDIT) as service:
+        await ready(service)
+    world.embedded = False
+    lab = world.keys.payer("lab")
+    async with world.settling() as service:
+        await service.wait_ready()
+        ledger, rpc = service.desk.ledger, service.desk.ledger.rpc
+        await rpc.call("anvil_setBalance", lab, "0x0")
+        world.sign()
+        world.work(1, 2 * CREDIT)
+        await service.settle_now()
+        (found,) = world.keeper.books.of_node(NODE)
+        assert (await ledger.channel(found.channel.id)).claimed == CREDIT
+        coin, credits_ = world.keeper.payers["lab"].notices
+        assert f"{lab} that the hub holds for lab has too little coin" in coin
+        assert "`farlane ledger deposit 1 --for lab`" in credits_
+        operator = world.keys.key(world.keys.operator())
+        await ledger.mint(operator, operator.address, 5 * CREDIT)
+        await ledger.deposit(operator, 5 * CREDIT, lab)
+        await rpc.call("anvil_setBalance", lab, hex(10**18))
+        world.sign()
+        await service.settle_now()
+        assert (await ledger.channel(found.channel.id)).claimed == 3 * CREDIT
+        assert world.keeper.payers["lab"].notices == ()
+
+
 async def test_a_small_voucher_waits_where_gas_costs_something_also_when_asked(world: World) -> None:
     async def claimed(service: Settlement, amount: int) -> int:
         world.work(1, amount)

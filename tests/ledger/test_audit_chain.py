@@ -79,6 +79,16 @@ def test_money_goes_in_and_out_with_a_key_of_ones_own(typed: Typed, network: Pat
     assert (found["free_units"], found["wallet_units"]) == (1_500_000_000, 1_500_000_000)
     said = typed("withdraw", "2", "--key", "boss", code=1)
     assert "has 1.5 credits; 2 credits were asked for" in said
+    assert found["coin_wei"] > 10**18
+    other = PrivateKey.generate().address
+    typed("deposit", "0.5", "--key", "boss", "--for", other)
+    typed("deposit", "0.25", "--key", "boss", "--for", other, "--permit")
+    found = typed("account", other)
+    assert (found["free_units"], found["wallet_units"], found["coin_wei"]) == (750_000_000, 0, 0)
+    assert typed("account", FAUCET.address)["wallet_units"] == 750_000_000
+    assert "leave --for out" in typed(
+        "deposit", "1", "--key", "boss", "--for", other, "--owner", "boss", code=1
+    )
     assert "nothing to move" in typed("deposit", "0", "--key", "boss", code=1)
 
 

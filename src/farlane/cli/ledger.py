@@ -15,7 +15,7 @@ from farlane.cli.connecting import tell_dues, with_client
 from farlane.cli.output import counted, json_option, money, print_json, print_table, say
 from farlane.cli.own_account import account, deposit, withdraw
 from farlane.cli.own_channels import close, open_, top_up
-from farlane.domain.units import credits_text, parse_credits_floor
+from farlane.domain.units import coins_text, credits_text, parse_credits_floor
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.ledger import LedgerClient
 from farlane.wire.ledger import ChannelRow, HistoryRow, LedgerStatus
@@ -151,6 +151,17 @@ def _facts(found: LedgerStatus) -> list[tuple[str, str]]:
         ("chain", f"{found.chain_id}, {found.place} ({whose})"),
         ("contract", f"{found.contract}, {counted(found.trades, 'trade')} on record"),
         *([("rpc", found.rpc)] if found.rpc else []),
+        *([] if found.embedded else _gas(found)),
+    ]
+
+
+def _gas(found: LedgerStatus) -> list[tuple[str, str]]:
+    """Return which accounts pay which gas, and what they have for it; on an embedded chain it costs nothing."""
+    whose = "the hub holds it" if found.held else "yours"
+    settles, opens = (coins_text(gwei * 10**9) for gwei in (found.operator_gwei, found.account_gwei))
+    return [
+        ("gas", f"{settles} at {found.operator}, the hub's own: settles"),
+        ("", f"{opens} at {found.account}, {whose}: opens and fills channels"),
     ]
 
 

@@ -17,8 +17,9 @@ from farlane.cli.chain_options import (
     signing_options,
 )
 from farlane.cli.key_options import signing_key
-from farlane.cli.output import json_option, print_json
-from farlane.domain.units import credits_text, parse_units_exact
+from farlane.cli.output import json_option, print_json, say
+from farlane.cli.whose_account import account_of
+from farlane.domain.units import coins_text, credits_text, parse_units_exact
 from farlane.errors import InsufficientFunds, InvalidInput
 
 if TYPE_CHECKING:
@@ -31,28 +32,36 @@ HEAD_BYTES = 4 + 2 * 32
 
 
 @click.command()
-@click.argument("address")
+@click.argument("whose", metavar="ACCOUNT")
 @rpc_option
 @network_option
 @json_option
-def account(address: str, rpc: str, network_file: Path, as_json: bool) -> None:
-    """Show what ADDRESS has on the chain: free in the ledger, and in its wallet."""
-    from farlane.ledger.accounts import parse_address
+def account(whose: str, rpc: str, network_file: Path, as_json: bool) -> None:
+    """Show what ACCOUNT has on the chain: free in the ledger, in its wallet, and as coin for gas.
 
-    whose = parse_address(address)
+    ACCOUNT is an address, or the name of an organisation, whose account the hub is asked for. What pays for opening and filling its channels is its own coin,
+    also where the hub holds its key; the hub's own account pays for settling (`farlane ledger balance` names it).
+    """
 
-    async def ask() -> tuple[int, int, int]:
+    async def ask() -> tuple[Address, int, int, int, int]:
         async with network_chain(network_file, rpc) as chain:
-            ledger = chain.ledger()
-            return await ledger.balance(whose), await ledger.token_balance(whose), ledger.units_per_credit
+            ledger, found = chain.ledger(), await account_of(whose, chain.deployment)
+            free, wallet = await ledger.balance(found), await ledger.token_balance(found)
+            return found, free, wallet, await ledger.coin(found), ledger.units_per_credit
 
-    free, wallet, units = asyncio.run(ask())
+    found, free, wallet, coin, units = asyncio.run(ask())
     if as_json:
-        print_json({"account": whose, "free_units": free, "wallet_units": wallet, "units_per_credit": units})
+        print_json(
+            {
+                "account": found, "free_units": free, "wallet_units": wallet, "coin_wei": coin,
+                "units_per_credit": units,
+            }
+        )  # fmt: skip
         return
-    click.echo(f"account  {whose}")
+    click.echo(f"account  {found}")
     click.echo(f"free     {units_text(free, units)}")
     click.echo(f"wallet   {units_text(wallet, units)}")
+    click.echo(f"gas      {coins_text(coin)}")
 
 
 @click.command()
@@ -69,24 +78,36 @@ def account(address: str, rpc: str, network_file: Path, as_json: bool) -> None:
     metavar="NAME",
     help="Deposit for this key of yours, from its wallet and by its signature (ERC-3009); --key only pays the gas.",
 )
+@click.option(
+    "--for",
+    "whose",
+    metavar="ADDRESS|ORGANISATION",
+    help="Whose account it counts for, such as that of an organisation which the hub holds [default: the key's own].",
+)
 @json_option
 def deposit(
     credits_: str, network_file: Path, rpc: str, key_name: str, password_file: Path | None, policy: GasPolicy,
-    permit: bool, owner: str | None, as_json: bool,
+    permit: bool, owner: str | None, whose: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Move CREDITS from the wallet of one's key into the ledger, where channels are paid from.
 
-    A deposit that was interrupted goes on when the same command is typed again, and is not made twice.
+    Whoever holds the key of the account they count for can withdraw them: with --for that is no longer you. A deposit
+    that was interrupted goes on when the same command is typed again, and is not made twice.
     """
     if permit and owner:
         raise InvalidInput("--owner deposits by a signature already: leave --permit out")
+    if owner and whose:
+        raise InvalidInput("a signature of --owner counts for its own account alone: leave --for out")
     key = signing_key(key_name, password_file)
     payer = signing_key(owner, password_file) if owner else key
 
     async def move() -> tuple[int, TransactionReceipt]:
         async with network_chain(network_file, rpc, policy, key) as chain:
             units = parse_units_exact(credits_, chain.deployment.units_per_credit)
-            return units, await _deposited(chain, key, payer, units, permit=permit)
+            target = await account_of(whose, chain.deployment) if whose else payer.address
+            if whose:
+                say(f"for the account {target}")
+            return units, await _deposited(chain, key, payer, target, units, permit=permit)
 
     _tell("deposited", *asyncio.run(move()), credits_, as_json=as_json)
 
@@ -116,17 +137,19 @@ def withdraw(
 
 
 async def _deposited(
-    chain: Chain, key: PrivateKey, payer: PrivateKey, units: int, *, permit: bool
+    chain: Chain, key: PrivateKey, payer: PrivateKey, target: Address, units: int, *, permit: bool
 ) -> TransactionReceipt:
     ledger = chain.ledger()
     function = "depositWithPermit" if permit else "deposit" if payer is key else "depositWithAuthorization"
-    done = await _left(chain, key, function, payer.address, units)
+    done = await _left(chain, key, function, target, units)
     if done is not None:
         return done
     _check_covered("wallet", payer.address, await ledger.token_balance(payer.address), units, chain)
     if permit:
-        return await ledger.deposit_with_permit(key, units)
-    return await (ledger.deposit(key, units) if payer is key else ledger.deposit_for(key, payer, units))
+        return await ledger.deposit_with_permit(key, units, target)
+    if payer is key:
+        return await ledger.deposit(key, units, target)
+    return await ledger.deposit_for(key, payer, units)
 
 
 async def _withdrawn(chain: Chain, key: PrivateKey, to: Address, units: int) -> TransactionReceipt:

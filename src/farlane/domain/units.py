@@ -135,6 +135,11 @@ def credits_text(nano: int) -> str:
     return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
 
 
+def coins_text(wei: int) -> str:
+    """Return the coin of a chain as people read it, rounded down to gwei: `0.5 coin`."""
+    return f"{credits_text(wei // 10**9)} coin"
+
+
 def bytes_text(size: int) -> str:
     """Return a size as people read it: `1.5 GiB`."""
     amount = float(size)

@@ -89,6 +89,10 @@ class EthereumLedger:
         """Return what an account has outside of the contract."""
         return int(await self._rpc.read("CreditToken", self._deployment.token, "balanceOf", (account,)))
 
+    async def coin(self, account: Address) -> int:
+        """Return what an account has for gas, in wei."""
+        return await self._rpc.quantity("eth_getBalance", account, "latest")
+
     async def balance(self, account: Address) -> int:
         """Return an account's free balance in the contract."""
         return int(await self._read("balanceOf", account))
@@ -129,16 +133,20 @@ class EthereumLedger:
         """Send native coin, so that another account can pay for its own transactions."""
         return await self._sender.send(key, to, b"", wei)
 
-    async def deposit(self, key: PrivateKey, amount: int) -> TransactionReceipt:
-        """Move tokens into the account's balance; the first time it approves the contract."""
+    async def deposit(
+        self, key: PrivateKey, amount: int, beneficiary: Address | None = None
+    ) -> TransactionReceipt:
+        """Move tokens into the account's balance, or another's; the first time it approves the contract."""
         pair = (key.address, self._deployment.ledger)
         if await self._rpc.read("CreditToken", self._deployment.token, "allowance", pair) < amount:
             approval = abi.encode_call("CreditToken", "approve", (self._deployment.ledger, _UNLIMITED))
             await self._sender.send(key, self._deployment.token, approval)
-        return await self._send(key, "deposit", key.address, amount)
+        return await self._send(key, "deposit", beneficiary or key.address, amount)
 
-    async def deposit_with_permit(self, key: PrivateKey, amount: int) -> TransactionReceipt:
-        """Move tokens into the account's balance by its signature over this amount: nothing stays approved.
+    async def deposit_with_permit(
+        self, key: PrivateKey, amount: int, beneficiary: Address | None = None
+    ) -> TransactionReceipt:
+        """As `deposit`, by the key's signature over this amount: nothing stays approved.
 
         Raises:
             InvalidInput: the token takes no permits (ERC-2612).
@@ -148,7 +156,8 @@ class EthereumLedger:
         nonce = await permit_nonce(self._rpc, token, key.address)
         until = valid_until(await self.now())
         signed = sign_permit(separator, key, Permit(key.address, contract, amount, nonce, until))
-        return await self._send(key, "depositWithPermit", key.address, amount, until, *signed)
+        target = beneficiary or key.address
+        return await self._send(key, "depositWithPermit", target, amount, until, *signed)
 
     async def deposit_for(self, key: PrivateKey, owner: PrivateKey, amount: int) -> TransactionReceipt:
         """Move tokens of `owner` into the balance of `owner`, by its signature; `key` pays the gas and nothing else.

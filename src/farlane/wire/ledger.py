@@ -24,7 +24,8 @@ class LedgerStatus:
     embedded: the chain belongs to the hub, and is worth as much trust; rpc: where it can be asked on the hub's own
     machine, empty where nowhere; problem: why settlement waits, empty if it does not; held: the hub holds the
     account's key; free: balance in the contract; locked: in channels, not yet claimed; owed: for all leaves;
-    promised: by vouchers; claimed: on the chain; trades: on record in the contract.
+    promised: by vouchers; claimed: on the chain; trades: on record in the contract; operator: the hub's own account,
+    which pays the gas of settling; operator_gwei, account_gwei: coin for gas, rounded down.
     """
 
     network: str
@@ -43,6 +44,9 @@ class LedgerStatus:
     promised: int
     claimed: int
     trades: int
+    operator: str = ""
+    operator_gwei: int = 0
+    account_gwei: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class SettlementReader:
             keys.holds_payer(organisation), self._nano(desk, await desk.ledger.balance(account)),
             sum(row.deposit - row.claimed for row in rows if row.state != "closed"), sum(row.owed for row in rows),
             sum(row.promised for row in rows), sum(row.claimed for row in rows),
-            await desk.ledger.transaction_count(),
+            await desk.ledger.transaction_count(), keys.operator(),
+            *[await desk.ledger.coin(one) // 10**9 for one in (keys.operator(), account)],
         )  # fmt: skip
 
     async def channels(self, organisation: str | None) -> list[ChannelRow]:

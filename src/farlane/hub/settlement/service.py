@@ -17,6 +17,7 @@ from farlane.hub.hub import Hub
 from farlane.hub.settlement.chain import GAS_WEI, ChainDesk, Connection, Outbox, find_deployment
 from farlane.hub.settlement.dues import payer_states
 from farlane.hub.settlement.figures import figures_of
+from farlane.hub.settlement.held import held_notices, without_coin
 from farlane.hub.settlement.keys import HubKeys
 from farlane.hub.settlement.plan import BookFigures, Funding, Plan, plan
 from farlane.kit.tasks import TaskSupervisor
@@ -94,6 +95,7 @@ class Settlement:
         self._ready = asyncio.Event()
         self._round = asyncio.Lock()
         self._funded: set[str] = set()
+        self._held_notices: dict[str, tuple[str, ...]] = {}
 
     async def run(self) -> None:
         """Open the chain and settle every period, until cancelled; whatever fails is told and tried again."""
@@ -256,7 +258,7 @@ class Settlement:
         books = [found for found in hub.books.all.values() if found.payable and found.book.owed_nano]
         await self._give_starting_credits(books)
         todo = await self._plan(desk, hub, books, least_nano)
-        done = [await self._fund(desk, funding) for funding in todo.fundings]
+        done = [await self._fund(desk, funding) for funding in await self._payable(desk, hub, books, todo)]
         for number in todo.closed:
             hub.books.supersede(number)
         done += await self._claim(desk, todo.claims)
@@ -272,6 +274,22 @@ class Settlement:
         least = units_floor(least_nano, desk.ledger.units_per_credit)
         return plan(figures, balances, self.deposit_units(desk), least)
 
+    async def _payable(
+        self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook], todo: Plan
+    ) -> list[Funding]:
+        """Return the fundings whose accounts can pay their gas: one that cannot must hold up no claims of others."""
+        if self.gas_is_free:
+            return todo.fundings
+        held = {one.opened.organisation for one in books if self.keys.holds_payer(one.opened.organisation)}
+        accounts = {organisation: self.keys.payer(organisation) for organisation in held}
+        dry = await without_coin(desk.ledger.rpc, accounts.values())
+        told = held_notices(accounts, dry, todo.short, desk.ledger.units_per_credit)
+        for organisation in told.keys() - self._held_notices.keys():
+            log.warning("%s", "; ".join(told[organisation]))
+        self._held_notices = told
+        hub.payers = {**hub.payers, **{name: PayerState(notices=told.get(name, ())) for name in held}}
+        return [one for one in todo.fundings if one.channel.payer not in dry]
+
     async def figures(self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook]) -> list[BookFigures]:
         """Return books beside what the chain says of their channels; the hub hears what payers must do themselves.
 
@@ -285,7 +303,10 @@ class Settlement:
         # Books of one organisation are always asked for together, so that what is said of it here is all of it.
         hub.payers = {
             **hub.payers,
-            **dict.fromkeys((one.organisation for one in found), PayerState()),
+            **{
+                one.organisation: PayerState(notices=self._held_notices.get(one.organisation, ()))
+                for one in found
+            },
             **seen,
         }
         return found

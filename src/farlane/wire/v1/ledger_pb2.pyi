@@ -55,6 +55,9 @@ class LedgerStatusReply(_message.Message):
     PROMISED_FIELD_NUMBER: _builtins.int
     CLAIMED_FIELD_NUMBER: _builtins.int
     TRADES_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    OPERATOR_GWEI_FIELD_NUMBER: _builtins.int
+    ACCOUNT_GWEI_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     chain_id: _builtins.int
     contract: _builtins.str
@@ -71,6 +74,9 @@ class LedgerStatusReply(_message.Message):
     promised: _builtins.int
     claimed: _builtins.int
     trades: _builtins.int
+    operator: _builtins.str
+    operator_gwei: _builtins.int
+    account_gwei: _builtins.int
     def __init__(
         self,
         *,
@@ -90,10 +96,13 @@ class LedgerStatusReply(_message.Message):
         promised: _builtins.int = ...,
         claimed: _builtins.int = ...,
         trades: _builtins.int = ...,
+        operator: _builtins.str = ...,
+        operator_gwei: _builtins.int = ...,
+        account_gwei: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "chain_id", b"chain_id", "claimed", b"claimed", "contract", b"contract", "embedded", b"embedded", "free", b"free", "held", b"held", "locked", b"locked", "network", b"network", "organisation", b"organisation", "owed", b"owed", "place", b"place", "problem", b"problem", "promised", b"promised", "rpc", b"rpc", "trades", b"trades"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_gwei", b"account_gwei", "chain_id", b"chain_id", "claimed", b"claimed", "contract", b"contract", "embedded", b"embedded", "free", b"free", "held", b"held", "locked", b"locked", "network", b"network", "operator", b"operator", "operator_gwei", b"operator_gwei", "organisation", b"organisation", "owed", b"owed", "place", b"place", "problem", b"problem", "promised", b"promised", "rpc", b"rpc", "trades", b"trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
