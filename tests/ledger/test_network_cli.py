@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from farlane.cli.main import main
+from farlane.kit.cid import cid_of
 from farlane.kit.keys import server_certificate
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.deploy import deployment_from_json
@@ -79,6 +80,7 @@ def test_an_operator_lists_a_node_whose_key_is_elsewhere(
     boss = PrivateKey.from_bytes(FAUCET).address
     word = node.sign(digest(domain, "KeyOfOperator", (boss, node.address))).hex()
     where = ["--endpoint", "https://node:7718", "--tls-key-hash", "ab" * 32]
+    about = cid_of(b"rack 7, tier III")
     far = ["network", "register-node", file, *chain, "--node", node.address]
     capsys.readouterr()
     assert main([*far, *where]) != 0
@@ -87,10 +89,14 @@ def test_an_operator_lists_a_node_whose_key_is_elsewhere(
     assert "go together" in capsys.readouterr().err
     assert main([*far, "--node-signature", "11" * 65, *where]) != 0
     capsys.readouterr()
-    assert main([*far, "--node-signature", word, *where, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "key": node.address, "operator": boss, "endpoint": "https://node:7718",
-    }  # fmt: skip
+    for more, says in (["--descriptor", about], about), ([], about), (["--descriptor", "none"], ""):
+        assert main([*far, "--node-signature", word, *where, *more, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {
+            "key": node.address, "operator": boss, "endpoint": "https://node:7718",
+        }  # fmt: skip
+        assert main(["network", "show", file, "--rpc", anvil_url, "--no-dial", "--json"]) == 0
+        assert [row["descriptor"] for row in json.loads(capsys.readouterr().out)] == [says]
+    assert main([*far, "--node-signature", word, *where, "--descriptor", "Qm" + "a" * 44]) == 1
 
 
 def test_money_and_gas_for_trying_out(

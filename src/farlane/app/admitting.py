@@ -48,14 +48,16 @@ def hub_admission(settings: HubSettings, pin: bytes, clock: Clock) -> Admission 
     return Admission(NetworkRegistry(rpc, deployment), pin, clock)
 
 
-async def work_by_key(settings: NodeSettings, rpc_url: str, deployment: Deployment, key: PrivateKey) -> None:
+async def work_by_key(
+    settings: NodeSettings, rpc_url: str, deployment: Deployment, key: PrivateKey, min_bond: int = 0
+) -> None:
     """Run a node at a hub that lets its key in, until it is drained; where its credential has run out it asks again.
 
     Raises:
         FarlaneError: as `find_hub` and `farlane.node.agent.run_node`.
     """
     while True:
-        admitted = await find_hub(rpc_url, deployment, key)
+        admitted = await find_hub(rpc_url, deployment, key, min_bond)
         log.info("let in by the hub at %s, as %s", admitted.url, admitted.token.organisation)
         began = time.monotonic()
         try:
@@ -76,8 +78,14 @@ class Admitted:
     token: Token
 
 
-async def find_hub(rpc_url: str, deployment: Deployment, key: PrivateKey) -> Admitted:
+async def find_hub(rpc_url: str, deployment: Deployment, key: PrivateKey, min_bond: int = 0) -> Admitted:
     """Return the first hub on chain that lets the key in; the others are named in the log, with why not.
+
+    Args:
+        rpc_url: the chain.
+        deployment: where the registry is.
+        key: the node's.
+        min_bond: units that a hub's operator must have bonded.
 
     Raises:
         Conflict: the chain is another, or was forged; nothing was signed.
@@ -89,10 +97,11 @@ async def find_hub(rpc_url: str, deployment: Deployment, key: PrivateKey) -> Adm
         await verify_deployment(rpc, deployment)
         registry = NetworkRegistry(rpc, deployment)
         await registry.check()
-        hubs = [one async for one in registry.entries(EntryKind.HUB) if not one.retired]
-    if not hubs:
+        listed = [one async for one in registry.entries(EntryKind.HUB) if not one.retired]
+        hubs, unbonded = await registry.bonded(listed, min_bond)
+    if not listed:
         raise NotFound("no hub is registered on this network: `farlane network register-hub` lists one")
-    problems = []
+    problems = [f"{one.listing.endpoint}: {why}" for one, why in unbonded]
     for hub in hubs:
         try:
             return await ask_hub(hub, deployment, key)

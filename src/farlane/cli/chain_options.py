@@ -71,6 +71,24 @@ network_option = click.option(
 )
 
 
+min_bond_option = click.option(
+    "--min-bond",
+    metavar="CREDITS",
+    help="Only those of the registry whose operators have this much bonded [default: all].",
+)
+
+
+def bond_units(credits_: str | None, deployment: Deployment) -> int:
+    """Return what `--min-bond` asks for in units, 0 where it is not given.
+
+    Raises:
+        InvalidInput: it is no amount of credits.
+    """
+    from farlane.domain.units import parse_units_exact
+
+    return 0 if credits_ is None else parse_units_exact(credits_, deployment.units_per_credit)
+
+
 def signing_options(command: F) -> F:
     """Add `--rpc`, `--key`, `--password-file` and `--max-fee`."""
     return rpc_option(key_option(password_option(max_fee_option(command))))

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from farlane.cli.chain_options import network_chain, network_option, rpc_option, signing_options
+from farlane.cli.chain_options import (
+    bond_units,
+    min_bond_option,
+    network_chain,
+    network_option,
+    rpc_option,
+    signing_options,
+)
 from farlane.cli.direct_run import channels_directory, channels_option, run, save_receipt
 from farlane.cli.key_options import signing_key
 from farlane.cli.output import json_option, money, print_json, print_table, say
@@ -34,10 +41,11 @@ direct.add_command(run)
 @direct.command()
 @network_option
 @rpc_option
+@min_bond_option
 @json_option
-def nodes(network_file: Path, rpc: str, as_json: bool) -> None:
+def nodes(network_file: Path, rpc: str, min_bond: str | None, as_json: bool) -> None:
     """List the nodes that can be called, cheapest first, and what they ask for an hour of one core and one GiB."""
-    found, silent = asyncio.run(_nodes(network_file, rpc))
+    found, silent = asyncio.run(_nodes(network_file, rpc, min_bond))
     rows = sorted((_row(one) for one in found), key=lambda row: int(row["hour_nano"]))
     if as_json:
         print_json({"nodes": rows, "silent": [{"key": one.key, "why": why} for one, why in silent]})
@@ -60,11 +68,13 @@ def nodes(network_file: Path, rpc: str, as_json: bool) -> None:
         say("no node of this network can be called at the moment")
 
 
-async def _nodes(network_file: Path, url: str) -> tuple[list[FoundNode], list[tuple[Entry, str]]]:
+async def _nodes(
+    network_file: Path, url: str, min_bond: str | None
+) -> tuple[list[FoundNode], list[tuple[Entry, str]]]:
     from farlane.sdk.direct_nodes import find_nodes
 
     async with network_chain(network_file, url) as chain:
-        return await find_nodes(chain.rpc, chain.deployment)
+        return await find_nodes(chain.rpc, chain.deployment, bond_units(min_bond, chain.deployment))
 
 
 def _bytes(size: int) -> str:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from farlane.cli.chain_options import Chain, network_chain, network_option, signing_options
+from farlane.cli.chain_options import (
+    Chain,
+    bond_units,
+    min_bond_option,
+    network_chain,
+    network_option,
+    signing_options,
+)
 from farlane.cli.key_options import signing_key
 from farlane.cli.output import json_option, money, print_json, say
 from farlane.errors import InvalidInput
@@ -43,6 +50,7 @@ def channels_directory(given: str | None) -> Path:
 @click.option(
     "--node", "wanted", default="cheapest", show_default=True, metavar="ADDRESS", help="Which node: its key."
 )
+@min_bond_option
 @click.option("--cpu", default="1", show_default=True, help="Cores to reserve.")
 @click.option("--memory", default="1GiB", show_default=True, help="Memory to reserve.")
 @click.option("--disk", default="1GiB", show_default=True, help="Scratch space to reserve.")
@@ -169,7 +177,8 @@ async def _publisher(
     from farlane.sdk.direct import DirectPublisher
     from farlane.sdk.direct_nodes import by_key, cheapest, find_nodes
 
-    found, silent = await find_nodes(chain.rpc, chain.deployment)
+    least = bond_units(options["min_bond"], chain.deployment)
+    found, silent = await find_nodes(chain.rpc, chain.deployment, least)
     for entry, why in silent:
         say(f"{entry.key}: {why}")
     wanted = options["wanted"]

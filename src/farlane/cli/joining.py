@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from farlane.cli.chain_options import bond_units, min_bond_option
 from farlane.cli.key_options import password_option, signing_key
 from farlane.cli.network import config_option
 from farlane.cli.output import json_option, on_terminal, print_json, say
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--key", "key_name", metavar="NAME", help="With --network: your key that stands in its registry."
 )
+@min_bond_option
 @password_option
 @click.option("--name", help="The node's name [default: this machine's].")
 @click.option("--dir", "directory", help="The node's directory [default: ~/.farlane/joined/NAME].")
@@ -64,6 +66,8 @@ def join(
         if url is not None or token is not None:
             raise InvalidInput("--network finds the hub by itself: give either it or URL and --token")
         return _join_by_key(network_file, name, directory, config, settings, as_json, chain)
+    if chain["min_bond"] is not None:
+        raise InvalidInput("--min-bond chooses among the hubs of a network file: give --network too")
     if url is None:
         raise click.UsageError(
             "Missing argument 'URL'; or --network FILE --rpc URL --key NAME instead of it."
@@ -111,7 +115,8 @@ def _join_by_key(
     say(f"node {name} looks for a hub of network {deployment.network}; stop it with Ctrl-C")
     if as_json:
         _print_identity(root, name, "")
-    asyncio.run(work_by_key(replace(given.node, name=name, directory=root), rpc, deployment, key))
+    least = bond_units(chain["min_bond"], deployment)
+    asyncio.run(work_by_key(replace(given.node, name=name, directory=root), rpc, deployment, key, least))
     return 0
 
 

@@ -39,8 +39,9 @@ HEAD_BYTES = 4 + 2 * 32
 def account(whose: str, rpc: str, network_file: Path, as_json: bool) -> None:
     """Show what ACCOUNT has on the chain: free in the ledger, in its wallet, and as coin for gas.
 
-    ACCOUNT is an address, or the name of an organisation, whose account the hub is asked for. What pays for opening and filling its channels is its own coin,
-    also where the hub holds its key; the hub's own account pays for settling (`farlane ledger balance` names it).
+    ACCOUNT is an address, or the name of an organisation, whose account the hub is asked for. What pays for opening and
+    filling its channels is its own coin, also where the hub holds its key; the hub's own account pays for settling
+    (`farlane ledger balance` names it).
     """
 
     async def ask() -> tuple[Address, int, int, int, int]:

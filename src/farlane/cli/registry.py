@@ -9,26 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from farlane.cli.chain_options import (
-    network_argument,
-    network_chain,
-    rpc_option,
-    signing_options,
-)
+from farlane.cli.bonds import bond, slash, unbond, withdraw_bond
+from farlane.cli.chain_options import network_argument, network_chain, signing_options
 from farlane.cli.key_options import signing_key
-from farlane.cli.output import json_option, print_json, print_table, say
-from farlane.errors import InvalidInput
+from farlane.cli.output import json_option, print_json, say
+from farlane.cli.registry_listing import show
+from farlane.errors import InvalidInput, NotFound
 from farlane.sdk.context import data_directory
 
 if TYPE_CHECKING:
+    from farlane.ledger.accounts import Address
     from farlane.ledger.deploy import Deployment
-    from farlane.ledger.network_registry import Entry
+    from farlane.ledger.network_registry import Entry, Listing, NetworkRegistry
     from farlane.ledger.outbox.intents import GasPolicy
 
 
 @click.group()
 def network() -> None:
     """A network on a chain: its contracts, and the hubs and nodes that are found there."""
+
+
+for command in (show, bond, unbond, withdraw_bond, slash):
+    network.add_command(command)
+
+descriptor_option = click.option(
+    "--descriptor",
+    metavar="CID",
+    help="CID of a document that says more; `none` takes it out [default: as it is].",
+)
 
 
 @network.command()
@@ -98,64 +106,6 @@ async def _deploy(url: str, key: Any, options: dict[str, Any]) -> Deployment:
     return found
 
 
-@network.command()
-@network_argument
-@rpc_option
-@click.option("--all", "everything", is_flag=True, help="Also what is retired or cannot be dialled.")
-@click.option("--no-dial", is_flag=True, help="Only read the chain; dial nobody.")
-@json_option
-def show(network_file: Path, rpc: str, everything: bool, no_dial: bool, as_json: bool) -> None:
-    """List the hubs and nodes of the network FILE, and whether each answers with the TLS key it registered."""
-    rows = asyncio.run(_show(network_file, rpc, everything, not no_dial))
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("KIND", "KEY", "OPERATOR", "ENDPOINT", "BOND", "CHECKED"),
-        [
-            (r["kind"], r["key"], r["operator"], r["endpoint"] or "-", str(r["bond"]), r["checked"])
-            for r in rows
-        ],
-        right=(4,),
-    )
-
-
-async def _show(network_file: Path, url: str, everything: bool, dial: bool) -> list[dict[str, Any]]:
-    async with network_chain(network_file, url) as chain:
-        registry = chain.registry()
-        entries = [one async for one in registry.entries() if everything or not one.retired]
-        bonds = {one.operator: 0 for one in entries}
-        for operator in bonds:
-            bonds[operator] = (await registry.bond_of(operator)).standing
-        checked = await asyncio.gather(*(_checked(one, dial) for one in entries))
-    return [
-        {
-            "kind": one.kind.name.lower(), "key": one.key, "operator": one.operator,
-            "endpoint": one.listing.endpoint, "tls_key_hash": one.listing.tls_key_hash.hex(),
-            "bond": bonds[one.operator], "retired": one.retired, "checked": result,
-        }
-        for one, result in zip(entries, checked, strict=True)
-    ]  # fmt: skip
-
-
-async def _checked(entry: Entry, dial: bool) -> str:
-    """Return what is known of an entry: why it cannot be used, or whether it answers under its registered key."""
-    from farlane.errors import FarlaneError
-    from farlane.wire.channel import check_pin
-
-    if entry.retired:
-        return "retired"
-    if entry.problem:
-        return entry.problem
-    if not dial:
-        return "not dialled"
-    try:
-        await check_pin(entry.listing.endpoint, entry.listing.tls_key_hash)
-    except FarlaneError as error:
-        return error.message.splitlines()[0]
-    return "answers, TLS key as registered"
-
-
 @network.command("register-hub")
 @network_argument
 @signing_options
@@ -169,19 +119,22 @@ async def _checked(entry: Entry, dial: bool) -> str:
 @click.option(
     "--tls-key-hash", metavar="HEX", help="SHA-256 of the hub's TLS key, where its directory is elsewhere."
 )
+@descriptor_option
 @json_option
 def register_hub(
-    network_file: Path, rpc: str, key_name: str, password_file: Path | None, policy: GasPolicy, endpoint: str,
-    hub_key: str | None, directory: str | None, tls_key_hash: str | None, as_json: bool,
+    network_file: Path, rpc: str, key_name: str, password_file: Path | None, policy: GasPolicy, as_json: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """List a hub in the registry of the network FILE, or change its entry, so that nodes find it."""
     from farlane.ledger.network_registry import EntryKind, Listing
 
-    pin = _digest(tls_key_hash) if tls_key_hash else _own_tls_hash(directory)
+    pin = options["tls_key_hash"]
+    pin = _digest(pin) if pin else _own_tls_hash(options["directory"])
     operator = signing_key(key_name, password_file)
-    key = signing_key(hub_key, password_file) if hub_key else operator
-    listing = Listing(endpoint.rstrip("/"), pin)
-    entry = asyncio.run(_register(network_file, rpc, policy, operator, EntryKind.HUB, key, listing))
+    key = signing_key(options["hub_key"], password_file) if options["hub_key"] else operator
+    listing = Listing(options["endpoint"].rstrip("/"), pin)
+    kind, more = EntryKind.HUB, options["descriptor"]
+    entry = asyncio.run(_register(network_file, rpc, policy, operator, kind, key, listing, more))
     if as_json:
         print_json({"key": entry.key, "operator": entry.operator, "endpoint": entry.listing.endpoint})
         return
@@ -202,6 +155,7 @@ def register_hub(
     "--endpoint", metavar="URL", help="Where publishers call the node: https://host:port [default: nowhere]."
 )
 @click.option("--tls-key-hash", metavar="HEX", help="With --endpoint: SHA-256 of the node's TLS key.")
+@descriptor_option
 @json_option
 def register_node(
     network_file: Path,
@@ -227,7 +181,8 @@ def register_node(
     operator = signing_key(key_name, password_file)
     if options["node"] is None:
         key = signing_key(options["node_key"], password_file) if options["node_key"] else operator
-        entry = asyncio.run(_register(network_file, rpc, policy, operator, EntryKind.NODE, key, listing))
+        kind, more = EntryKind.NODE, options["descriptor"]
+        entry = asyncio.run(_register(network_file, rpc, policy, operator, kind, key, listing, more))
     else:
         entry = asyncio.run(_register_far(network_file, rpc, policy, operator, listing, options))
     if as_json:
@@ -253,14 +208,34 @@ async def _register_far(
         )
     key = parse_address(options["node"])
     async with network_chain(network_file, url, policy) as chain:
+        listing = await _described(chain.registry(), key, listing, options["descriptor"])
         return await chain.registry().list_signed(operator, EntryKind.NODE, key, listing, word)
 
 
 async def _register(
-    network_file: Path, url: str, policy: GasPolicy, operator: Any, kind: Any, key: Any, listing: Any
-) -> Entry:
+    network_file: Path, url: str, policy: GasPolicy, operator: Any, kind: Any, key: Any, listing: Any,
+    descriptor: str | None,
+) -> Entry:  # fmt: skip
     async with network_chain(network_file, url, policy) as chain:
+        listing = await _described(chain.registry(), key.address, listing, descriptor)
         return await chain.registry().list_key(operator, kind, key, listing)
+
+
+async def _described(
+    registry: NetworkRegistry, key: Address, listing: Listing, descriptor: str | None
+) -> Listing:
+    """Return a listing with the descriptor that was asked for; where none was, with the one that is there."""
+    from dataclasses import replace
+
+    from farlane.kit.cid import parse
+    from farlane.ledger.network_registry import NO_DIGEST
+
+    if descriptor is not None:
+        return replace(listing, descriptor=NO_DIGEST if descriptor == "none" else parse(descriptor))
+    try:
+        return replace(listing, descriptor=(await registry.entry_of(key)).listing.descriptor)
+    except NotFound:
+        return listing
 
 
 @network.command()

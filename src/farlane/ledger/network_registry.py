@@ -215,6 +215,26 @@ class NetworkRegistry:
         """Return an operator's bond, zeros where there is none."""
         return Bond(*await self._read("bonds", operator))
 
+    async def bonded(
+        self, entries: Sequence[Entry], least: int
+    ) -> tuple[list[Entry], list[tuple[Entry, str]]]:
+        """Return the entries whose operators have at least so many units bonded, and the others with why not.
+
+        What is leaving does not count: it may be gone before anybody is wronged.
+        """
+        if not least:
+            return list(entries), []
+        bonds = {one: await self.bond_of(one) for one in sorted({each.operator for each in entries})}
+        enough = [one for one in entries if bonds[one.operator].standing >= least]
+        return enough, [
+            (
+                one,
+                f"its operator {one.operator} has {bonds[one.operator].standing} units bonded; {least} are asked for",
+            )
+            for one in entries
+            if bonds[one.operator].standing < least
+        ]
+
     async def count(self) -> int:
         """Return how many entries there are, retired ones included."""
         return int(await self._read("count"))

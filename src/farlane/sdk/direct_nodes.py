@@ -41,13 +41,21 @@ class FoundNode:
 
 
 async def find_nodes(
-    rpc: RpcClient, deployment: Deployment
+    rpc: RpcClient, deployment: Deployment, min_bond: int = 0
 ) -> tuple[list[FoundNode], list[tuple[Entry, str]]]:
-    """Ask every node on chain for its terms; returns those that answered, and why the others did not."""
+    """Ask every node on chain for its terms; returns those that answered, and why the others did not.
+
+    Args:
+        rpc: the chain.
+        deployment: where the registry is.
+        min_bond: units that a node's operator must have bonded; the others are not dialled.
+    """
     registry = NetworkRegistry(rpc, deployment)
-    entries = [one async for one in registry.entries(EntryKind.NODE) if not one.retired]
+    listed = [one async for one in registry.entries(EntryKind.NODE) if not one.retired]
+    entries, unbonded = await registry.bonded(listed, min_bond)
     answers = await asyncio.gather(*(_ask(one, deployment) for one in entries), return_exceptions=True)
-    found, silent = [], []
+    found: list[FoundNode] = []
+    silent = list(unbonded)
     for entry, answer in zip(entries, answers, strict=True):
         if isinstance(answer, NodeTerms):
             found.append(FoundNode(entry, answer))
