@@ -99,10 +99,10 @@ def test_each_payer_hears_of_its_own_channels_and_what_they_put_at_stake() -> No
 
 def test_an_older_voucher_is_claimed_where_the_deposit_does_not_cover_the_newest() -> None:
     (claim,) = plan([figures(130, (100, 0, 0), promised=130, covered=90)], {}, DEPOSIT, 0).claims
-    assert claim.signed.voucher.cumulative == 90
+    assert claim.claim.signed.voucher.cumulative == 90
     assert not plan([figures(130, (100, 90, 0), promised=130, covered=90)], {}, DEPOSIT, 0).claims
     (claim,) = plan([figures(130, (150, 90, 0), promised=130, covered=90)], {}, DEPOSIT, 0).claims
-    assert claim.signed.voucher.cumulative == 130
+    assert claim.claim.signed.voucher.cumulative == 130
 
 
 @given(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farlane.hub.settlement.plan import BookFigures, plan
+from farlane.hub.settlement.plan import BookFigures, Plan, plan
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.port import CLOSED, ChannelState
 from farlane.ledger.vouchers import Channel, SignedVoucher, Voucher
@@ -21,12 +23,13 @@ def figures(
     *,
     book: int = 1,
     held: bool = True,
+    current: bool = True,
 ) -> BookFigures:
     channel = Channel(PAYER, PROVIDER, SIGNER, bytes([book]) * 32)
     voucher = None
     if promised is not None:
         voucher = SignedVoucher(Voucher(channel.id, promised, 1, bytes(32)), bytes(65))
-    return BookFigures(book, "lab", channel, held, owed, voucher, ChannelState(*state))
+    return BookFigures(book, "lab", channel, held, owed, voucher, ChannelState(*state), current)
 
 
 def test_a_new_channel_gets_what_is_owed_and_the_deposit() -> None:
@@ -67,11 +70,68 @@ def test_a_voucher_beyond_the_deposit_waits_for_it() -> None:
     assert not plan([figures(owed=120, promised=120, state=(100, 0, 0))], {}, DEPOSIT, 0).claims
     found = plan([figures(owed=120, promised=120, state=(100, 0, 0))], {PAYER: 500}, DEPOSIT, 0)
     assert found.fundings
-    assert found.claims
+    assert not found.claims
+    assert plan([figures(owed=120, promised=120, state=(220, 0, 0))], {}, DEPOSIT, 0).claims
 
 
-def test_a_closed_channel_is_replaced() -> None:
-    assert plan([figures(state=(100, 100, CLOSED))], {PAYER: 1000}, DEPOSIT, 0).closed == [1]
+def test_the_book_of_a_channel_that_is_closing_is_replaced_at_once_and_claimed_on() -> None:
+    closing = figures(owed=90, promised=21, state=(100, 20, 9))
+    found = plan([closing], {PAYER: 1000}, DEPOSIT, 0)
+    assert (found.replaced, len(found.claims)) == ([1], 1)
+    older = replace(closing, current=False, held=False)
+    found = plan([older], {PAYER: 1000}, DEPOSIT, 0, now=10)
+    assert (found.replaced, len(found.claims), found.finishes) == ([], 1, [])
+    assert plan([figures(state=(100, 100, CLOSED))], {PAYER: 1000}, DEPOSIT, 0).replaced == [1]
+
+
+def test_the_most_urgent_claim_comes_first() -> None:
+    books = [
+        figures(promised=9, state=(100, 0, 0), book=1),
+        figures(promised=9, state=(100, 0, 9000), book=2),
+        figures(promised=9, state=(100, 0, 8000), book=3),
+    ]
+    found = plan(books, {}, DEPOSIT, 0)
+    assert [each.claim.channel.salt[0] for each in found.claims] == [3, 2, 1]
+    assert [bool(each.deadline) for each in found.claims] == [True, True, False]
+
+
+def test_a_channel_used_no_more_is_filled_up_to_what_is_promised_then_claimed_then_closed() -> None:
+    def step(state: tuple[int, int, int], now: float = 0.0) -> Plan:
+        one = figures(owed=150, promised=120, state=state, current=False)
+        return plan([one], {PAYER: 500}, DEPOSIT, 1000, now=now)
+
+    (funding,) = step((0, 0, 0)).fundings
+    assert (funding.amount, funding.deposit) == (120, 0)
+    (funding,) = step((100, 90, 0)).fundings
+    assert (funding.amount, funding.deposit) == (20, 100)
+    found = step((120, 90, 0))
+    assert (len(found.claims), found.starts) == (1, [])
+    found = step((120, 120, 0))
+    assert (found.claims, len(found.starts)) == ([], 1)
+    assert step((120, 120, 50), now=49.0) == Plan()
+    assert len(step((120, 120, 50), now=50.0).finishes) == 1
+    assert step((120, 120, CLOSED)) == Plan()
+
+
+def test_a_channel_used_no_more_stays_open_while_its_payer_cannot_cover_what_is_promised() -> None:
+    found = plan([figures(promised=120, state=(100, 90, 0), current=False)], {}, DEPOSIT, 0)
+    assert found.short == {"lab": 20}
+    assert not found.starts
+
+
+def test_only_channels_of_accounts_that_the_hub_holds_are_closed() -> None:
+    one = figures(promised=100, state=(100, 100, 0), current=False)
+    assert plan([one], {}, DEPOSIT, 0).starts
+    assert not plan([replace(one, held=False)], {}, DEPOSIT, 0).starts
+    assert not plan([replace(one, current=True)], {}, DEPOSIT, 0).starts
+    assert plan([figures(owed=10, current=False)], {PAYER: 500}, DEPOSIT, 0) == Plan()
+
+
+def test_a_refused_voucher_is_not_claimed_and_locks_no_deposit_for_ever() -> None:
+    one = figures(promised=50, state=(100, 20, 0), current=False)
+    found = plan([one], {}, DEPOSIT, 0, refused={one.channel.id})
+    assert (found.claims, found.starts) == ([], [one.channel])
+    assert plan([replace(one, current=True)], {}, DEPOSIT, 0, refused={one.channel.id}) == Plan()
 
 
 @given(
@@ -87,8 +147,7 @@ def test_no_more_is_locked_than_there_is(rows: list[tuple[int, int, int]], balan
     locked = {one.book: one.amount for one in found.fundings}
     assert sum(locked.values()) <= balance
     by_channel = {one.channel.id: one for one in books}
-    for claim in found.claims:
+    for claim in (each.claim for each in found.claims):
         one = by_channel[claim.channel.id]
-        assert (
-            one.state.claimed < claim.signed.voucher.cumulative <= one.state.deposit + locked.get(one.book, 0)
-        )
+        assert one.state.claimed < claim.signed.voucher.cumulative <= one.state.deposit
+        assert one.book not in locked  # what it locks is claimed afterwards

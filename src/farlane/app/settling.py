@@ -7,6 +7,7 @@ import logging
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from farlane.ledger.rpc_endpoints import transport_of
 log = logging.getLogger(__name__)
 EMBEDDED_POLL_S = 0.05
 EMBEDDED_PLACE = "the chain embedded in this hub"
+URGENT_FACTOR = 10
+"""A claim of a channel that is being closed may cost so many times what else may: what is not claimed then is lost."""
 FIRST_CHAIN_ID = 7_700_000_000
 """Embedded chains take ids from here on, far from those of public chains. Source: ethereum-lists/chains."""
 
@@ -42,12 +45,13 @@ def settlement_of(
         InvalidSetting: an amount, address or combination that cannot be.
     """
     keys = HubKeys(settings.directory / "keys", payers_of(settings.payers))
+    ordinary = policy_of(settings.max_fee_gwei)
     amounts = SettlementSettings(
         settings.settle_s,
         parse_credits_floor(settings.channel_deposit),
         parse_credits_floor(settings.least_settlement),
         parse_credits_floor(settings.starting_credits),
-        policy_of(settings.max_fee_gwei),
+        replace(ordinary, urgent_max_fee_wei=ordinary.max_fee_wei * URGENT_FACTOR),
     )
     if settings.rpc and settings.network_file is None:
         raise InvalidSetting(
@@ -60,7 +64,7 @@ def settlement_of(
         return _real(settings) if settings.rpc else _embedded(settings, network, clock)
 
     file = settings.network_file or settings.directory / "ledger.json"
-    return Settlement(settings.directory, file, network, keys, amounts, hub, connect), keys
+    return Settlement(settings.directory, file, network, keys, amounts, hub, connect, clock), keys
 
 
 def network_of(settings: HubSettings) -> str | None:

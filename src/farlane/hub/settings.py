@@ -43,7 +43,8 @@ class HubSettings:
     confirmations: int = 2
     """Blocks a transaction must have on top of it on the chain of `hub.rpc` before it counts."""
     max_fee_gwei: float = 500.0
-    """The most that a unit of gas may cost, in gwei; while it costs more, settlement waits."""
+    """The most that a unit of gas may cost, in gwei; while it costs more, settlement waits. Claims of channels that are
+    being closed may cost up to ten times as much as their deadline nears."""
     chain_port: int = 0
     """Loopback port for the JSON-RPC of the embedded chain, for wallets and `cast`; 0 picks a free one, -1 is none."""
     settle_s: float = 60.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from farlane.errors import InvalidSetting
+from farlane.errors import InvalidSetting, NotFound
 from farlane.kit.files import atomic_write
 from farlane.ledger import abi
 from farlane.ledger.accounts import Address, PrivateKey
@@ -108,11 +108,14 @@ async def find_deployment(connection: Connection, file: Path, network: str, key:
 class ChainDesk:
     """Sends this hub's calls to the contract, each under a key that makes it happen once.
 
+    A call that the contract has refused is another call the next time, under the key's next number: what it was
+    refused for may be over, such as a pause.
+
     Args:
         ledger: for reading.
         deployment: where the contracts are.
         outbox: keeps calls until they are confirmed.
-        policy: what gas may cost.
+        policy: what gas may cost; its urgent cap counts for claims of channels that are being closed alone.
     """
 
     def __init__(
@@ -125,19 +128,53 @@ class ChainDesk:
 
         Raises:
             Reverted: the contract refuses.
+            IdempotencyMismatch: the key is another call's.
         """
         data = abi.encode_call("ComputeLedger", name, arguments)
-        return await self._send(key, sender, self.deployment.ledger, data)
+        return await self._send(await self._free(key), sender, self.deployment.ledger, data)
 
     async def call_token(self, key: str, sender: Address, name: str, *arguments: Any) -> TransactionReceipt:
         """Call the token from an account.
 
         Raises:
             Reverted: the contract refuses.
+            IdempotencyMismatch: the key is another call's.
         """
         data = abi.encode_call("CreditToken", name, arguments)
-        return await self._send(key, sender, self.deployment.token, data)
+        return await self._send(await self._free(key), sender, self.deployment.token, data)
+
+    async def take_up(self, key: str, sender: Address, name: str, *arguments: Any) -> TransactionReceipt:
+        """Call the ledger contract, or go on with what was begun under this key, whatever its arguments were.
+
+        Raises:
+            Reverted: the contract refuses.
+        """
+        known = await self.known(key)
+        if known is not None:
+            return await self.outbox.outcome(known)
+        data = abi.encode_call("ComputeLedger", name, arguments)
+        return await self._send(await self._free(key), sender, self.deployment.ledger, data)
+
+    async def known(self, key: str) -> str | None:
+        """Return the number of a key under which a call was handed in and not refused, None where there is none."""
+        free = await self._free(key)
+        return None if await self._state(free) is None else free
+
+    async def _free(self, key: str) -> str:
+        """Return the first of a key's numbers that was not refused."""
+        number, free = 1, key
+        while await self._state(free) == IntentState.REFUSED:
+            number += 1
+            free = f"{key} {number}"
+        return free
+
+    async def _state(self, key: str) -> IntentState | None:
+        try:
+            return await self.outbox.state(key)
+        except NotFound:
+            return None
 
     async def _send(self, key: str, sender: Address, to: Address, data: bytes) -> TransactionReceipt:
-        await self.outbox.submit(key, Call(sender, to, data, policy=self.policy))
+        ordinary = replace(self.policy, urgent_max_fee_wei=0)
+        await self.outbox.submit(key, Call(sender, to, data, policy=ordinary))
         return await self.outbox.outcome(key)

@@ -8,34 +8,62 @@ from collections.abc import Iterable
 from farlane.domain.bookkeeping import VoucherSigned
 from farlane.hub.books.books import HubBook
 from farlane.hub.hub import Hub
-from farlane.hub.settlement.chain import ChainDesk
 from farlane.hub.settlement.keys import HubKeys
 from farlane.hub.settlement.plan import BookFigures
 from farlane.hub.store.port import Store
-from farlane.ledger.port import ChannelState
+from farlane.ledger.ethereum import EthereumLedger
+from farlane.ledger.port import CLOSED, ChannelState
 from farlane.ledger.vouchers import SignedVoucher, Voucher, units_floor
 
+MAX_READS = 16
+"""Channels asked for at once."""
 
-async def figures_of(desk: ChainDesk, hub: Hub, keys: HubKeys, books: Iterable[HubBook]) -> list[BookFigures]:
-    """Return books as planning sees them.
 
-    Raises:
-        ChainUnavailable: the chain is away.
+class Figures:
+    """Reads books beside their channels. One that is closed for ever is asked for once.
+
+    Args:
+        ledger: the chain.
+        keys: the hub's.
     """
-    current = {found.opened.book for found in hub.books.current.values()}
-    return [await _figures(desk, hub, keys, found, found.opened.book in current) for found in books]
 
+    def __init__(self, ledger: EthereumLedger, keys: HubKeys) -> None:
+        self._ledger, self._keys = ledger, keys
+        self._closed: dict[bytes, ChannelState] = {}
 
-async def _figures(desk: ChainDesk, hub: Hub, keys: HubKeys, found: HubBook, is_current: bool) -> BookFigures:
-    opened = found.opened
-    state = await desk.ledger.channel(found.channel.id)
-    held = keys.holds_payer(opened.organisation)
-    owed = units_floor(found.book.owed_nano, desk.ledger.units_per_credit)
-    covered = await _covered(hub, found, state)
-    return BookFigures(
-        opened.book, opened.organisation, found.channel, held, owed, _signed(found, found.voucher), state,
-        is_current, covered,
-    )  # fmt: skip
+    async def of(self, hub: Hub, books: Iterable[HubBook]) -> list[BookFigures]:
+        """Return books as planning sees them.
+
+        Raises:
+            ChainUnavailable: the chain is away.
+        """
+        current = {found.opened.book for found in hub.books.current.values()}
+        gate = asyncio.Semaphore(MAX_READS)
+
+        async def read(found: HubBook) -> BookFigures:
+            async with gate:
+                return await self._figures(hub, found, found.opened.book in current)
+
+        return list(await asyncio.gather(*map(read, books)))
+
+    async def _figures(self, hub: Hub, found: HubBook, is_current: bool) -> BookFigures:
+        opened = found.opened
+        state = await self._channel(found.channel.id)
+        held = self._keys.holds_payer(opened.organisation)
+        owed = units_floor(found.book.owed_nano, self._ledger.units_per_credit)
+        covered = await _covered(hub, found, state)
+        return BookFigures(
+            opened.book, opened.organisation, found.channel, held, owed, _signed(found, found.voucher), state,
+            is_current, covered,
+        )  # fmt: skip
+
+    async def _channel(self, channel: bytes) -> ChannelState:
+        state = self._closed.get(channel)
+        if state is None:
+            state = await self._ledger.channel(channel)
+            if state.close_at == CLOSED:
+                self._closed[channel] = state
+        return state
 
 
 async def _covered(hub: Hub, found: HubBook, state: ChannelState) -> SignedVoucher | None:

@@ -7,25 +7,28 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from farlane.errors import FarlaneError, InvalidInput, Unavailable
+from farlane.errors import FarlaneError, Unavailable
 from farlane.hub.books.books import HubBook, Signing
 from farlane.hub.books.payers import PayerState
 from farlane.hub.hub import Hub
-from farlane.hub.settlement.chain import GAS_WEI, ChainDesk, Connection, Outbox, find_deployment
+from farlane.hub.settlement.carrier import Carrier
+from farlane.hub.settlement.chain import ChainDesk, Connection, Outbox, find_deployment
 from farlane.hub.settlement.dues import payer_states
-from farlane.hub.settlement.figures import figures_of
+from farlane.hub.settlement.figures import Figures
+from farlane.hub.settlement.grants import Grants
 from farlane.hub.settlement.held import held_notices, without_coin
 from farlane.hub.settlement.keys import HubKeys
-from farlane.hub.settlement.plan import BookFigures, Funding, Plan, plan
+from farlane.hub.settlement.plan import BookFigures, Plan, plan
+from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.deploy import Deployment
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.outbox.intents import GasPolicy
-from farlane.ledger.port import SignedClaim, TransactionReceipt
-from farlane.ledger.settlement import Settler, plan_settlements
+from farlane.ledger.port import CLOSED, TransactionReceipt
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import units_floor
 
@@ -33,7 +36,6 @@ log = logging.getLogger(__name__)
 RETRY_S = 5.0
 T = TypeVar("T")
 Connect = Callable[[], AbstractAsyncContextManager[Connection]]
-MAX_UINT = 2**256 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class SettlementSettings:
     """How often and how much, in nano-credits.
 
     deposit: locked in a channel beyond what is owed; starting: what an organisation of an embedded chain begins with;
-    policy: what gas may cost.
+    policy: what gas may cost, the urgent cap for claims of channels that are being closed alone; patience_s: how long
+    a round waits for what it has begun.
     """
 
     period_s: float
@@ -49,6 +52,7 @@ class SettlementSettings:
     least_claim_nano: int
     starting_nano: int
     policy: GasPolicy = field(default_factory=GasPolicy)
+    patience_s: float = 30.0
 
 
 @dataclass(slots=True)
@@ -59,7 +63,6 @@ class SettlementState:
     rounds: int = 0
     refused: int = 0
     short: dict[str, int] = field(default_factory=dict)
-    transactions: list[TransactionReceipt] = field(default_factory=list)
 
 
 class Settlement:
@@ -73,6 +76,7 @@ class Settlement:
         settings: how often and how much.
         hub: the hub in force.
         connect: opens the chain; tried again until it can be.
+        clock: the machine's, unless a test moves time.
     """
 
     def __init__(
@@ -84,14 +88,18 @@ class Settlement:
         settings: SettlementSettings,
         hub: Callable[[], Hub],
         connect: Connect,
+        clock: Clock | None = None,
     ) -> None:
         self.state = SettlementState()
         self.keys = keys
         self.connection: Connection | None = None
         self.deployment: Deployment | None = None
         self._directory, self._file, self._network, self._settings = directory, file, network, settings
-        self._hub, self._connect = hub, connect
+        self._hub, self._connect, self._clock = hub, connect, clock or SystemClock()
         self._desk: ChainDesk | None = None
+        self._carrier: Carrier | None = None
+        self._figures: Figures | None = None
+        self._grants: Grants | None = None
         self._ready = asyncio.Event()
         self._round = asyncio.Lock()
         self._funded: set[str] = set()
@@ -116,7 +124,7 @@ class Settlement:
         async with self._opened() as connection:
             self.connection = connection
             async with TaskSupervisor("settlement") as tasks:
-                outbox = await self._start(connection)
+                outbox = await self._start(connection, tasks)
                 tasks.start(outbox.run(), "settlement outbox")
                 try:
                     await self._rounds()
@@ -140,7 +148,8 @@ class Settlement:
         if self.state.problem or self._desk is None:
             return self.state.problem
         status = self._desk.outbox.status()
-        return status.trouble or next(iter(status.waiting.values()), "")
+        refused = "" if self._carrier is None else self._carrier.trouble
+        return status.trouble or next(iter(status.waiting.values()), refused)
 
     @property
     def gas_is_free(self) -> bool:
@@ -162,14 +171,18 @@ class Settlement:
             hub.bookkeeper.set_signing(self._signing(self.deployment))
 
     async def settle_now(self) -> list[TransactionReceipt]:
-        """Settle at once what is due: everything where gas costs nothing, else as in every round; returns transactions.
+        """Settle at once what is due: everything where gas costs nothing, else as in every round.
+
+        Returns the transactions that were confirmed meanwhile.
 
         Raises:
             Unavailable: the chain is not open yet.
-            FarlaneError: the chain refuses.
+            ChainUnavailable: the chain is away.
         """
         await self.wait_ready()
         async with self._round:
+            if self._carrier is not None:
+                self._carrier.insist()
             return await self._settle_round(0 if self.gas_is_free else self._settings.least_claim_nano)
 
     async def grant(self, key: str, organisation: str, nano: int) -> TransactionReceipt:
@@ -182,17 +195,12 @@ class Settlement:
 
         Raises:
             InvalidInput: this chain's credits are not ours to make.
+            IdempotencyMismatch: the key is that of another grant.
         """
         await self.wait_ready()
-        desk, operator = self.desk, self.keys.operator()
-        if self.connection is None or not self.connection.embedded:
-            raise InvalidInput(
-                "credits of this network are a token on a real chain; `farlane ledger deposit --rpc URL` pays them in"
-            )
-        units = units_floor(nano, desk.ledger.units_per_credit)
-        await desk.call_token("approve", operator, "approve", desk.deployment.ledger, MAX_UINT)
-        await desk.call_token(f"mint/{key}", operator, "mint", operator, units)
-        return await desk.call(f"deposit/{key}", operator, "deposit", self.keys.payer(organisation), units)
+        if self._grants is None:
+            raise Unavailable(f"the ledger is not ready: {self.state.problem}; try again in a moment")
+        return await self._grants.grant(key, organisation, nano)
 
     async def wait_ready(self) -> None:
         """Wait until the chain is open.
@@ -211,7 +219,7 @@ class Settlement:
         async with AsyncExitStack() as stack:
             yield await self._persist(lambda: stack.enter_async_context(self._connect()))
 
-    async def _start(self, connection: Connection) -> Outbox:
+    async def _start(self, connection: Connection, tasks: TaskSupervisor) -> Outbox:
         """Find the contracts, open the outbox, let the hub sign; tried again until it works."""
         await asyncio.get_running_loop().run_in_executor(None, self.keys.prepare)
         operator = self.keys.key(self.keys.operator())
@@ -222,7 +230,10 @@ class Settlement:
         outbox = await connection.open_outbox(self._directory / "outbox.db", deployment, self.keys.find)
         self.deployment = deployment
         ledger = EthereumLedger(connection.rpc, deployment)
-        self._desk = ChainDesk(ledger, deployment, outbox, self._settings.policy)
+        desk = self._desk = ChainDesk(ledger, deployment, outbox, self._settings.policy)
+        self._carrier = Carrier(desk, self.keys, tasks, self._settings.patience_s)
+        self._figures = Figures(ledger, self.keys)
+        self._grants = Grants(connection, desk, self.keys)
         self.apply_signing(self._hub())
         self.state.problem = ""
         self._ready.set()
@@ -254,32 +265,50 @@ class Settlement:
             await asyncio.sleep(self._settings.period_s)
 
     async def _settle_round(self, least_nano: int) -> list[TransactionReceipt]:
-        desk, hub = self.desk, self._hub()
+        desk, carrier, hub = self.desk, self._carrier, self._hub()
+        assert carrier is not None  # the desk and these two are made together
+        assert self._figures is not None
         books = [found for found in hub.books.all.values() if found.payable and found.book.owed_nano]
-        await self._give_starting_credits(books)
-        todo = await self._plan(desk, hub, books, least_nano)
-        done = [await self._fund(desk, funding) for funding in await self._payable(desk, hub, books, todo)]
-        for number in todo.closed:
+        await self._give_starting_credits(carrier, books)
+        figures, todo = await self._plan(desk, carrier, books, least_nano)
+        for number in todo.replaced:
+            log.info("the channel of book %d is being closed: what comes next goes into another", number)
             hub.books.supersede(number)
-        done += await self._claim(desk, todo.claims)
+        funded = {funding.book for funding in todo.fundings}
+        await self._leave_out_dry(desk, hub, books, todo)
+        done = await carrier.carry(todo, figures)
+        if funded:
+            # What these deposits cover now, or what they cover although they did not grow, is claimed at once.
+            again = [found for found in books if found.opened.book in funded]
+            figures = await self._figures.of(hub, again)
+            more = plan(figures, {}, 0, self._least(desk, least_nano), refused=carrier.refused(figures))
+            done += await carrier.claim(more.claims, figures)
         self.state.rounds += 1
+        self.state.refused = carrier.refused_vouchers
         self.state.short = todo.short
-        self.state.transactions = [*self.state.transactions, *done][-100:]
         return done
 
-    async def _plan(self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook], least_nano: int) -> Plan:
-        figures = await self.figures(desk, hub, books)
-        payers = {one.channel.payer for one in figures if one.held and one.current}
+    async def _plan(
+        self, desk: ChainDesk, carrier: Carrier, books: Sequence[HubBook], least_nano: int
+    ) -> tuple[list[BookFigures], Plan]:
+        figures = await self.figures(desk, self._hub(), books)
+        payers = {one.channel.payer for one in figures if one.held and one.state.close_at != CLOSED}
         balances = {payer: await desk.ledger.balance(payer) for payer in payers}
-        least = units_floor(least_nano, desk.ledger.units_per_credit)
-        return plan(figures, balances, self.deposit_units(desk), least)
+        ending = any(one.held and 0 < one.state.close_at < CLOSED for one in figures)
+        # A chain with nothing to do has no new blocks, and one whose clock was set forward is ahead of ours.
+        now = max(self._clock.now(), await desk.ledger.now()) if ending else 0.0
+        least = self._least(desk, least_nano)
+        refused = carrier.refused(figures)
+        return figures, plan(figures, balances, self.deposit_units(desk), least, now=now, refused=refused)
 
-    async def _payable(
-        self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook], todo: Plan
-    ) -> list[Funding]:
-        """Return the fundings whose accounts can pay their gas: one that cannot must hold up no claims of others."""
+    @staticmethod
+    def _least(desk: ChainDesk, nano: int) -> int:
+        return units_floor(nano, desk.ledger.units_per_credit)
+
+    async def _leave_out_dry(self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook], todo: Plan) -> None:
+        """Take out of a plan what accounts without coin for gas would have to send, and tell of them."""
         if self.gas_is_free:
-            return todo.fundings
+            return
         held = {one.opened.organisation for one in books if self.keys.holds_payer(one.opened.organisation)}
         accounts = {organisation: self.keys.payer(organisation) for organisation in held}
         dry = await without_coin(desk.ledger.rpc, accounts.values())
@@ -288,7 +317,8 @@ class Settlement:
             log.warning("%s", "; ".join(told[organisation]))
         self._held_notices = told
         hub.payers = {**hub.payers, **{name: PayerState(notices=told.get(name, ())) for name in held}}
-        return [one for one in todo.fundings if one.channel.payer not in dry]
+        todo.fundings = [one for one in todo.fundings if one.channel.payer not in dry]
+        todo.starts = [channel for channel in todo.starts if channel.payer not in dry]
 
     async def figures(self, desk: ChainDesk, hub: Hub, books: Sequence[HubBook]) -> list[BookFigures]:
         """Return books beside what the chain says of their channels; the hub hears what payers must do themselves.
@@ -296,7 +326,8 @@ class Settlement:
         Raises:
             ChainUnavailable: the chain is away.
         """
-        found = await figures_of(desk, hub, self.keys, books)
+        assert self._figures is not None  # the desk and it are made together
+        found = await self._figures.of(hub, books)
         names = {one.opened.book: hub.node_name(one.opened.node) for one in books}
         paid = [one for one, book in zip(found, books, strict=True) if book.payable]
         seen = payer_states(paid, names, self.deposit_units(desk), desk.ledger.units_per_credit)
@@ -315,43 +346,22 @@ class Settlement:
         """Return what a channel shall hold beyond what is owed, in units."""
         return units_floor(self._settings.deposit_nano, desk.ledger.units_per_credit)
 
-    async def _give_starting_credits(self, books: Sequence[HubBook]) -> None:
+    async def _give_starting_credits(self, carrier: Carrier, books: Sequence[HubBook]) -> None:
         """Let every organisation of an embedded chain begin with some credits and the coin for its gas."""
-        connection = self.connection
-        if connection is None or not connection.embedded or connection.faucet is None:
+        connection, grants = self.connection, self._grants
+        if connection is None or not connection.embedded or grants is None:
             return
+        begun = []
         for organisation in {found.opened.organisation for found in books} - self._funded:
             if self.keys.holds_payer(organisation):
-                payer = self.keys.payer(organisation)
-                await connection.faucet(payer, GAS_WEI)
-                if self._settings.starting_nano:
-                    await self.grant(f"start/{payer}", organisation, self._settings.starting_nano)
-            self._funded.add(organisation)
+                name = f"give {organisation} its starting credits"
+                begun += carrier.begin(name, partial(self._begin, grants, organisation))
+        await carrier.wait(begun)
 
-    async def _fund(self, desk: ChainDesk, funding: Funding) -> TransactionReceipt:
-        channel = funding.channel
-        terms = channel.provider, channel.signer, channel.salt, funding.amount
-        if not funding.deposit:
-            return await desk.call(f"open/{channel.id.hex()}", channel.payer, "open", *terms)
-        key = f"top-up/{channel.id.hex()}/{funding.deposit}"
-        return await desk.call(key, channel.payer, "topUp", *terms)
-
-    async def _claim(self, desk: ChainDesk, claims: Sequence[SignedClaim]) -> list[TransactionReceipt]:
-        """Settle vouchers in batches that fit; one the contract refuses is told and holds up no other."""
-        states = {claim.channel.id: await desk.ledger.channel(claim.channel.id) for claim in claims}
-        settler = Settler(desk.outbox, desk.deployment.ledger, self.keys.operator())
-        done: dict[bytes, TransactionReceipt] = {}
-        refused = []
-        for batch in plan_settlements(claims, states):
-            report = await settler.settle(batch, desk.policy)
-            done |= {receipt.hash: receipt for _, receipt in report.paid}
-            refused += report.refused
-        for claim, error in refused:
-            log.error("the voucher of channel 0x%s is refused: %s", claim.channel.id.hex(), error)
-        self.state.refused = len(refused)
-        for receipt in done.values():
-            log.info("settled in 0x%s, %d gas", receipt.hash.hex(), receipt.gas_used)
-        return list(done.values())
+    async def _begin(self, grants: Grants, organisation: str) -> list[TransactionReceipt]:
+        done = await grants.begin(organisation, self._settings.starting_nano)
+        self._funded.add(organisation)
+        return done
 
     def _trouble(self, error: FarlaneError) -> None:
         if self.state.problem != error.message:
