@@ -44,7 +44,7 @@ class Webhook:
     async def serving(self) -> AsyncIterator[Webhook]:
         app = web.Application()
         app.router.add_post("/secret", self._answer)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
