@@ -259,3 +259,26 @@ async def test_a_closed_channel_is_asked_for_once(world: SettlingWorld) -> None:
         await service.settle_now()
         assert old.channel.id not in asked
         assert world.book().channel.id in asked
+
+
+async def test_the_channel_of_an_account_that_pays_no_more_is_closed_by_its_own_key(
+    tmp_path: Path, anvil_url: str
+) -> None:
+    world = SettlingWorld(tmp_path, anvil_url)
+    async with world.settling() as service:
+        world.work(1, CREDIT)
+        await service.settle_now()
+        old, held = world.book(), world.keys.payer("lab")
+        world.sign()
+    payer = PrivateKey.generate()
+    world.pay_from({"lab": payer.address})  # from now on the organisation holds its account itself
+    async with world.settling() as service:
+        await service.wait_ready()
+        world.work(1, CREDIT)
+        assert world.book().channel.payer == payer.address
+        await service.settle_now()
+        await service.settle_now()
+        state = await channel(service, old.channel.id)
+        assert (state.claimed, 0 < state.close_at < CLOSED) == (CREDIT, True)
+        assert old.channel.payer == held
+        assert "farlane ledger open 2 " in world.keeper.payers["lab"].notices[0]

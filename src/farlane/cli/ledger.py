@@ -111,14 +111,22 @@ def settle(as_json: bool) -> None:
     vouchers below `hub.least_settlement` wait all the same.
     """
 
-    async def ask(client: AsyncClient) -> list[str]:
-        return await LedgerClient(client.connection).settle()
+    async def ask(client: AsyncClient) -> tuple[list[str], str]:
+        ledger = LedgerClient(client.connection)
+        done = await ledger.settle()
+        return done, "" if done or as_json else (await ledger.status()).problem
 
-    done = with_client(ask)
+    done, problem = with_client(ask)
     if as_json:
         print_json(done)
         return
-    say(f"{counted(len(done), 'transaction')} confirmed" if done else "nothing to settle")
+    say(
+        f"{counted(len(done), 'transaction')} confirmed"
+        if done
+        else f"nothing confirmed yet: {problem}"
+        if problem
+        else "nothing to settle"
+    )
     for transaction in done:
         click.echo(transaction)
 

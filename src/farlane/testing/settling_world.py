@@ -134,7 +134,11 @@ class SettlingWorld:
         """Put a new session key in the place of the hub's, as its owner does while it is down."""
         ring = KeyRing(self.directory / "keys")
         ring.rotate("session", machine_password(ring.directory))
-        self.keys = HubKeys(ring.directory, {})
+        self.pay_from({})
+
+    def pay_from(self, payers: Mapping[str, Address]) -> None:
+        """Let the hub start anew, with these organisations holding their own accounts."""
+        self.keys = HubKeys(self.directory / "keys", payers)
         self.keeper.books._accounts, self.keeper.books.signing = self.keys, None
 
     def work(self, count: int, amount: int, node: NodeId = NODE, organisation: str = "lab") -> None:

@@ -49,7 +49,7 @@ class Figures:
     async def _figures(self, hub: Hub, found: HubBook, is_current: bool) -> BookFigures:
         opened = found.opened
         state = await self._channel(found.channel.id)
-        held = self._keys.holds_payer(opened.organisation)
+        held = self._keys.holds_account(found.channel.payer)
         owed = units_floor(found.book.owed_nano, self._ledger.units_per_credit)
         covered = await _covered(hub, found, state)
         return BookFigures(

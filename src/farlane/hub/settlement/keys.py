@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from farlane.errors import FarlaneError, NotFound
+from farlane.errors import FarlaneError
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.keystore import KeyRing
 from farlane.ledger.passwords import machine_password
@@ -35,11 +35,9 @@ class HubKeys:
         self._lock = threading.Lock()
         self._open: dict[str, PrivateKey] = {}
         self._missing: set[Address] = set()
-        self._addresses = {
-            key.name: key.address
-            for key in self._ring.list_keys()
-            if key.address is not None and not key.retired
-        }
+        known = [(key, key.address) for key in self._ring.list_keys() if key.address is not None]
+        self._addresses = {key.name: address for key, address in known if not key.retired}
+        self._held = {address for _, address in known}
 
     def payer(self, organisation: str) -> Address:
         """Return the account an organisation pays from."""
@@ -58,6 +56,10 @@ class HubKeys:
         """Tell whether this hub can pay for an organisation, or only sign vouchers over its channels."""
         return organisation not in self._payers
 
+    def holds_account(self, address: Address) -> bool:
+        """Tell whether the ring has the key of an account, one that is not used any more too."""
+        return address in self._held
+
     def key(self, address: Address) -> PrivateKey:
         """Return an open key of the ring by its address; the first time it is read from disk."""
         with self._lock:
@@ -67,22 +69,12 @@ class HubKeys:
             return found
 
     def find(self, address: Address) -> PrivateKey | None:
-        """Return an open key by its address, None where the ring has none."""
-        try:
-            return self.key(address)
-        except NotFound:
-            return None
+        """Return an open key by its address; None, once told, where there is none or it cannot be opened."""
+        return self._find(address, "nothing that %s must send goes on: %s")
 
     def session_key(self, address: Address) -> PrivateKey | None:
         """Return the session key of a channel, a retired one too; None, once told, where it cannot be opened."""
-        if address in self._missing:
-            return None
-        try:
-            return self.key(address)
-        except FarlaneError as error:
-            self._missing.add(address)
-            log.error("heads of channels that %s signs for get no voucher: %s", address, error.message)
-            return None
+        return self._find(address, "heads of channels that %s signs for get no voucher: %s")
 
     def prepare(self) -> None:
         """Make and open what every hub needs; it takes a moment, so call it off the loop."""
@@ -96,7 +88,18 @@ class HubKeys:
                 key = self._ring.create(name, machine_password(self._ring.directory))
                 found = self._addresses[name] = key.address
                 self._open[found] = key
+                self._held.add(found)
             return found
+
+    def _find(self, address: Address, otherwise: str) -> PrivateKey | None:
+        if address in self._missing:
+            return None
+        try:
+            return self.key(address)
+        except FarlaneError as error:
+            self._missing.add(address)
+            log.error(otherwise, address, error.message)
+            return None
 
 
 def _payer_name(organisation: str) -> str:

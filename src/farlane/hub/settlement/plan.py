@@ -15,8 +15,9 @@ from farlane.ledger.vouchers import Channel, SignedVoucher
 class BookFigures:
     """A book as settlement sees it; amounts in units.
 
-    held: this hub holds the payer's key; voucher: the newest one; state: the channel on the chain; current: the next
-    leaf between the two sides goes into it; covered: where the deposit does not cover `voucher`, the newest it does.
+    held: this hub holds the key of the account that pays this channel; voucher: the newest one; state: the channel on
+    the chain; current: the next leaf between the two sides goes into it; covered: where the deposit does not cover
+    `voucher`, the newest it does.
     """
 
     book: int

@@ -311,7 +311,8 @@ class Settlement:
             return
         held = {one.opened.organisation for one in books if self.keys.holds_payer(one.opened.organisation)}
         accounts = {organisation: self.keys.payer(organisation) for organisation in held}
-        dry = await without_coin(desk.ledger.rpc, accounts.values())
+        senders = {each.channel.payer for each in todo.fundings} | {each.payer for each in todo.starts}
+        dry = await without_coin(desk.ledger.rpc, senders.union(accounts.values()))
         told = held_notices(accounts, dry, todo.short, desk.ledger.units_per_credit)
         for organisation in told.keys() - self._held_notices.keys():
             log.warning("%s", "; ".join(told[organisation]))
