@@ -12,7 +12,6 @@ from traceback import TracebackException
 from typing import Any
 
 import pytest
-from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,10 +25,14 @@ from farlane.errors import (
     TooLarge,
     Unauthenticated,
 )
+from farlane.kit.recursion import recursion_limit_kept
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.keyfile import CHOSEN_SCRYPT_N, MAX_BYTES, RANDOM_SCRYPT_N, address_in, seal, unseal
 from farlane.ledger.keystore import KeyRing, keys_directory
 from farlane.ledger.passwords import Password
+
+with recursion_limit_kept():
+    from eth_account import Account
 
 KEY = PrivateKey.from_bytes(b"\7" * 32)
 OTHER = PrivateKey.from_bytes(b"\x08" * 32)
@@ -352,3 +355,15 @@ def test_where_a_persons_keys_are() -> None:
     assert keys_directory({"XDG_CONFIG_HOME": "/c"}) == Path("/c/farlane/keys")
     assert keys_directory({"XDG_CONFIG_HOME": "c"}) == Path.home() / ".config/farlane/keys"
     assert keys_directory({}) == Path.home() / ".config/farlane/keys"
+
+
+def test_opening_a_key_leaves_the_recursion_limit_alone() -> None:
+    """The library of key files lifts it; then a hostile JSON text of a chain or a record would end the process."""
+    program = (
+        "import sys; before = sys.getrecursionlimit()\n"
+        "from farlane.ledger.accounts import PrivateKey; from farlane.ledger.keyfile import seal, unseal\n"
+        "from farlane.ledger.passwords import Password; word = Password(b'x' * 32, random=True)\n"
+        "unseal(seal(PrivateKey.generate(), word), word, 'mine')\n"
+        "assert 'py_ecc' in sys.modules; assert sys.getrecursionlimit() == before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from eth_account import Account
-from eth_account.messages import encode_typed_data
 
 from farlane.errors import InvalidInput, InvalidSignature
+from farlane.kit.recursion import recursion_limit_kept
 from farlane.ledger.accounts import CURVE_ORDER, PrivateKey, address_from_bytes, parse_address, recover
 from farlane.ledger.keccak import keccak256
 from farlane.ledger.transactions import Transaction, contract_address, sign_transaction
@@ -27,6 +26,10 @@ from farlane.ledger.vouchers import (
     sign_voucher,
     units_floor,
 )
+
+with recursion_limit_kept():
+    from eth_account import Account
+    from eth_account.messages import encode_typed_data
 
 KEY = PrivateKey.from_bytes(bytes([7]) * 32)
 OTHER = PrivateKey.from_bytes(bytes([8]) * 32)

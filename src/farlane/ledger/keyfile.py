@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from farlane.errors import Corrupted, FarlaneError, InvalidInput, TooLarge, Unauthenticated
+from farlane.kit.recursion import recursion_limit_kept
 from farlane.ledger.accounts import Address, PrivateKey, parse_address
 from farlane.ledger.passwords import Password, check_chosen
 
@@ -61,7 +62,8 @@ def seal(key: PrivateKey, password: Password) -> bytes:
     """
     if not password.random:
         check_chosen(password.secret)
-    from eth_keyfile.keyfile import create_keyfile_json
+    with recursion_limit_kept():
+        from eth_keyfile.keyfile import create_keyfile_json
 
     cost = RANDOM_SCRYPT_N if password.random else CHOSEN_SCRYPT_N
     content = create_keyfile_json(key.to_bytes(), password.secret, kdf="scrypt", iterations=cost)
@@ -185,8 +187,9 @@ def _address(said: object, name: str) -> Address | None:
 
 
 def _decrypted(document: dict[str, Any], password: Password, name: str) -> bytes:
-    from eth_keyfile.exceptions import EthKeyfileValueError
-    from eth_keyfile.keyfile import decode_keyfile_json
+    with recursion_limit_kept():
+        from eth_keyfile.exceptions import EthKeyfileValueError
+        from eth_keyfile.keyfile import decode_keyfile_json
 
     # Raised outside of the handlers: the library's error leads to frames that hold password and derived key.
     try:

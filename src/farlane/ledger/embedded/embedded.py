@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -16,6 +15,7 @@ from farlane.errors import Conflict, DiskFull
 from farlane.kit.clock import Clock
 from farlane.kit.file_lock import FileLock
 from farlane.kit.files import Ballast, disk_full_as_error
+from farlane.kit.recursion import recursion_limit_kept
 from farlane.ledger.accounts import Address, address_bytes
 from farlane.ledger.embedded.chain import Chain, create_chain
 from farlane.ledger.embedded.chain_file import ChainFile
@@ -25,19 +25,14 @@ from farlane.ledger.embedded.evm import Evm
 BALLAST_BYTES = 256 << 10
 """Disk space kept back, so that a chain on a full disk can still be opened and read."""
 
-_RECURSION_LIMIT = sys.getrecursionlimit()
-"""Of the process before py-evm; read once, since two threads may load it at the same time."""
 _T = TypeVar("_T")
 
 
 @cache
 def load_py_evm() -> Evm:
     """Import py-evm, which takes half a second, and return the EVM of it."""
-    # It lifts the recursion limit of the whole process, under which a deeply nested JSON text overflows the stack.
-    try:
+    with recursion_limit_kept():
         from farlane.ledger.embedded.py_evm import PyEvm
-    finally:
-        sys.setrecursionlimit(_RECURSION_LIMIT)
     return PyEvm()
 
 
