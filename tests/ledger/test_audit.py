@@ -22,7 +22,7 @@ from farlane.ledger.audit.chain_view import ChainView, accounts_of
 from farlane.ledger.audit.deviations import MEANINGS, Deviations
 from farlane.ledger.audit.receipts_audit import NamedReceipt
 from farlane.ledger.deploy import Deployment
-from farlane.ledger.leaf import pack, unpack
+from farlane.ledger.leaf import Outcome, pack, unpack
 from farlane.ledger.memory import MemoryLedger
 from farlane.ledger.port import SignedClaim
 from farlane.ledger.receipt import Receipt
@@ -47,6 +47,7 @@ from farlane.testing.signed_books import (
     a_leaf,
     filled_book,
     record_of,
+    signed_book,
 )
 
 DOMAIN = Domain(31337, a_key(999).address, "ab" * 16)
@@ -173,6 +174,15 @@ def same_attempt_twice() -> list[Entry]:
     return list(record_of(HEADER, first, second))
 
 
+def in_parts(*parts: int) -> list[Entry]:
+    """An honest book of one attempt whose leaves are these parts; 0 is its end."""
+    book = signed_book(1, DOMAIN)
+    task = task_id(JobId(7), 0)
+    book.add([a_leaf(task, part=part, outcome=Outcome.INTERIM if part else 0) for part in parts], JobId(7))
+    book.sign()
+    return list(record_of(HEADER, book))
+
+
 PLANTED_IN_RECORD: dict[str, Callable[[], list[Entry]]] = {
     "leaf-unreadable": unreadable,
     "leaf-outcome": lambda: with_leaf(outcome=3),
@@ -182,6 +192,7 @@ PLANTED_IN_RECORD: dict[str, Callable[[], list[Entry]]] = {
     "leaf-time": lambda: with_leaf(ended_ms=1000),
     "leaf-gpu": lambda: with_leaf(gpu_count=1),
     "attempt-twice": same_attempt_twice,
+    "attempt-parts": lambda: in_parts(1, 3, 0),
     "book-order": lambda: changed(RecordLeaves, 0, book=2),
     "channel-twice": lambda: changed(RecordBook, 1, channel=BOOKS[0].channel),
     "leaves-gap": lambda: without(RecordLeaves, 1),
@@ -207,6 +218,38 @@ def test_what_is_planted_in_a_record_is_found(code: str) -> None:
     assert one.where
     assert one.expected != one.found
     assert one.meaning
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        ((1, 2, 3, 0), []),
+        ((1, 2), []),  # it still runs
+        ((2, 3, 0), [("part 1", "part 2")]),
+        ((1, 3, 4, 0), [("part 2", "part 3")]),
+        ((1, 2, 2, 3, 0), [("part 3", "part 2")]),
+        ((2, 1, 3, 0), [("part 1", "part 2"), ("part 3", "part 1")]),
+        ((0, 1), [("no part after the attempt's end", "part 1")]),
+        ((1, 0, 2), [("part 1", "part 2"), ("no part after the attempt's end", "part 2")]),
+    ],
+)
+def test_parts_stand_in_their_order_and_before_the_end(
+    parts: tuple[int, ...], found: list[tuple[str, str]]
+) -> None:
+    audited = checked(in_parts(*parts))
+    assert [(one.expected, one.found) for one in audited.deviations if one.code == "attempt-parts"] == found
+    assert ("attempt-twice" in codes(audited)) == (len(set(parts)) < len(parts))
+
+
+def test_parts_of_one_attempt_go_on_in_the_next_book() -> None:
+    first, second = signed_book(1, DOMAIN), signed_book(2, DOMAIN)
+    task = task_id(JobId(7), 0)
+    for book, parts in ((first, (1, 2)), (second, (3, 0))):
+        book.add(
+            [a_leaf(task, part=part, outcome=Outcome.INTERIM if part else 0) for part in parts], JobId(7)
+        )
+        book.sign()
+    assert checked(list(record_of(HEADER, first, second))).clean
 
 
 def chain_with(**changes: Any) -> ChainView:
@@ -255,7 +298,7 @@ def test_what_is_planted_on_the_chain_is_found(code: str) -> None:
     record, chain = PLANTED_ON_CHAIN[code]()
     found = checked(record, chain)
     assert code in codes(found)
-    assert found.clean == (code == "channel-outside")
+    assert found.clean == (code in ("channel-outside", "chain-token-surplus"))
 
 
 def other_history() -> list[Entry]:

@@ -13,13 +13,17 @@ import pytest
 
 from farlane.cli.main import main
 from farlane.domain.bookkeeping import VoucherSigned
+from farlane.errors import ChainUnavailable, NotFound
 from farlane.ledger.accounts import PrivateKey
+from farlane.ledger.audit.chain_audit import check_state
+from farlane.ledger.audit.chain_replay import ChainReplay
 from farlane.ledger.audit.chain_view import read_chain
+from farlane.ledger.audit.deviations import Deviations
 from farlane.ledger.deploy import Deployment, deployment_from_json
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.keystore import KeyRing
 from farlane.ledger.passwords import Password
-from farlane.ledger.port import SignedClaim
+from farlane.ledger.port import ChannelClosed, LedgerEvent, SignedClaim
 from farlane.ledger.record import RecordHeader, line_of
 from farlane.ledger.record_file import write_record
 from farlane.ledger.rpc import RpcClient
@@ -122,6 +126,41 @@ def test_a_network_file_of_other_contracts_is_named(
     network.write_text(json.dumps(forged))
     found = typed("audit", str(file), code=1)
     assert [one["code"] for one in found["deviations"]] == ["chain-contract"]
+
+
+async def test_a_reorganisation_while_the_chain_is_read_gives_no_deviation(
+    deployment: Deployment, anvil_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = filled_book(7, deployment.domain)
+    await _open_and_settle(deployment, anvil_url, book)
+    async with RpcClient(anvil_url) as rpc:
+        before = await rpc.call("evm_snapshot")
+        await EthereumLedger(rpc, deployment).close_by_provider(book.provider, book.channel)
+        events, reorganised = EthereumLedger.events, []
+
+        async def reorganise(
+            self: EthereumLedger, first: int = 0, last: int | None = None
+        ) -> list[LedgerEvent]:
+            found = await events(self, first, last)
+            if not reorganised:
+                reorganised.append(await rpc.call("evm_revert", before))
+                await rpc.call("evm_mine")
+            return found
+
+        monkeypatch.setattr(EthereumLedger, "events", reorganise)
+        view = await read_chain(rpc, deployment)
+        into = Deviations()
+        replay = ChainReplay(into)
+        replay.apply(view.events)
+        check_state(view, replay, into)
+        assert (reorganised, into.kept) == ([True], [])
+        assert not any(isinstance(one, ChannelClosed) for one in view.events)
+        assert (await read_chain(rpc, deployment, confirmations=1)).block == view.block - 1
+        with pytest.raises(NotFound, match="has no block"):
+            await read_chain(rpc, deployment, 10**9)
+        monkeypatch.setattr("farlane.ledger.audit.chain_view.TRIES", 0)
+        with pytest.raises(ChainUnavailable, match="reorganised its chain each time"):
+            await read_chain(rpc, deployment)
 
 
 async def _open_and_settle(deployment: Deployment, url: str, book: SignedBook) -> None:

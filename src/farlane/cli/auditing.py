@@ -70,6 +70,13 @@ def export(file: Path, as_json: bool) -> None:
     "--block", type=click.IntRange(0), help="Look at the chain as of this block [default: the newest]."
 )
 @click.option(
+    "--confirmations",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Look at the block so many before the newest, so that a reorganisation cannot take back what was seen.",
+)
+@click.option(
     "--moved",
     metavar="CREDITS",
     default="0",
@@ -82,6 +89,7 @@ def audit(
     network_file: Path | None,
     receipts: Path | None,
     block: int | None,
+    confirmations: int,
     moved: str,
     as_json: bool,
 ) -> int:
@@ -96,7 +104,7 @@ def audit(
         )
     # The chain first: what is settled later is in a record that is fetched later.
     chain = (
-        asyncio.run(_chain(rpc, network_file, block))
+        asyncio.run(_chain(rpc, network_file, block, confirmations))
         if rpc is not None and network_file is not None
         else None
     )
@@ -129,13 +137,13 @@ def _audited(file: Path, chain: ChainView | None, receipts: list[NamedReceipt], 
     return replay(read_record(file), chain, receipts, now_s=time.time(), moved_nano=moved_nano)
 
 
-async def _chain(rpc: str, network_file: Path, block: int | None) -> ChainView:
+async def _chain(rpc: str, network_file: Path, block: int | None, confirmations: int) -> ChainView:
     from farlane.ledger.audit.chain_view import read_chain
     from farlane.ledger.rpc import RpcClient
 
     deployment = read_network_file(network_file)
     async with RpcClient(rpc, chain_id=deployment.chain_id) as client:
-        return await read_chain(client, deployment, block)
+        return await read_chain(client, deployment, block, confirmations)
 
 
 def _receipts(directory: Path | None) -> tuple[list[NamedReceipt], dict[str, str]]:

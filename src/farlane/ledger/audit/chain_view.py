@@ -6,13 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from farlane.errors import Conflict
+from farlane.errors import ChainUnavailable, Conflict, NotFound
 from farlane.ledger import abi, port
 from farlane.ledger.accounts import Address
 from farlane.ledger.deploy import Deployment, verify_deployment
 from farlane.ledger.ethereum import EthereumLedger
 from farlane.ledger.port import ChannelState, LedgerEvent
 from farlane.ledger.rpc import RpcClient, hexed, unhexed
+
+TRIES = 5
+"""How often a chain is read that reorganises itself meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +50,48 @@ def accounts_of(events: Iterable[LedgerEvent]) -> list[Address]:
     return sorted(found)
 
 
-async def read_chain(rpc: RpcClient, deployment: Deployment, block: int | None = None) -> ChainView:
+async def read_chain(
+    rpc: RpcClient, deployment: Deployment, block: int | None = None, confirmations: int = 0
+) -> ChainView:
     """Read what an audit needs of a chain, all of it as of one block.
+
+    Events and state are asked for by the block's number, so a reorganisation in between would give events of one
+    history and the state of another: where the block is another one afterwards, all is read again.
 
     Args:
         rpc: an endpoint that nobody who is audited runs.
         deployment: where the ledger is.
         block: the newest by default; for an older one the endpoint must still know the state of that time.
+        confirmations: how many blocks before the newest to look at, where no `block` is given.
 
     Raises:
-        ChainUnavailable: the endpoint does not answer, or not for this block.
+        NotFound: there is no such block.
+        ChainUnavailable: the endpoint does not answer, or not for this block, or its chain does not hold still.
     """
     try:
         await verify_deployment(rpc, deployment)
     except Conflict as error:
         return ChainView(deployment, 0, problem=error.message)
-    block = await rpc.quantity("eth_blockNumber") if block is None else block
+    for _ in range(TRIES):
+        newest = await rpc.quantity("eth_blockNumber")
+        number = max(0, newest - confirmations) if block is None else block
+        pinned = await _hash_of(rpc, number)
+        if pinned is None:
+            raise NotFound(f"{rpc.place} has no block {number}; its newest is {newest}", block=number)
+        view = await _read_at(rpc, deployment, number)
+        if await _hash_of(rpc, number) == pinned:
+            return view
+    raise ChainUnavailable(
+        f"{rpc.place} reorganised its chain each time that it was read; look at an older block, or audit again later"
+    )
+
+
+async def _hash_of(rpc: RpcClient, number: int) -> str | None:
+    found = await rpc.call("eth_getBlockByNumber", hex(number), False)
+    return None if found is None else str(found["hash"])
+
+
+async def _read_at(rpc: RpcClient, deployment: Deployment, block: int) -> ChainView:
     events = await EthereumLedger(rpc, deployment).events(0, block)
     accounts = accounts_of(events)
     channels = [event.channel.id for event in events if isinstance(event, port.ChannelOpened)]

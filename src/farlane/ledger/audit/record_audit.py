@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from farlane.errors import FarlaneError, InvalidInput
 from farlane.ledger.accounts import NO_ADDRESS, Address
-from farlane.ledger.audit.attempts_seen import AttemptsSeen
+from farlane.ledger.audit.attempts_seen import AttemptsSeen, PartsSeen
 from farlane.ledger.audit.claims import Claims, SizeClaim
 from farlane.ledger.audit.deviations import Deviations
 from farlane.ledger.audit.leaf_checks import check_leaf
@@ -66,7 +66,7 @@ class RecordAudit:
         self.header: RecordHeader | None = None
         self.books: dict[bytes, BookSum] = {}
         self._claims, self._now_ms, self._moved, self._into = claims, int(now_s * 1000), moved_nano, into
-        self._seen = AttemptsSeen(key)
+        self._seen, self._parts = AttemptsSeen(key), PartsSeen()
         self._open: _Open | None = None
         self._numbers: list[int] = []
 
@@ -90,6 +90,8 @@ class RecordAudit:
         for first, second in self._seen.doubles():
             places = [f"book {self._numbers[book]} leaf {index}" for book, index in (first, second)]
             self._into.add("attempt-twice", places[1], "each attempt once", f"also {places[0]}")
+        for part, place in self._parts.after_their_end(self._seen):
+            self._into.add("attempt-parts", place, "no part after the attempt's end", f"part {part}")
 
     def _begin(self, entry: RecordBook) -> None:
         if self._numbers and entry.book <= self._numbers[-1]:
@@ -143,6 +145,8 @@ class RecordAudit:
             total.owed_nano += leaf.amount_nano
             found.newest_ms = max(found.newest_ms, leaf.ended_ms)
             self._seen.add(leaf, len(self._numbers) - 1, index)
+            if missing := self._parts.add(leaf, place):
+                self._into.add("attempt-parts", place, f"part {missing}", f"part {leaf.part}")
             check_leaf(leaf, place, self._now_ms, self._moved, self._into)
         for size_claim in self._claims.sizes.get(total.channel.id, {}).get(total.leaves, ()):
             self._compare(found, size_claim)
