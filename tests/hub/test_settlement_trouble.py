@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from farlane.errors import Internal
 from farlane.hub.settlement.service import Settlement
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.fees import GWEI
-from farlane.ledger.outbox.intents import GasPolicy
+from farlane.ledger.outbox.intents import GasPolicy, policy_of
 from farlane.ledger.outbox.outbox import ChainOutbox
 from farlane.ledger.port import CLOSED, ChannelOpened, ChannelState, ChannelToppedUp
 from farlane.ledger.rpc import RpcClient
@@ -22,6 +23,15 @@ from farlane.testing.settling_world import CREDIT, NODE, NODE_KEY, NODE_KEYS, OT
 pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]
 OTHER_KEY = NODE_KEYS[OTHER_NODE]
 DAY_S = 86_400
+
+
+@pytest.fixture(autouse=True)
+async def unmoved(anvil_url: str) -> AsyncIterator[None]:
+    """Put the chain that all tests share back to where and when it was."""
+    async with RpcClient(anvil_url) as rpc:
+        before = await rpc.call("evm_snapshot")
+        yield
+        await rpc.call("evm_revert", before)
 
 
 @pytest.fixture
@@ -205,6 +215,66 @@ async def test_a_channel_used_no_more_is_filled_claimed_and_closed(world: Settli
         assert await service.settle_now() == []
         left = await service.desk.ledger.balance(world.keys.payer("lab"))
         assert left == (1000 - 6 - 2) * CREDIT, "what is not paid or locked for present work has come back"
+
+
+@pytest.mark.parametrize("step", ["top-up", "settle", "start-close", "finish-close"])
+async def test_a_crash_on_the_way_of_a_close_leaves_it_to_the_next_process(
+    world: SettlingWorld, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, died = ChainOutbox.submit, asyncio.Event()
+
+    async def dies(self: ChainOutbox, key: str, call: Any) -> None:
+        if not died.is_set():
+            await submit(self, key, call)
+        if died.is_set() or key.startswith(step):
+            died.set()
+            raise Internal(f"died at {key}")
+
+    async def rounds(service: Settlement) -> None:
+        for _ in range(2):
+            await service.settle_now()
+        async with RpcClient(world.url) as rpc:
+            await rpc.call("evm_increaseTime", DAY_S + 1)
+            await rpc.call("evm_mine")
+        await service.settle_now()
+
+    async with world.settling() as service:
+        world.work(1, CREDIT)
+        await service.settle_now()
+        old = world.book()
+        world.work(1, 5 * CREDIT)
+        world.sign()
+        world.keeper.books.supersede(old.opened.book)
+        with monkeypatch.context() as patch:
+            patch.setattr(ChainOutbox, "submit", dies)
+            await rounds(service)
+    assert died.is_set()
+    async with world.settling() as service:
+        await rounds(service)
+        assert await channel(service, old.channel.id) == ChannelState(6 * CREDIT, 6 * CREDIT, CLOSED)
+        assert await paid(service, NODE_KEY) == 6 * CREDIT
+        assert await service.desk.ledger.balance(world.keys.payer("lab")) == 994 * CREDIT
+
+
+async def test_what_waited_for_cheaper_gas_goes_on_under_a_higher_cap(world: SettlingWorld) -> None:
+    async with world.settling() as service:
+        world.work(1, CREDIT)
+        await service.settle_now()
+        world.sign()
+    async with world.settling(policy=policy_of(0.000001), patience_s=0.2) as service:
+        await service.wait_ready()
+        async with RpcClient(world.url) as rpc:
+            await rpc.call("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+            await rpc.call("evm_mine")
+        world.work(1, CREDIT, OTHER_NODE)
+        await service.settle_now()
+        await service.settle_now()
+        assert "gas is too dear" in service.problem
+    async with world.settling() as service:
+        await service.settle_now()
+        assert service.problem == ""
+        assert await paid(service, NODE_KEY) == CREDIT
+        assert (await channel(service, world.book(OTHER_NODE).channel.id)).deposit == 2 * CREDIT
 
 
 async def test_a_refused_voucher_is_not_sent_again_before_something_changes(

@@ -44,6 +44,7 @@ class Carrier:
         self._claiming: set[bytes] = set()
         self._refused: dict[bytes, tuple[int, ChannelState, float]] = {}
         self._troubles: dict[str, str] = {}
+        self._wanted: set[str] = set()
         self.transactions: list[TransactionReceipt] = []
         """The newest that were confirmed."""
 
@@ -72,9 +73,6 @@ class Carrier:
             todo: what to do.
             books: what it was decided from.
         """
-        wanted = {_fund_name(each.channel) for each in todo.fundings}
-        wanted |= {_close_name(each) for each in (*todo.starts, *todo.finishes)}
-        self._troubles = {name: why for name, why in self._troubles.items() if name in wanted}
         begun = await self._begin_claims(todo.claims, books)
         for funding in todo.fundings:
             begun += self.begin(_fund_name(funding.channel), partial(self._fund, funding))
@@ -82,6 +80,8 @@ class Carrier:
             begun += self.begin(_close_name(channel), partial(self._start_close, channel))
         for channel in todo.finishes:
             begun += self.begin(_close_name(channel), partial(self._finish_close, channel))
+        self._troubles = {name: why for name, why in self._troubles.items() if name in self._wanted}
+        self._wanted.clear()
         return await self.wait(begun)
 
     async def claim(self, due: Sequence[Claiming], books: Sequence[BookFigures]) -> list[TransactionReceipt]:
@@ -91,6 +91,7 @@ class Carrier:
     def begin(self, name: str, work: Callable[[], Awaitable[list[TransactionReceipt]]]) -> list[Errand]:
         """Begin something under its name, unless it is under way, or was refused a moment ago."""
         loop = asyncio.get_running_loop()
+        self._wanted.add(name)
         if name in self._going or loop.time() < self._again.get(name, 0.0):
             return []
         task = self._tasks.start(self._run(name, work), name, optional=True)
@@ -197,7 +198,7 @@ class Carrier:
 
     def _policy(self, deadline: float) -> GasPolicy:
         policy = self._desk.policy
-        return replace(policy, deadline=deadline) if deadline else replace(policy, urgent_max_fee_wei=0)
+        return replace(policy, deadline=deadline) if deadline else self._desk.ordinary
 
 
 def _fund_name(channel: Channel) -> str:

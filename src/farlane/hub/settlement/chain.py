@@ -155,6 +155,18 @@ class ChainDesk:
         data = abi.encode_call("ComputeLedger", name, arguments)
         return await self._send(await self._free(key), sender, self.deployment.ledger, data)
 
+    async def renew(self) -> None:
+        """Let what an earlier process has left cost what may be paid today: its caps were those of then."""
+        for intent in await self.outbox.pending():
+            deadline = intent.call.policy.deadline
+            policy = replace(self.policy, deadline=deadline) if deadline else self.ordinary
+            await self.outbox.submit(intent.key, replace(intent.call, policy=policy))
+
+    @property
+    def ordinary(self) -> GasPolicy:
+        """What gas may cost where nothing is urgent."""
+        return replace(self.policy, urgent_max_fee_wei=0)
+
     async def known(self, key: str) -> str | None:
         """Return the number of a key under which a call was handed in and not refused, None where there is none."""
         free = await self._free(key)
@@ -175,6 +187,5 @@ class ChainDesk:
             return None
 
     async def _send(self, key: str, sender: Address, to: Address, data: bytes) -> TransactionReceipt:
-        ordinary = replace(self.policy, urgent_max_fee_wei=0)
-        await self.outbox.submit(key, Call(sender, to, data, policy=ordinary))
+        await self.outbox.submit(key, Call(sender, to, data, policy=self.ordinary))
         return await self.outbox.outcome(key)

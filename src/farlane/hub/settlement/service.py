@@ -125,8 +125,10 @@ class Settlement:
             self.connection = connection
             async with TaskSupervisor("settlement") as tasks:
                 outbox = await self._start(connection, tasks)
-                tasks.start(outbox.run(), "settlement outbox")
                 try:
+                    await self.desk.renew()
+                    tasks.start(outbox.run(), "settlement outbox")
+                    self._ready.set()
                     await self._rounds()
                 finally:
                     await outbox.close()
@@ -236,7 +238,6 @@ class Settlement:
         self._grants = Grants(connection, desk, self.keys)
         self.apply_signing(self._hub())
         self.state.problem = ""
-        self._ready.set()
         return outbox
 
     async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
