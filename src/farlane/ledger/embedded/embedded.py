@@ -21,6 +21,7 @@ from farlane.ledger.embedded.chain import Chain, create_chain
 from farlane.ledger.embedded.chain_file import ChainFile
 from farlane.ledger.embedded.documents import answer
 from farlane.ledger.embedded.evm import Evm
+from farlane.ledger.embedded.rare_curves import defer_curves
 
 BALLAST_BYTES = 256 << 10
 """Disk space kept back, so that a chain on a full disk can still be opened and read."""
@@ -30,7 +31,8 @@ _T = TypeVar("_T")
 
 @cache
 def load_py_evm() -> Evm:
-    """Import py-evm, which takes half a second, and return the EVM of it."""
+    """Import py-evm, which takes a quarter of a second, and return the EVM of it."""
+    defer_curves()
     with recursion_limit_kept():
         from farlane.ledger.embedded.py_evm import PyEvm
     return PyEvm()

@@ -1,4 +1,4 @@
-"""The Evm port on py-evm, with the rules of Prague; importing this room costs half a second."""
+"""The Evm port on py-evm, with the rules of Prague; importing this room costs a quarter of a second."""
 
 from __future__ import annotations
 
