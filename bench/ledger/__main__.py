@@ -11,22 +11,20 @@ import platform
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from bench.ledger.rates import rates
 from farlane.ledger import abi
 from farlane.ledger.accounts import Address, PrivateKey, address_from_bytes
 from farlane.ledger.deploy import DeploymentPlan, deploy
 from farlane.ledger.ethereum import EthereumLedger
-from farlane.ledger.leaf import Leaf, pack
 from farlane.ledger.port import SignedClaim
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.sending import Sender
 from farlane.ledger.transactions import contract_address
-from farlane.ledger.tree import Tree, leaf_hash
 from farlane.ledger.typed_data import Domain, digest
-from farlane.ledger.vouchers import Channel, Voucher, check_voucher, sign_voucher
+from farlane.ledger.vouchers import Channel, Voucher, sign_voucher
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ROOT / "contracts"
@@ -191,30 +189,6 @@ async def bonded(
             accepted, disputed = (gas, disputed) if kind == "accepted" else (accepted, gas)
     return [("farlane, a job with bonds, accepted", accepted, 1),
             ("farlane, a job with bonds, disputed and resolved", disputed, 1)]  # fmt: skip
-
-
-def rates(rounds: int = 5, count: int = 2000) -> None:
-    """CPU time of one core; the best hides nothing here, so the median of rounds is given."""
-    key = PrivateKey.generate()
-    domain = Domain(31337, key.address, "ab" * 16)
-    signed = sign_voucher(domain, key, Voucher(b"\1" * 32, 5, 5, b"\2" * 32))
-    leaf = Leaf(1, 1, 0, 0, 0, 0, 0, *[b"\3" * 32] * 5, 1000, 1 << 30, 0, 0, 10, 10, 10, 10)  # type: ignore[arg-type]
-    tree = Tree()
-    works = {
-        "voucher signed": lambda: sign_voucher(domain, key, signed.voucher),
-        "voucher checked": lambda: check_voucher(domain, signed, key.address),
-        "leaf packed, hashed and appended": lambda: tree.append(leaf_hash(pack(leaf))),
-    }
-    print("\n| one core | µs CPU | per second |\n|---|---|---|")
-    for name, work in works.items():
-        took = []
-        for _ in range(rounds):
-            started = time.process_time()
-            for _ in range(count):
-                work()
-            took.append((time.process_time() - started) / count)
-        median = sorted(took)[rounds // 2]
-        print(f"| {name} | {median * 1e6:.1f} | {1 / median:,.0f} |")
 
 
 async def create(rpc: RpcClient, sender: Sender, code: bytes) -> Address:
