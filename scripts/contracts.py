@@ -25,6 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "contracts"
+MUTANTS = CONTRACTS / "mutants"
+"""One file of planted bugs for each source, in the folders of `contracts/src`."""
 ACTIONS = CONTRACTS / "out/actions.txt"
 LEAST = 100
 """How often every action of the invariant run must have succeeded."""
@@ -82,8 +84,8 @@ def mutants(share: str) -> int:
     """Plant one bug after the other; those the tests do not find are survivors."""
     part, parts = map(int, share.split("/"))
     planted = [
-        (file.stem, mutant)
-        for file in sorted((CONTRACTS / "mutants").glob("*.json"))
+        (str(file.relative_to(MUTANTS).with_suffix("")), mutant)
+        for file in sorted(MUTANTS.rglob("*.json"))
         for mutant in json.loads(file.read_text())
     ]
     chosen = [pair for number, pair in enumerate(planted) if number % parts == part % parts]
@@ -168,7 +170,7 @@ def halmos(planted: bool, share: str) -> int:
     if not planted:
         return prove(CONTRACTS, "symbolic", "Symbolic")
     part, parts = map(int, share.split("/"))
-    mutants = json.loads((CONTRACTS / "mutants/ComputeLedger.json").read_text())
+    mutants = json.loads((MUTANTS / "ComputeLedger.json").read_text())
     chosen = [mutant for mutant in mutants if "proof" in mutant][part % parts :: parts]
     missed = []
     with copy_of_contracts() as place:

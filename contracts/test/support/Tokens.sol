@@ -20,6 +20,50 @@ contract FeeToken is ERC20 {
     }
 }
 
+/// @notice The chain's coin as a token, in the manner of WETH9: its fallback takes every call it does not know for a deposit.
+contract WrappedCoin {
+    uint8 public constant decimals = 18;
+    mapping(address account => uint256) public balanceOf;
+    mapping(address owner => mapping(address spender => uint256)) public allowance;
+
+    error TooMuch();
+
+    receive() external payable {
+        balanceOf[msg.sender] += msg.value;
+    }
+
+    fallback() external payable {
+        balanceOf[msg.sender] += msg.value;
+    }
+
+    function withdraw(uint256 amount) external {
+        if (balanceOf[msg.sender] < amount) revert TooMuch();
+        balanceOf[msg.sender] -= amount;
+        (bool done,) = msg.sender.call{value: amount}("");
+        if (!done) revert TooMuch();
+    }
+
+    function approve(address spender, uint256 amount) external returns (bool) {
+        allowance[msg.sender][spender] = amount;
+        return true;
+    }
+
+    function transfer(address to, uint256 amount) external returns (bool) {
+        return transferFrom(msg.sender, to, amount);
+    }
+
+    function transferFrom(address from, address to, uint256 amount) public returns (bool) {
+        if (balanceOf[from] < amount) revert TooMuch();
+        if (from != msg.sender) {
+            if (allowance[from][msg.sender] < amount) revert TooMuch();
+            allowance[from][msg.sender] -= amount;
+        }
+        balanceOf[from] -= amount;
+        balanceOf[to] += amount;
+        return true;
+    }
+}
+
 /// @notice Calls back into the ledger in the middle of a transfer.
 contract ReentrantToken is ERC20 {
     address public target;

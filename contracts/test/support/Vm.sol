@@ -23,12 +23,26 @@ interface Vm {
     function assume(bool condition) external pure;
     function attachDelegation(SignedDelegation calldata delegation) external;
     function chainId(uint256 id) external;
+    function deal(address account, uint256 balance) external;
     function envOr(string calldata name, string calldata fallback_) external view returns (string memory);
     function expectRevert(bytes calldata data) external;
     function expectRevert(bytes4 selector) external;
     function expectRevert() external;
     function lastCallGas() external view returns (Gas memory gas);
+    function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
+    function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
+    function parseJsonBytes32Array(string calldata json, string calldata key)
+        external
+        pure
+        returns (bytes32[] memory);
+    function parseJsonTypeArray(string calldata json, string calldata key, string calldata type_)
+        external
+        pure
+        returns (bytes memory);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function prank(address caller) external;
+    function readFile(string calldata path) external view returns (string memory);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function signDelegation(address code, uint256 key) external returns (SignedDelegation memory delegation);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
