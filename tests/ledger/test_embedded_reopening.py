@@ -1,4 +1,4 @@
-"""A chain that is there is open soon, also after a kill: what py-evm need not load at once, it loads when it is asked."""
+"""A chain that is there is open soon, also after a kill: what py-evm need not load at once, it loads when asked."""
 
 from __future__ import annotations
 
