@@ -123,6 +123,54 @@ def test_books_survive_the_death_of_everything(
     assert status["claimed"] == status["owed"] > before
 
 
+def test_a_rotated_session_key_leaves_no_work_of_before_unpaid(
+    new_network: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    network = new_network()
+    ran = network.cli("run", "-y", "--", "true")
+    assert "the hub holds your organisation's account" in ran.err
+    told(network, "ledger", "settle")
+    network.stop()  # before the node has signed
+    ring = network.directory / "hub" / "keys"
+    where = {"FARLANE_KEYS": str(ring), "FARLANE_KEY_PASSWORD_FILE": str(ring / "password")}
+    network.cli("key", "rotate", "session", **where)
+    network.start()
+    network.cli("run", "-y", "--", "true")
+    eventually(lambda: signed(network), 30)
+    told(network, "ledger", "settle")
+    old, new = told(network, "ledger", "channels")
+    assert (old["node"], old["tasks"], new["tasks"]) == (new["node"], 1, 1)
+    assert old["signer"] != new["signer"]
+    assert audited(network)["clean"]
+
+
+def test_without_credits_work_goes_on_to_the_nodes_credit_and_after_a_grant_further(
+    new_network: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    sets = ("hub.starting_credits=0", "node.core_hour=36000", "node.credit=4", "node.head_s=0.2")
+    network = new_network("--nodes", "1", *(part for one in sets for part in ("--set", one)))
+    jobs = 0
+    while jobs < 20:  # each costs more than a credit
+        network.cli("run", "-y", "-d", "--cpu", "1", "--max-duration", "1m", "--", "sleep", "0.15")
+        jobs += 1
+    eventually(lambda: "without a voucher" in network.cli("why", f"j{jobs}").out)
+    eventually(lambda: "`farlane ledger grant" in network.cli("ps").err)
+    done = sum(one["done"] for one in told(network, "ps", "--all"))
+    assert 0 < done < 10, "the node goes on no longer than its owner said"
+    for arguments in (("ps",), ("usage",), ("why", f"j{jobs}"), ("ledger", "balance")):
+        ended = network.cli(*arguments)
+        assert "`farlane ledger grant" in ended.err + ended.out, arguments
+    assert "lacks" in told(network, "ledger", "balance")["problem"]
+    assert all(row["promised"] == 0 for row in told(network, "ledger", "channels"))
+    network.cli("ledger", "grant", "1000")
+    for number in range(jobs):
+        network.cli("wait", f"j{number + 1}", "--timeout", "60s")
+    eventually(lambda: signed(network), 30)
+    told(network, "ledger", "settle")
+    assert told(network, "ledger", "balance")["problem"] == ""
+    assert audited(network)["clean"]
+
+
 def test_the_ledger_is_there_again_soon_after_a_crash(network: Any) -> None:
     network.cli("run", "-y", "--", "true")
     network.kill("hub")

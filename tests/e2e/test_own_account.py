@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -55,10 +59,53 @@ class Lab:
         """Return one of them."""
         return next(row for row in self.rows() if row["book"] == book)
 
-    def work(self, eventually: Callable[..., None]) -> None:
-        """Have a task done, and both sides sign for it."""
+    def work(self, eventually: Callable[..., None], *, signed: bool = True) -> None:
+        """Have a task done, and both sides sign for it where money stands behind it."""
         self.type("run", "-y", "--", "true")
+        if signed:
+            self.signed(eventually)
+
+    def signed(self, eventually: Callable[..., None]) -> None:
+        """Wait until both sides have signed for all work."""
         eventually(lambda: all(row["tasks"] == row["promised_tasks"] for row in self.rows()))
+
+
+class Cable:
+    """A line to a chain that can be cut and mended."""
+
+    def __init__(self, url: str) -> None:
+        self._to = urlsplit(url).hostname, urlsplit(url).port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self.mend(self._listener)
+
+    def mend(self, listener: socket.socket | None = None) -> None:
+        self._listener = listener or socket.create_server(("127.0.0.1", self.port))
+        Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        for one in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open = []
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = listener.accept()
+                there = socket.create_connection(self._to)
+                self._open += [here, there]
+                for pair in ((here, there), (there, here)):
+                    Thread(target=self._carry, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _carry(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
 
 def rpc_calls(url: str, *calls: tuple[str, tuple[Any, ...]]) -> list[Any]:
@@ -70,8 +117,20 @@ def rpc_calls(url: str, *calls: tuple[str, tuple[Any, ...]]) -> list[Any]:
 
 
 @pytest.fixture
+def cable(anvil_url: str) -> Iterator[Cable]:
+    found = Cable(anvil_url)
+    yield found
+    found.cut()
+
+
+@pytest.fixture
 def lab(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_network: Callable[..., Any], anvil_url: str
+    request: pytest.FixtureRequest,
+    cable: Cable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    new_network: Callable[..., Any],
+    anvil_url: str,
 ) -> Lab:
     ring, keys = KeyRing(tmp_path / "keys"), {}
     for name in ("lab", "boss", "stranger"):
@@ -85,8 +144,9 @@ def lab(
     rpc_calls(anvil_url, *(("anvil_setBalance", (key.address, hex(10**18))) for key in keys.values()))
     file, payer = tmp_path / "net.json", keys["lab"].address
     sets = (
-        "node.serves=lab", f"hub.rpc=http://127.0.0.1:9,{anvil_url}", f"hub.payers=lab={payer}",
+        "node.serves=lab", f"hub.rpc=http://127.0.0.1:9,http://127.0.0.1:{cable.port}", f"hub.payers=lab={payer}",
         f"hub.network_file={deployed(file, anvil_url, payer)}", "hub.settle_s=3600", "hub.confirmations=0",
+        *getattr(request, "param", ()),
     )  # fmt: skip
     options = [part for one in sets for part in ("--set", one)]
     works = new_network("--organisation", "works", *options, directory=tmp_path / "works")
@@ -129,12 +189,13 @@ def test_a_payer_opens_fills_and_closes_its_channels_itself(
 ) -> None:
     lab.ledger("deposit", "20", "--permit")
     filled_by_its_name(lab)
-    lab.work(eventually)
+    lab.work(eventually, signed=False)
     told_what_to_do(lab)
     refused_before_anything_is_sent(lab)
     (opened,) = lab.ledger("open", "--all", "--amount", "0.5", "-y")
     assert (opened["book"], opened["state"], opened["units"]) == (1, "open", CREDIT // 2)
     assert "is open with 0.5 credits already" in lab.ledger("open", "1", "--amount", "0.5", "-y", code=1)
+    lab.signed(eventually)  # the hub answers what waited for the deposit
     (filled,) = lab.ledger("top-up", "1", "0.75", "-y")
     assert filled["state"] == "open"
     assert (lab.row(1)["deposit"], lab.row(1)["notice"]) == (CREDIT * 5 // 4, "")
@@ -153,11 +214,35 @@ def test_a_payer_opens_fills_and_closes_its_channels_itself(
     assert audit["clean"], audit["deviations"]
 
 
+@pytest.mark.parametrize("lab", [("node.core_hour=36000", "node.credit=4", "node.head_s=0.2")], indirect=True)
+def test_while_the_chain_is_away_work_goes_on_to_the_nodes_credit(
+    lab: Lab, cable: Cable, eventually: Callable[..., None]
+) -> None:
+    lab.ledger("deposit", "90")
+    lab.work(eventually, signed=False)
+    lab.ledger("open", "--all", "--amount", "2", "-y")
+    lab.signed(eventually)
+    channels = [row["channel"] for row in lab.rows()]
+    cable.cut()
+    jobs = range(2, 22)
+    for _ in jobs:  # each costs more than a credit
+        lab.type("run", "-y", "-d", "--cpu", "1", "--max-duration", "1m", "--", "sleep", "0.15")
+    eventually(lambda: "without a voucher" in (ended := lab.type("why", "j21")).out + ended.err)
+    eventually(lambda: "wait for the chain" in lab.type("ps").err)
+    assert 0 < sum(row["done"] for row in lab.type("ps", "--all", "--json").json) < 16
+    for channel in channels:
+        lab.ledger("top-up", channel, "40", "-y", alone=True)
+    cable.mend()
+    for job in jobs:
+        lab.type("wait", f"j{job}", "--timeout", "60s")
+    assert "wait for the chain" not in lab.type("ps").err
+
+
 def told_what_to_do(lab: Lab) -> None:
     """Every place that a publisher looks at names the command."""
     lab.type("ledger", "settle")
     (row,) = lab.rows()
-    assert (row["state"], row["held"], row["claimed"]) == ("none", False, 0)
+    assert (row["state"], row["held"], row["promised"]) == ("none", False, 0)
     assert row["wanted"] > CREDIT
     for arguments in (
         ("ps", "--all"),
@@ -250,10 +335,11 @@ def killed_while_it_opens(lab: Lab, eventually: Callable[..., None]) -> None:
 def claimed_without_the_hub(lab: Lab, eventually: Callable[..., None], tmp_path: Path) -> None:
     """Work goes on in a new book; what a provider keeps of its receipts is enough to be paid, once."""
     lab.type("ledger", "settle")  # sees that the channel is closed
-    lab.work(eventually)
+    lab.work(eventually, signed=False)
     killed_while_it_opens(lab, eventually)
     (opened,) = lab.ledger("open", "2", "--amount", "1", "-y")
     assert (opened["book"], opened["state"], lab.row(2)["deposit"]) == (2, "open", CREDIT)
+    lab.signed(eventually)
     receipt = str(tmp_path / "newest.json")
     lab.type("receipt", "get", "j3.0", "-o", receipt)
     (claimed,) = lab.ledger("claim", receipt, "-y", key="stranger", alone=True)

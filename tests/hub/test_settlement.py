@@ -15,6 +15,7 @@ from farlane.hub.books.payers import PayerState
 from farlane.hub.grpc_api.ledger_service import LedgerService
 from farlane.hub.settlement.reading import SettlementReader
 from farlane.hub.settlement.service import Settlement
+from farlane.hub.settlement.standing import lack_of
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.outbox.intents import policy_of
 from farlane.ledger.outbox.outbox import ChainOutbox
@@ -73,18 +74,24 @@ async def test_a_payer_with_its_own_account_is_told_what_to_lock_and_paid_from_w
         await rpc.call("anvil_setBalance", payer.address, hex(10**18))
         await ledger.mint(world.keys.key(operator), payer.address, 100 * CREDIT)
         await ledger.deposit(payer, 100 * CREDIT)
-        for _ in range(3):
-            world.work(1, CREDIT)
-            world.sign()
+        world.work(2, CREDIT)
+        world.sign()
         assert await service.settle_now() == []
-        assert "`farlane ledger open 1 --amount 4`" in world.keeper.payers["lab"].notices[0]
+        assert "`farlane ledger open 1 --amount 3`" in world.keeper.payers["lab"].notices[0]
         (found,) = world.keeper.books.of_node(NODE)
-        await ledger.open_channel(payer, found.channel, CREDIT * 5 // 2)  # covers two of the three vouchers
+        assert found.voucher is None  # nothing stands behind one
+        await ledger.open_channel(payer, found.channel, CREDIT * 5 // 2)
+        await service.settle_now()  # sees it, and the head that waited has its voucher
         await service.settle_now()
         assert (await ledger.channel(found.channel.id)).claimed == 2 * CREDIT
+        world.work(1, CREDIT)
+        world.sign()
+        await service.settle_now()
         assert "holds 2.5 credits; 0.5 more are owed" in world.keeper.payers["lab"].notices[0]
+        assert found.voucher.cumulative == 2 * CREDIT
         await ledger.top_up(payer, found.channel, 2 * CREDIT)
         await ledger.start_close(payer, found.channel)
+        await service.settle_now()
         await service.settle_now()
         assert await ledger.balance(NODE_KEY.address) == 3 * CREDIT
         assert world.keeper.payers["lab"] == PayerState(CREDIT * 3 // 2)
@@ -142,6 +149,31 @@ async def test_what_an_organisation_cannot_cover_is_told(world: SettlingWorld) -
         assert await service.desk.ledger.balance(world.keys.payer("lab")) + locked == 11 * CREDIT
 
 
+async def test_nothing_is_promised_that_no_money_stands_behind(world: SettlingWorld) -> None:
+    books = world.keeper.books
+    async with world.settling(starting=0) as service:
+        await ready(service)
+        for _ in range(3):
+            world.work(2, 50 * CREDIT)
+            world.sign()
+            await service.settle_now()
+        found = world.book()
+        assert (found.voucher, list(books.waiting)) == (None, [1])
+        assert "lacks 300 credits" in lack_of(books, "lab")
+        await service.grant("first", "lab", 120 * CREDIT)
+        await service.settle_now()
+        assert "lacks 180 credits" in lack_of(books, "lab")
+        await service.grant("second", "lab", 200 * CREDIT)
+        async with asyncio.timeout(20):
+            while found.voucher is None:  # heads that wait are looked after between the rounds too
+                await asyncio.sleep(0.01)
+        assert (found.voucher.cumulative, books.waiting) == (300 * CREDIT, {})
+        assert lack_of(books, "lab") == ""
+        await service.settle_now()
+        await service.settle_now()
+        assert await service.desk.ledger.balance(NODE_KEY.address) == 300 * CREDIT
+
+
 async def test_a_held_account_without_coin_or_credits_is_told_of_and_holds_up_no_claims(
     world: SettlingWorld,
 ) -> None:
@@ -159,14 +191,15 @@ async def test_a_held_account_without_coin_or_credits_is_told_of_and_holds_up_no
         await service.settle_now()
         (found,) = world.keeper.books.of_node(NODE)
         assert (await ledger.channel(found.channel.id)).claimed == CREDIT
-        coin, credits_ = world.keeper.payers["lab"].notices
+        (coin,) = world.keeper.payers["lab"].notices
         assert f"{lab} that the hub holds for lab has too little coin" in coin
-        assert "`farlane ledger deposit 1 --for lab`" in credits_
+        assert f"{lab} that the hub holds for lab lacks 1 credits" in lack_of(world.keeper.books, "lab")
         operator = world.keys.key(world.keys.operator())
         await ledger.mint(operator, operator.address, 5 * CREDIT)
         await ledger.deposit(operator, 5 * CREDIT, lab)
         await rpc.call("anvil_setBalance", lab, hex(10**18))
         world.sign()
+        await service.settle_now()
         await service.settle_now()
         assert (await ledger.channel(found.channel.id)).claimed == 3 * CREDIT
         assert world.keeper.payers["lab"].notices == ()

@@ -190,6 +190,34 @@ async def test_a_hub_that_does_not_pay_gets_work_up_to_the_credit(
         assert (await handle.wait()).done == 20
 
 
+async def test_a_payer_without_money_gets_work_up_to_the_credit(
+    settings: NodeSettings, hub: RunningHub
+) -> None:
+    hub.hub.bookkeeper.set_signing(Signing(DOMAIN, UNITS_PER_CREDIT, SESSION, starting=0))
+    settings = replace(settings, credit="0.2")
+
+    def work() -> None:
+        import time
+
+        time.sleep(0.2)
+
+    async with running(settings, hub), hub.client() as client:
+        handle = await client.submit(await job(client, work), [call()] * 20)
+        await until(lambda: bool(hub.hub.reactor.state.credit_stops) and bool(hub.hub.books.waiting))
+        hub.hub.books.see({}, {PAYER: 0})
+        assert "`farlane ledger grant" in str(await handle.why())
+        hub.hub.chain_trouble = "the chain cannot be reached"
+        assert "vouchers of 1 books wait for the chain: the chain cannot be reached" in str(
+            await handle.why()
+        )
+        assert hub.hub.books.all[1].voucher is None
+        assert 0 < (await handle.status()).done < 20
+        hub.hub.books.see({}, {PAYER: 10**12})
+        await until(lambda: not hub.hub.reactor.state.credit_stops)
+        assert (await handle.wait()).done == 20
+        assert hub.hub.notices("lab") == ()
+
+
 async def joined(agent: NodeAgent) -> bool:
     await until(lambda: agent._live is not None)
     return True

@@ -16,7 +16,7 @@ from farlane.hub.alert_outbox import AlertOutbox
 from farlane.hub.books.bookkeeper import Bookkeeper
 from farlane.hub.books.books import Accounts, HubBooks, NoAccounts
 from farlane.hub.books.inputs import InputDigests
-from farlane.hub.books.payers import PayerState, custody_text
+from farlane.hub.books.payers import PayerState, custody_text, lack_notice
 from farlane.hub.cap_file import CapFile
 from farlane.hub.engine import Engine
 from farlane.hub.intake import check
@@ -75,11 +75,14 @@ class Hub:
         )
         self.books = HubBooks(store.network, store.books(), accounts or NoAccounts(), inputs)
         self.payers: Mapping[str, PayerState] = {}
-        """Organisations that hold their own accounts, as settlement last saw them."""
+        """How organisations stand, as settlement last saw them."""
+        self.chain_trouble = ""
+        """Why what stands behind vouchers that wait cannot be looked at."""
         self.bookkeeper = Bookkeeper(self.books, self.reactor.state, self.sessions)
         self.engine = Engine(
             self.reactor, store, policy, clock, self.sessions.perform, on_failure, self.bookkeeper.keep
         )
+        self.books.on_seen = lambda: self.bookkeeper.answer_waiting(self.engine)
         self.reactor.replay(store.replay(), store.last_job(), clock.now())
         self.outbox = alerts or AlertOutbox(settings.directory / ALERTS)
         self._seed_accounts(clock.now())
@@ -110,12 +113,23 @@ class Hub:
         """Return which key of an organisation's this hub holds, and what its loss can cost; empty while none."""
         if self.books.signing is None:
             return ""
-        own = None if self.books.holds_payer(organisation) else self.payers.get(organisation, PayerState())
-        return custody_text(own)
+        if self.books.holds_payer(organisation):
+            return custody_text(None, self.books.held_nano(organisation))
+        return custody_text(self.payers.get(organisation, PayerState()))
 
     def notices(self, organisation: str) -> tuple[str, ...]:
-        """Return what an organisation that holds its own account must do so that its channels pay."""
-        return self.payers.get(organisation, PayerState()).notices
+        """Return what an organisation must do, or wait for, so that its channels pay."""
+        found, missing = (
+            self.payers.get(organisation, PayerState()).notices,
+            self.books.lacking_nano(organisation),
+        )
+        if missing and self.books.signing is not None:
+            account, embedded = self.books.account(organisation), self.books.signing.embedded
+            found = (*found, lack_notice(organisation, account, missing, embedded=embedded))
+        waiting = [self.books.all[one].opened.organisation for one in self.books.waiting].count(organisation)
+        if self.chain_trouble and waiting:
+            found = (*found, f"vouchers of {waiting} books wait for the chain: {self.chain_trouble}")
+        return found
 
     def node_name(self, node: NodeId) -> str:
         """Return what people call a node: its name, or its id where it has not come since the hub began."""

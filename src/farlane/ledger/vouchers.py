@@ -90,6 +90,11 @@ def nano_floor(units: int, units_per_credit: int) -> int:
     return units * NANO_PER_CREDIT // units_per_credit
 
 
+def nano_ceiling(units: int, units_per_credit: int) -> int:
+    """Return units of the token in nano-credits, rounded up."""
+    return -(-units * NANO_PER_CREDIT // units_per_credit)
+
+
 def voucher_digest(domain: Domain, voucher: Voucher) -> bytes:
     """Return what the signer signs."""
     return digest(domain, "Voucher", (voucher.channel, voucher.cumulative, voucher.tasks, voucher.root))

@@ -15,7 +15,7 @@ from farlane.domain.nodes import NodeSpec
 from farlane.domain.prices import RateVector
 from farlane.domain.records import Column, TasksEnded
 from farlane.domain.resources import GIB, Capacity
-from farlane.hub.books.books import HubBook, HubBooks, NodeAccount, Signing
+from farlane.hub.books.books import HubBook, HubBooks, NodeAccount, Signing, WaitingHead
 from farlane.hub.books.inputs import InputDigests
 from farlane.hub.books.payers import PayerState
 from farlane.hub.reactor.state import Lease
@@ -89,6 +89,7 @@ class SettlingWorld:
         self.keys = HubKeys(directory / "keys", payers or {})
         inputs = InputDigests(lambda job, indices: Column([b""] * len(indices)))
         self.keeper = Keeper(HubBooks("ab" * 16, [], self.keys, inputs))
+        self.keeper.books.on_seen = self.answer
         for node, key in NODE_KEYS.items():
             self.keeper.books.attach(
                 node, NodeAccount(key.address, Delegation(key.address, key.address, 0), b"")
@@ -165,9 +166,15 @@ class SettlingWorld:
         at, signing, node = found.book.boundary(), self.keeper.books.signing, found.opened.node
         assert signing is not None
         head = sign_head(signing.domain, NODE_KEYS[node], TreeHead(found.channel.id, at.size, at.root))
-        signed = self.keeper.books.sign(node, found.opened.book, at.size, at.root, head.signature, 0.0)
-        assert signed is not None
-        self.keeper.signed.append(signed)
+        self.answer(WaitingHead(node, found.opened.book, at.size, at.root, head.signature))
+
+    def answer(self, *heads: WaitingHead) -> None:
+        """Let the hub answer heads, those that wait too."""
+        books = self.keeper.books
+        for head in (*books.waiting.values(), *heads):
+            books.waiting.pop(head.book, None)
+            signed = books.sign(head.node, head.book, head.size, head.root, head.signature, 0.0)
+            self.keeper.signed += [] if signed is None else [signed]
 
     async def send(self, service: Settlement, sender: Address, name: str, *arguments: Any) -> None:
         """Call the ledger contract from one of the hub's accounts, past its outbox."""

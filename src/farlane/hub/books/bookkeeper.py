@@ -10,7 +10,7 @@ from farlane.domain.bookkeeping import BookRecord, LeavesBooked, VoucherSigned
 from farlane.domain.ids import NodeId
 from farlane.domain.records import AttemptsFailed, LeasesMetered, TasksEnded
 from farlane.errors import Conflict, InvalidSignature
-from farlane.hub.books.books import HubBook, HubBooks, NodeAccount, Signing
+from farlane.hub.books.books import HubBook, HubBooks, NodeAccount, Signing, WaitingHead
 from farlane.hub.reactor.commands import Append
 from farlane.hub.reactor.state import HubState
 from farlane.ledger.accounts import parse_address
@@ -81,6 +81,7 @@ class Bookkeeper:
             for found in self._books.all.values():
                 if found.opened.node == session.node and session.feed.knows(found.opened.book):
                     session.feed.introduce(found, signing)
+        self._books.on_seen()
 
     def head_signed(self, engine: Engine, session: NodeSession, head: HeadSigned) -> None:
         """Answer a head with a voucher once that is durable. A head that proves a fork ends the use of its book.
@@ -89,17 +90,30 @@ class Bookkeeper:
             FarlaneError: the node speaks of books that are not its own.
         """
         try:
-            signed = self._books.sign(
-                session.node, head.book, head.size, head.root, head.signature, engine.now()
-            )
+            self._answer(engine, WaitingHead(session.node, head.book, head.size, head.root, head.signature))
         except Conflict as error:
             log.debug("head of book %d: %s", head.book, error.message)  # a boundary that is no longer kept
-            return
         except InvalidSignature as error:
             self._dispute(self._books.all[head.book], error.message)
-            return
+
+    def answer_waiting(self, engine: Engine) -> None:
+        """Answer heads that came before there was anything behind a voucher for them, as far as there is now."""
+        before = {self._books.all[number].opened.organisation for number in self._books.waiting}
+        for head in list(self._books.waiting.values()):
+            del self._books.waiting[head.book]
+            try:
+                self._answer(engine, head)
+            except (Conflict, InvalidSignature) as error:
+                log.debug("head of book %d: %s", head.book, error.message)  # its node signs it anew
+        for organisation in sorted(
+            before - {self._books.all[one].opened.organisation for one in self._books.waiting}
+        ):
+            log.info("every head of %s's nodes has its voucher", organisation)
+
+    def _answer(self, engine: Engine, head: WaitingHead) -> None:
+        signed = self._books.sign(head.node, head.book, head.size, head.root, head.signature, engine.now())
         if signed is not None:
-            engine.append(signed, lambda: self._give(session.node, signed))
+            engine.append(signed, lambda: self._give(head.node, signed))
 
     def _dispute(self, found: HubBook, why: str) -> None:
         number, opened = found.opened.book, found.opened
@@ -108,6 +122,7 @@ class Bookkeeper:
             why,
         )  # fmt: skip
         self.disputes[number] = why
+        self._books.waiting.pop(number, None)
         self._books.supersede(number)
 
     def _tell(self, booked: LeavesBooked) -> None:

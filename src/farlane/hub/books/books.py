@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
@@ -13,11 +13,13 @@ from farlane.domain.jobs import JobSpec
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.records import LeasesMetered
 from farlane.errors import InvalidSignature, NotFound, PermissionRefused
+from farlane.hub.books.backing import Backing, Promise
 from farlane.hub.books.inputs import InputDigests
 from farlane.hub.books.leaves import Bookable, LeafWriter, unbooked
 from farlane.hub.reactor.state import Lease
 from farlane.ledger.accounts import NO_ADDRESS, Address, PrivateKey
 from farlane.ledger.books import Book
+from farlane.ledger.port import CLOSED, ChannelState
 from farlane.ledger.tree import Frontier
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import (
@@ -28,7 +30,10 @@ from farlane.ledger.vouchers import (
     Voucher,
     check_delegation,
     check_head,
+    nano_ceiling,
+    nano_floor,
     sign_voucher,
+    units_floor,
 )
 
 
@@ -106,17 +111,32 @@ class HubBook:
 class Signing:
     """What signing needs: the domain, units of the token in a credit, and the session key.
 
-    retired: finds a session key of before by its address, None where it is not at hand: channels keep their signer.
+    retired: finds a session key of before by its address, None where it is not at hand: channels keep their signer;
+    starting: units that an account which was never heard of has, None where there is no chain and nothing has to stand
+    behind vouchers; embedded: the chain is the hub's own.
     """
 
     domain: Domain
     units_per_credit: int
     key: PrivateKey
     retired: Callable[[Address], PrivateKey | None] = lambda address: None
+    starting: int | None = None
+    embedded: bool = True
 
     def key_of(self, signer: Address) -> PrivateKey | None:
         """Return the key that signs for channels of a signer, None where it is not at hand."""
         return self.key if self.key.address == signer else self.retired(signer)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingHead:
+    """A head that could not be answered yet."""
+
+    node: NodeId
+    book: int
+    size: int
+    root: bytes
+    signature: bytes
 
 
 class HubBooks:
@@ -139,10 +159,58 @@ class HubBooks:
         self._network, self._accounts, self._inputs, self._writer = network, accounts, inputs, LeafWriter()
         for state in states:
             self._add(_restored(state))
+        self.backing = Backing(map(self._promised, self.all.values()))
+        self.waiting: dict[int, WaitingHead] = {}
+        """Book -> its newest head, where nothing stands behind a voucher for it or the chain is not there yet."""
+        self.on_seen: Callable[[], None] = lambda: None
+        """Called when heads that wait may be answered."""
 
     def holds_payer(self, organisation: str) -> bool:
         """Tell whether the hub holds the account an organisation pays from."""
         return self._accounts.holds_payer(organisation)
+
+    def see(self, channels: Mapping[int, ChannelState], free: Mapping[Address, int]) -> None:
+        """Hear what the chain says of channels, by book, and of balances of payers, in units."""
+        self.backing.see(channels, free, map(self._promised, self.all.values()))
+        self.on_seen()
+
+    def organisations(self) -> set[str]:
+        """Return whose books there are."""
+        return {one.opened.organisation for one in self.all.values()}
+
+    def of_organisation(self, organisation: str) -> list[HubBook]:
+        """Return an organisation's books that can be paid, used no more ones too."""
+        return [one for one in self.all.values() if one.opened.organisation == organisation and one.payable]
+
+    def lacking_nano(self, organisation: str) -> int:
+        """Return what an account that the hub holds lacks for what its organisation owes, as last seen."""
+        signing, books = self.signing, self._paid_now(organisation)
+        if signing is None or not books or not self.holds_payer(organisation):
+            return 0
+        owed = [(one.opened.book, units_floor(one.book.owed_nano, signing.units_per_credit)) for one in books]
+        missing = self.backing.lacking(self.account(organisation), owed)
+        return nano_ceiling(missing, signing.units_per_credit)
+
+    def held_nano(self, organisation: str) -> int | None:
+        """Return what is in the account that the hub holds of an organisation, its channels included.
+
+        None before it was first seen.
+        """
+        signing, books = self.signing, self._paid_now(organisation)
+        free = self.backing.free(self.account(organisation)) if books else None
+        if free is None or signing is None:
+            return None
+        states = [self.backing.channel(one.opened.book) for one in books]
+        locked = sum(state.deposit - state.claimed for state in states if state.close_at != CLOSED)
+        return nano_floor(free + locked, signing.units_per_credit)
+
+    def _paid_now(self, organisation: str) -> list[HubBook]:
+        books = self.of_organisation(organisation)
+        return [one for one in books if one.channel.payer == self.account(organisation)]
+
+    def account(self, organisation: str) -> Address:
+        """Return the account an organisation pays from."""
+        return self._accounts.payer(organisation)
 
     def inputs(self) -> InputDigests:
         """Return what remembers payload digests."""
@@ -211,7 +279,11 @@ class HubBooks:
             raise NotFound(f"this hub keeps no book {number}", book=number)
         if found.opened.node != node:
             raise PermissionRefused(f"book {number} is kept with another node", book=number)
-        if signing is None or account is None or not found.payable:
+        if account is None or not found.payable:
+            return None
+        head = WaitingHead(node, number, size, root, signature)
+        if signing is None:
+            self.waiting[number] = head
             return None
         promise = found.book.promise(found.channel.id, size, root, signing.units_per_credit)
         if promise is None:
@@ -220,6 +292,14 @@ class HubBooks:
         key = signing.key_of(found.channel.signer)
         if key is None:
             return None
+        before = self._promised(found)
+        if signing.starting is not None and not self.backing.covers(
+            before, promise.cumulative, signing.starting
+        ):
+            self.waiting[number] = head
+            return None
+        self.waiting.pop(number, None)
+        self.backing.promise(before, promise.cumulative)
         signed = sign_voucher(signing.domain, key, promise)
         found.book.give(promise)
         found.voucher = VoucherSigned(
@@ -227,6 +307,13 @@ class HubBooks:
             account.delegation.expires, account.delegation_signature, now,
         )  # fmt: skip
         return found.voucher
+
+    def _promised(self, found: HubBook) -> Promise:
+        units = 0 if found.voucher is None else found.voucher.cumulative
+        organisation = found.opened.organisation
+        # What an account of before holds is not counted: an organisation can have taken its account into its own hands.
+        held = self.holds_payer(organisation) and found.channel.payer == self.account(organisation)
+        return Promise(found.opened.book, found.channel.payer, held, units)
 
     def _check_head(self, found: HubBook, account: NodeAccount, head: SignedHead, now: float) -> None:
         assert self.signing is not None

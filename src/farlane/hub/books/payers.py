@@ -35,3 +35,19 @@ def custody_text(state: PayerState | None, held_nano: int | None = None) -> str:
         "the hub signs for your organisation's own channels by a session key: at most what they lock beyond what is "
         f"owed, {credits_text(state.at_stake_nano)} credits now, could be lost with it"
     )
+
+
+def lack_text(organisation: str, account: str, missing_nano: int) -> str:
+    """Return that an account which the hub holds does not cover what its organisation owes."""
+    return f"the account {account} that the hub holds for {organisation} lacks {credits_text(missing_nano)} credits"
+
+
+def lack_notice(organisation: str, account: str, missing_nano: int, *, embedded: bool) -> str:
+    """Return `lack_text` with what to type; `embedded`: the hub makes its chain's credits itself."""
+    missing = credits_text(missing_nano)
+    fix = (
+        f"`farlane ledger grant {missing}` makes them, with an administrator's token"
+        if embedded
+        else f"`farlane ledger deposit {missing} --for {organisation}` pays them in"
+    )
+    return f"{lack_text(organisation, account, missing_nano)}, and vouchers wait for them: {fix}"

@@ -9,7 +9,7 @@ from farlane.domain.units import credits_text
 from farlane.hub.books.payers import PayerState
 from farlane.hub.settlement.plan import BookFigures
 from farlane.ledger.port import CLOSED, ChannelState
-from farlane.ledger.vouchers import nano_floor
+from farlane.ledger.vouchers import nano_ceiling, nano_floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,3 @@ def payer_states(
         more = () if due is None else (notice_of(due, names[one.book], units_per_credit),)
         found[one.organisation] = PayerState(before.at_stake_nano + at_stake, before.notices + more)
     return found
-
-
-def nano_ceiling(units: int, units_per_credit: int) -> int:
-    """Return units of the token in nano-credits, rounded up."""
-    return -(-units * 10**9 // units_per_credit)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from farlane.domain.units import coins_text, credits_text
-from farlane.hub.settlement.dues import nano_ceiling
+from farlane.domain.units import coins_text
 from farlane.ledger.accounts import Address
 from farlane.ledger.rpc import RpcClient
 
@@ -28,34 +27,18 @@ async def without_coin(rpc: RpcClient, accounts: Iterable[Address]) -> dict[Addr
     return {one: wei for one, wei in coins.items() if wei < least}
 
 
-def held_notices(
-    accounts: Mapping[str, Address],
-    dry: Mapping[Address, int],
-    short: Mapping[str, int],
-    units_per_credit: int,
-) -> dict[str, tuple[str, ...]]:
-    """Return what organisations whose accounts the hub holds are told.
+def held_notices(accounts: Mapping[str, Address], dry: Mapping[Address, int]) -> dict[str, tuple[str, ...]]:
+    """Return what organisations are told whose accounts the hub holds and cannot pay gas from.
 
     Args:
         accounts: organisation -> its account.
         dry: accounts without coin for gas -> what they have, in wei.
-        short: organisation -> units that it owes beyond what its account has.
-        units_per_credit: of the token.
     """
-    found: dict[str, tuple[str, ...]] = {}
-    for organisation, account in accounts.items():
-        told = []
-        if account in dry:
-            told.append(
-                f"the account {account} that the hub holds for {organisation} has too little coin for the gas of its "
-                f"channels ({coins_text(dry[account])}): `farlane network gas` sends it some"
-            )
-        if organisation in short:
-            missing = credits_text(nano_ceiling(short[organisation], units_per_credit))
-            told.append(
-                f"the account {account} that the hub holds for {organisation} lacks {missing} credits: "
-                f"`farlane ledger deposit {missing} --for {organisation}` pays them in"
-            )
-        if told:
-            found[organisation] = tuple(told)
-    return found
+    return {
+        organisation: (
+            f"the account {account} that the hub holds for {organisation} has too little coin for the gas of its "
+            f"channels ({coins_text(dry[account])}): `farlane network gas` sends it some",
+        )
+        for organisation, account in accounts.items()
+        if account in dry
+    }

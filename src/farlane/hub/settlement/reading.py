@@ -7,13 +7,14 @@ import asyncio
 from farlane.domain.usage import UsageRow
 from farlane.hub.books.books import HubBook
 from farlane.hub.settlement.chain import ChainDesk
-from farlane.hub.settlement.dues import due_of, nano_ceiling, notice_of
+from farlane.hub.settlement.dues import due_of, notice_of
 from farlane.hub.settlement.plan import BookFigures
 from farlane.hub.settlement.service import Settlement
+from farlane.hub.settlement.standing import lack_of
 from farlane.ledger import port
 from farlane.ledger.accounts import Address
 from farlane.ledger.port import CLOSED, ChannelState
-from farlane.ledger.vouchers import nano_floor
+from farlane.ledger.vouchers import nano_ceiling, nano_floor
 from farlane.wire.ledger import ChannelRow, HistoryRow, LedgerStatus
 
 
@@ -28,11 +29,14 @@ class SettlementReader:
         settlement, desk = self._settlement, await self._desk()
         connection, deployment, keys = settlement.connection, desk.deployment, settlement.keys
         assert connection is not None
-        account = keys.payer(organisation)
+        account, problem = (
+            keys.payer(organisation),
+            settlement.problem or lack_of(settlement.hub.books, organisation),
+        )
         rows = await self.channels(organisation)
         return LedgerStatus(
             deployment.network, deployment.chain_id, deployment.ledger, connection.place, connection.embedded,
-            connection.url if connection.embedded else "", settlement.problem, organisation, account,
+            connection.url if connection.embedded else "", problem, organisation, account,
             keys.holds_payer(organisation), self._nano(desk, await desk.ledger.balance(account)),
             sum(row.deposit - row.claimed for row in rows if row.state != "closed"), sum(row.owed for row in rows),
             sum(row.promised for row in rows), sum(row.claimed for row in rows),

@@ -23,6 +23,7 @@ from farlane.hub.settlement.grants import Grants
 from farlane.hub.settlement.held import held_notices, without_coin
 from farlane.hub.settlement.keys import HubKeys
 from farlane.hub.settlement.plan import BookFigures, Plan, plan
+from farlane.hub.settlement.standing import lack_of, tell_standing, watch_heads
 from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger.deploy import Deployment
@@ -128,6 +129,7 @@ class Settlement:
                 try:
                     await self.desk.renew()
                     tasks.start(outbox.run(), "settlement outbox")
+                    tasks.start(watch_heads(self._hub, self._look), "what stands behind vouchers")
                     self._ready.set()
                     await self._rounds()
                 finally:
@@ -252,7 +254,17 @@ class Settlement:
     def _signing(self, deployment: Deployment) -> Signing:
         domain = Domain(deployment.chain_id, deployment.ledger, deployment.network)
         key = self.keys.key(self.keys.signer())
-        return Signing(domain, deployment.units_per_credit, key, self.keys.session_key)
+        starting = (
+            units_floor(self._settings.starting_nano, deployment.units_per_credit) if self.gas_is_free else 0
+        )
+        return Signing(
+            domain,
+            deployment.units_per_credit,
+            key,
+            self.keys.session_key,
+            starting,
+            embedded=self.gas_is_free,
+        )
 
     async def _rounds(self) -> None:
         while True:
@@ -282,11 +294,12 @@ class Settlement:
             # What these deposits cover now, or what they cover although they did not grow, is claimed at once.
             again = [found for found in books if found.opened.book in funded]
             figures = await self._figures.of(hub, again)
+            await tell_standing(desk.ledger, hub, figures, self._has_begun)
             more = plan(figures, {}, 0, self._least(desk, least_nano), refused=carrier.refused(figures))
             done += await carrier.claim(more.claims, figures)
         self.state.rounds += 1
         self.state.refused = carrier.refused_vouchers
-        self.state.short = todo.short
+        self._tell_short(todo.short)
         return done
 
     async def _plan(
@@ -314,7 +327,7 @@ class Settlement:
         accounts = {organisation: self.keys.payer(organisation) for organisation in held}
         senders = {each.channel.payer for each in todo.fundings} | {each.payer for each in todo.starts}
         dry = await without_coin(desk.ledger.rpc, senders.union(accounts.values()))
-        told = held_notices(accounts, dry, todo.short, desk.ledger.units_per_credit)
+        told = held_notices(accounts, dry)
         for organisation in told.keys() - self._held_notices.keys():
             log.warning("%s", "; ".join(told[organisation]))
         self._held_notices = told
@@ -342,7 +355,20 @@ class Settlement:
             },
             **seen,
         }
+        await tell_standing(desk.ledger, hub, found, self._has_begun)
         return found
+
+    def _has_begun(self, organisation: str) -> bool:
+        return not (self.gas_is_free and self._settings.starting_nano) or organisation in self._funded
+
+    async def _look(self, hub: Hub, books: Sequence[HubBook]) -> None:
+        self.apply_signing(hub)
+        await self.figures(self.desk, hub, books)
+
+    def _tell_short(self, short: dict[str, int]) -> None:
+        for organisation in sorted(short.keys() - self.state.short.keys()):
+            log.warning("vouchers wait: %s", lack_of(self.hub.books, organisation))
+        self.state.short = short
 
     def deposit_units(self, desk: ChainDesk) -> int:
         """Return what a channel shall hold beyond what is owed, in units."""
