@@ -54,7 +54,14 @@ async def test_calls_and_maps_from_a_script(world: DirectWorld, anvil_url: str) 
             with pytest.raises(NotFound):
                 client.call(square, (1,), node=world.payer.address)
 
+    def ask_for_a_bond() -> None:
+        with farlane.DirectClient(
+            world.root / "net.json", anvil_url, world.payer, directory=world.root / "channels", min_bond="0.5"
+        ) as client:
+            assert client.nodes() == []
+
     async with world.serving():
+        await asyncio.to_thread(ask_for_a_bond)
         await asyncio.to_thread(use)
         before = await world.rpc.quantity("eth_blockNumber")
         await asyncio.to_thread(use)

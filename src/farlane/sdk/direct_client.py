@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from farlane.domain.prices import ceil_div
+from farlane.domain.units import CREDIT
 from farlane.errors import InvalidInput
 from farlane.ledger.accounts import Address, PrivateKey, parse_address
 from farlane.ledger.vouchers import units_floor
@@ -36,6 +38,7 @@ class AsyncDirectClient:
         trust: of which nodes values may be unpickled here; of none by default.
         deposit_nano: what to put into a channel that is new or too small, in nano-credits; at least what the task
             needs.
+        min_bond_nano: what a node's operator must have bonded in the registry, in nano-credits.
     """
 
     def __init__(
@@ -47,10 +50,11 @@ class AsyncDirectClient:
         directory: Path | None = None,
         trust: Trust = trust_nobody,
         deposit_nano: int = 0,
+        min_bond_nano: int = 0,
     ) -> None:
         self._network_file, self._url, self._payer = network_file, rpc, payer
         self._directory = directory or data_directory() / "channels"
-        self._trust, self._deposit_nano = trust, deposit_nano
+        self._trust, self._deposit_nano, self._min_bond_nano = trust, deposit_nano, min_bond_nano
         self._rpc: RpcClient | None = None
         self._deployment: Deployment | None = None
         self._found: dict[Address, FoundNode] = {}
@@ -87,11 +91,12 @@ class AsyncDirectClient:
             await self._rpc.close()
 
     async def nodes(self) -> list[FoundNode]:
-        """Return the nodes that answer under the TLS key they have on chain, and what they ask."""
+        """Return the nodes with enough bonded that answer under the TLS key they have on chain, and what they ask."""
         from farlane.sdk.direct_nodes import find_nodes
 
         rpc, deployment = self._chain()
-        found, _ = await find_nodes(rpc, deployment)
+        least = ceil_div(self._min_bond_nano * deployment.units_per_credit, CREDIT)
+        found, _ = await find_nodes(rpc, deployment, least)
         self._found = {one.entry.key: one for one in found}
         return found
 

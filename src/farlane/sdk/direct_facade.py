@@ -36,6 +36,7 @@ class DirectClient:
         trust: a function of a node's key that says whether values from it may be unpickled in this process, which runs
             whatever the pickle says; no node is trusted by default.
         deposit: credits to put into a channel that is new or too small; at least what the task needs.
+        min_bond: credits that a node's operator must have bonded in the registry.
 
     Raises:
         NotFound: no such key.
@@ -53,12 +54,14 @@ class DirectClient:
         directory: Path | None = None,
         trust: Trust = trust_nobody,
         deposit: str | float = 0,
+        min_bond: str | float = 0,
     ) -> None:
         payer = key if isinstance(key, PrivateKey) else _opened(key, password_file)
         self.portal: Portal = portal()
         self.aio = AsyncDirectClient(
             Path(network_file), rpc, payer, directory=directory, trust=trust,
             deposit_nano=forms.read_credits("deposit", deposit),
+            min_bond_nano=forms.read_credits("min_bond", min_bond),
         )  # fmt: skip
         """The asyncio client, which lives on the portal's loop."""
         self.portal.run(self.aio.__aenter__())
