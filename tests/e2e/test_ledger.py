@@ -70,8 +70,10 @@ def test_work_is_booked_signed_settled_and_audited(
     assert status["embedded"]
     assert status["claimed"] == status["promised"] == status["owed"] > 0
     receipt = tmp_path / "receipt.json"
-    network.cli("receipt", "get", "j1.0", "-o", str(receipt))
-    assert "valid" in network.cli("receipt", "verify", str(receipt), "--rpc", status["rpc"]).out
+    network.cli("receipt", "get", "j1.0", "--rpc", status["rpc"], "-o", str(receipt))
+    checked = network.cli("receipt", "verify", str(receipt), "--rpc", status["rpc"], "--json").json
+    assert checked["valid"]
+    assert not any(one["message"] for one in checked["checks"]), "its own tree is settled"
     receipt.write_text(receipt.read_text().replace('"cumulative": "', '"cumulative": "1'))
     assert "NOT VALID" in network.cli("receipt", "verify", str(receipt), code=1).out
     usage = {row["project"]: row for row in told(network, "usage", "--by", "project")}

@@ -62,6 +62,11 @@ def test_every_receipt_of_a_store_verifies(store: MemoryStore) -> None:
         assert receipts[0].leaf.task == task
     first = desk.receipts(task_id(JobId(100), 0), SIGNING)[0][0]
     assert first.head.head.size == 4, "the smallest tree that was signed"
+    for least, size in ((4, 4), (5, 8), (8, 8), (12, 12)):
+        (one,), _ = desk.receipts(task_id(JobId(100), 0), SIGNING, least)
+        assert (one.leaf, one.head.head.size) == (first.leaf, size)
+        assert all(finding.ok for finding in verify(one))
+    assert desk.receipts(task_id(JobId(100), 0), SIGNING, 13) == ([], 1)
 
 
 def test_what_is_not_signed_is_counted() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from farlane.domain.ids import TaskId
 from farlane.errors import ChainUnavailable, Conflict, InvalidInput, InvalidSetting, Reverted, RpcRefused
 from farlane.ledger.accounts import PrivateKey
 from farlane.ledger.deploy import (
@@ -26,6 +27,8 @@ from farlane.ledger.receipt_chain import NOT_ANCHORED, verify_on_chain
 from farlane.ledger.rpc import RpcClient
 from farlane.ledger.tree import Tree, leaf_hash
 from farlane.ledger.vouchers import Channel, Delegation, TreeHead, Voucher, sign_head, sign_voucher
+from farlane.sdk.anchored import anchored
+from farlane.sdk.record import RecordClient
 from farlane.testing.job_suite import START, JobSuite, JobWorld
 from farlane.testing.ledger_suite import LedgerSuite, LedgerWorld
 
@@ -289,6 +292,33 @@ async def test_a_receipt_over_another_tree_is_forged(asked: RpcClient, world: Le
         *_, last = await verify_on_chain(asked, covered)
         assert last == Finding("chain has the same tree", True, NOT_ANCHORED)
     assert all(finding.ok and not finding.message for finding in await verify_on_chain(asked, true))
+
+
+class _Hub:
+    """Proves in trees of any size, as a hub would."""
+
+    def __init__(self, world: LedgerWorld) -> None:
+        self._world, self.asked = world, list[int]()
+
+    async def receipts(self, task: int, tasks: int = 0) -> tuple[list[Receipt], int]:
+        self.asked.append(tasks)
+        return [_tree_receipt(self._world, 1, tasks, 300 * tasks)], 0
+
+
+async def test_a_receipt_is_fetched_in_a_tree_that_was_settled(asked: RpcClient, world: LedgerWorld) -> None:
+    await world.ledger.deposit(world.payer, 5000)
+    await world.ledger.open_channel(world.payer, world.channel(), 5000)
+    hub, early = _Hub(world), _tree_receipt(world, 1, 1, 300)
+    record = cast("RecordClient", hub)
+    task = TaskId(0)
+    assert await anchored(record, asked, task, [early]) == [early], "nothing is settled yet"
+    for size in (3, 5):
+        await _settle(world, _tree_receipt(world, 1, size, 300 * size))
+    (found,) = await anchored(record, asked, task, [early])
+    assert found.head.head.size == 3
+    assert all(finding.ok and not finding.message for finding in await verify_on_chain(asked, found))
+    assert await anchored(record, asked, task, [found]) == [found]
+    assert hub.asked == [3]
 
 
 async def test_an_endpoint_that_keeps_settlements_back_is_named(

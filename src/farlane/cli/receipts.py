@@ -19,6 +19,7 @@ from farlane.sdk.client import AsyncClient
 
 if TYPE_CHECKING:
     from farlane.ledger.receipt import Finding, Receipt
+    from farlane.sdk.record import RecordClient
 
 file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -38,12 +39,19 @@ def receipt() -> None:
     type=click.Path(path_type=Path),
     help="File to write, `-` for stdout; a directory with --all [default: j12.7.receipt.json here].",
 )
+@click.option(
+    "--rpc",
+    metavar="URL",
+    help="Ask this chain which trees it settled, and prove in one of them: `verify --rpc` then finds its root there.",
+)
 @json_option
-def get(task: str, attempt: int | None, everything: bool, output: Path | None, as_json: bool) -> None:
+def get(
+    task: str, attempt: int | None, everything: bool, output: Path | None, rpc: str | None, as_json: bool
+) -> None:
     """Fetch the receipt of TASK (such as j12.7) from the hub and write it to a file."""
     from farlane.ledger.receipt import to_json
 
-    found = _wanted(parse_task(task), attempt, everything)
+    found = _wanted(parse_task(task), attempt, everything, rpc)
     if output == Path("-"):
         for one in found:
             click.echo(to_json(one), nl=False)
@@ -56,15 +64,19 @@ def get(task: str, attempt: int | None, everything: bool, output: Path | None, a
         click.echo(path)
 
 
-def _wanted(task: TaskId, attempt: int | None, everything: bool) -> list[Receipt]:
+def _wanted(task: TaskId, attempt: int | None, everything: bool, rpc: str | None) -> list[Receipt]:
     from farlane.sdk.record import RecordClient
 
     async def ask(client: AsyncClient) -> tuple[list[Receipt], int]:
-        return await RecordClient(client.connection).receipts(task)
+        record = RecordClient(client.connection)
+        found, unsigned = await record.receipts(task)
+        if attempt is not None:
+            found = [one for one in found if one.leaf.attempt == attempt]
+        if not everything and attempt is None:
+            found = found[-1:]
+        return await _anchored(record, rpc, task, found), unsigned
 
     found, unsigned = with_client(ask)
-    if attempt is not None:
-        found = [one for one in found if one.leaf.attempt == attempt]
     if not found and unsigned:
         raise Unavailable(
             f"{task_text(task)} has ended, but its receipt is not signed yet: a node signs for many tasks at once, "
@@ -74,7 +86,19 @@ def _wanted(task: TaskId, attempt: int | None, everything: bool) -> list[Receipt
         raise NotFound(f"{task_text(task)} has no attempt {attempt}; leave --attempt out for the newest")
     if unsigned:
         say(f"{unsigned} more of {task_text(task)} await a signature")
-    return found if everything or attempt is not None else found[-1:]
+    return found
+
+
+async def _anchored(
+    record: RecordClient, url: str | None, task: TaskId, found: list[Receipt]
+) -> list[Receipt]:
+    from farlane.ledger.rpc import RpcClient
+    from farlane.sdk.anchored import anchored
+
+    if url is None or not found:
+        return found
+    async with RpcClient(url, chain_id=found[0].domain.chain_id) as rpc:
+        return await anchored(record, rpc, task, found)
 
 
 def _write(one: Receipt, task: str, output: Path | None, *, several: bool) -> Path:

@@ -1,4 +1,4 @@
-"""Receipts made from the store: one for each leaf of a task, proved in the smallest tree that both sides signed."""
+"""Receipts made from the store: one for each leaf of a task, proved in a tree that both sides signed."""
 
 from __future__ import annotations
 
@@ -61,13 +61,19 @@ class ReceiptDesk:
     def __init__(self, store: Store) -> None:
         self._store, self._trees = store, TreeCache(store)
 
-    def receipts(self, task: TaskId, signing: Signing) -> tuple[list[Receipt], int]:
-        """Return a task's receipts, oldest first, and how many of its leaves are not signed yet."""
+    def receipts(self, task: TaskId, signing: Signing, tasks: int = 0) -> tuple[list[Receipt], int]:
+        """Return a task's receipts, oldest first, and how many of its leaves stand in no such tree yet.
+
+        Args:
+            task: whose.
+            signing: of this hub.
+            tasks: leaves that the trees must have at least; the smallest that both sides signed are taken.
+        """
         places = self._store.leaf_places(task)
         opened = {state.opened.book: state.opened for state in self._store.books()}
         found, unsigned = [], 0
         for book, index in places:
-            vouchers = self._store.vouchers(book, index, 1)
+            vouchers = self._store.vouchers(book, max(index, tasks - 1), 1)
             if vouchers:
                 found.append(self._receipt(opened[book], index, vouchers[0], signing))
             else:

@@ -25,11 +25,16 @@ class RecordClient:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def receipts(self, task: TaskId) -> tuple[list[Receipt], int]:
-        """Return the receipts of one of our tasks, oldest first, and how many more await a signature."""
+    async def receipts(self, task: TaskId, tasks: int = 0) -> tuple[list[Receipt], int]:
+        """Return the receipts of one of our tasks, oldest first, and how many more await a signature.
+
+        Args:
+            task: which.
+            tasks: leaves that the tree of each must have at least; 0: the smallest that both sides signed.
+        """
         reply = await self._connection.call(
             "GetReceipts",
-            record_pb2.GetReceiptsRequest(task=task),
+            record_pb2.GetReceiptsRequest(task=task, tasks=tasks),
             "fetching receipts",
             timeout_s=RECEIPT_TIMEOUT_S,
             stub=RecordServiceStub,

@@ -17,12 +17,15 @@ from farlane.hub.receipts import ReceiptDesk
 from farlane.hub.store.port import Store
 from farlane.ledger.receipt import to_json
 from farlane.ledger.record import Cursor, RecordHeader, line_of
+from farlane.wire import limits
 from farlane.wire.serving import Identity, current_identity
 from farlane.wire.status import abort
 from farlane.wire.stream import STALL_S
 from farlane.wire.v1 import record_pb2, record_pb2_grpc
 
 MESSAGE_BYTES = 1 << 20
+MAX_TREE = 1 << 62
+"""Leaves: more than any book has, and what a store can compare."""
 MAX_RECEIPTS = 500
 """Receipts of one task in one answer, the newest ones: some 5 KB each, so that they fit a message."""
 
@@ -42,7 +45,9 @@ class RecordService(record_pb2_grpc.RecordServiceServicer):
         hub, task = self._hub(), TaskId(request.task)
         await asyncio.to_thread(_check_whose, hub, job_of(task), current_identity())
         await hub.engine.durable()
-        found, unsigned = await asyncio.to_thread(self._desk_of(hub.store).receipts, task, signing_of(hub))
+        tasks = limits.integer("the size of a receipt's tree", request.tasks, 0, MAX_TREE)
+        desk = self._desk_of(hub.store)
+        found, unsigned = await asyncio.to_thread(desk.receipts, task, signing_of(hub), tasks)
         if not found and not unsigned:
             raise NotFound(
                 f"no attempt of {task_text(task)} has ended yet, so there is no receipt; `farlane ps` shows its state",

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x61rlane/v1/record.proto\x12\nfarlane.v1\"\"\n\x12GetReceiptsRequest\x12\x0c\n\x04task\x18\x01 \x01(\x04\"6\n\x10GetReceiptsReply\x12\x10\n\x08receipts\x18\x01 \x03(\x0c\x12\x10\n\x08unsigned\x18\x02 \x01(\r\"B\n\x13PublicRecordRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\x04\x12\x0e\n\x06leaves\x18\x02 \x01(\x04\x12\r\n\x05tasks\x18\x03 \x01(\x04\"\x1c\n\x0bRecordLines\x12\r\n\x05lines\x18\x01 \x01(\x0c\x32\xa8\x01\n\rRecordService\x12K\n\x0bGetReceipts\x12\x1e.farlane.v1.GetReceiptsRequest\x1a\x1c.farlane.v1.GetReceiptsReply\x12J\n\x0cPublicRecord\x12\x1f.farlane.v1.PublicRecordRequest\x1a\x17.farlane.v1.RecordLines0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x61rlane/v1/record.proto\x12\nfarlane.v1\"1\n\x12GetReceiptsRequest\x12\x0c\n\x04task\x18\x01 \x01(\x04\x12\r\n\x05tasks\x18\x02 \x01(\x04\"6\n\x10GetReceiptsReply\x12\x10\n\x08receipts\x18\x01 \x03(\x0c\x12\x10\n\x08unsigned\x18\x02 \x01(\r\"B\n\x13PublicRecordRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\x04\x12\x0e\n\x06leaves\x18\x02 \x01(\x04\x12\r\n\x05tasks\x18\x03 \x01(\x04\"\x1c\n\x0bRecordLines\x12\r\n\x05lines\x18\x01 \x01(\x0c\x32\xa8\x01\n\rRecordService\x12K\n\x0bGetReceipts\x12\x1e.farlane.v1.GetReceiptsRequest\x1a\x1c.farlane.v1.GetReceiptsReply\x12J\n\x0cPublicRecord\x12\x1f.farlane.v1.PublicRecordRequest\x1a\x17.farlane.v1.RecordLines0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'farlane.wire.v1.record_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETRECEIPTSREQUEST']._serialized_start=39
-  _globals['_GETRECEIPTSREQUEST']._serialized_end=73
-  _globals['_GETRECEIPTSREPLY']._serialized_start=75
-  _globals['_GETRECEIPTSREPLY']._serialized_end=129
-  _globals['_PUBLICRECORDREQUEST']._serialized_start=131
-  _globals['_PUBLICRECORDREQUEST']._serialized_end=197
-  _globals['_RECORDLINES']._serialized_start=199
-  _globals['_RECORDLINES']._serialized_end=227
-  _globals['_RECORDSERVICE']._serialized_start=230
-  _globals['_RECORDSERVICE']._serialized_end=398
+  _globals['_GETRECEIPTSREQUEST']._serialized_end=88
+  _globals['_GETRECEIPTSREPLY']._serialized_start=90
+  _globals['_GETRECEIPTSREPLY']._serialized_end=144
+  _globals['_PUBLICRECORDREQUEST']._serialized_start=146
+  _globals['_PUBLICRECORDREQUEST']._serialized_end=212
+  _globals['_RECORDLINES']._serialized_start=214
+  _globals['_RECORDLINES']._serialized_end=242
+  _globals['_RECORDSERVICE']._serialized_start=245
+  _globals['_RECORDSERVICE']._serialized_end=413
 # @@protoc_insertion_point(module_scope)

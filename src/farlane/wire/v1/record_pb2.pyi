@@ -20,18 +20,23 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetReceiptsRequest(_message.Message):
+    """`tasks`: prove in signed trees of at least so many leaves, such as one that the chain has settled; 0: in the smallest."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     task: _builtins.int
+    tasks: _builtins.int
     def __init__(
         self,
         *,
         task: _builtins.int = ...,
+        tasks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
