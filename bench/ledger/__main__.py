@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.ledger import reopening
 from bench.ledger.rates import rates
 from farlane.ledger import abi
 from farlane.ledger.accounts import Address, PrivateKey, address_from_bytes
@@ -68,6 +69,7 @@ async def measure(url: str) -> None:
     for name, gas, jobs in rows:
         print(f"| {name} | {gas:,} | {jobs:,} | {gas / jobs:,.1f} | {naive * jobs / gas:,.1f}x |")
     rates()
+    reopening.main()
     await rpc.close()
 
 
