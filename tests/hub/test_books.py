@@ -22,6 +22,7 @@ from farlane.hub.store.book_history import count_ended
 from farlane.kit.cid import cid_of
 from farlane.ledger.accounts import Address, PrivateKey
 from farlane.ledger.leaf import NONE, Leaf, Outcome, unpack
+from farlane.ledger.port import ChannelState
 from farlane.ledger.tree import Tree, leaf_hash
 from farlane.ledger.typed_data import Domain
 from farlane.ledger.vouchers import (
@@ -294,3 +295,30 @@ def test_a_book_of_before_a_rotation_is_signed_for_by_its_own_key() -> None:
         voucher = Voucher(found.all[number].channel.id, signed.cumulative, signed.tasks, signed.root)
         check_voucher(DOMAIN, SignedVoucher(voucher, signed.signature), key.address)
     assert found.unsigned_of(NODE) == []
+
+
+def test_a_head_that_nothing_covers_waits_and_is_answered_when_money_is_seen(books: HubBooks) -> None:
+    books.signing = replace(SIGNING, starting=30)
+    book(books, ended(0, 1))
+    assert books.sign(NODE, 1, *head_of(books), AT) is not None  # what all begin with covers it
+    book(books, ended(1, 1))
+    head = head_of(books)
+    assert books.sign(NODE, 1, *head, AT) is None
+    assert (books.held_nano("lab"), books.lacking_nano("lab")) == (None, 0)  # nobody has looked yet
+    seen: list[int] = []
+    books.on_seen = lambda: seen.append(len(books.waiting))
+    books.see({1: ChannelState(20, 5, 0)}, {PAYER.address: 10})
+    assert (seen, books.held_nano("lab"), books.lacking_nano("lab")) == ([1], 25, 20)
+    books.see({}, {PAYER.address: 30})
+    assert books.lacking_nano("lab") == 0
+    assert books.sign(NODE, 1, *head, AT) is not None
+    assert books.waiting == {}
+
+
+def test_money_of_an_account_that_is_the_organisations_own_by_now_is_not_counted(books: HubBooks) -> None:
+    books.signing = replace(SIGNING, starting=0)
+    book(books, ended(0, 1))
+    books.see({}, {PAYER.address: 1000, OTHER.address: 1000})
+    books._accounts.payer = lambda organisation: OTHER.address  # type: ignore[method-assign]
+    assert books.sign(NODE, 1, *head_of(books), AT) is None
+    assert books.lacking_nano("lab") == 0
