@@ -69,7 +69,6 @@ async def measure(url: str) -> None:
     for name, gas, jobs in rows:
         print(f"| {name} | {gas:,} | {jobs:,} | {gas / jobs:,.1f} | {naive * jobs / gas:,.1f}x |")
     rates()
-    reopening.main()
     await rpc.close()
 
 
@@ -227,4 +226,6 @@ def compiled() -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    reopening.main()
+    sys.exit(code)
