@@ -122,6 +122,7 @@ def test_a_channel_used_no_more_stays_open_while_its_payer_cannot_cover_what_is_
 def test_only_channels_of_accounts_that_the_hub_holds_are_closed() -> None:
     one = figures(promised=100, state=(100, 100, 0), current=False)
     assert plan([one], {}, DEPOSIT, 0).starts
+    assert not plan([one], {}, DEPOSIT, 0, waiting={1}).starts, "its node's head gets a voucher yet"
     assert not plan([replace(one, held=False)], {}, DEPOSIT, 0).starts
     assert not plan([replace(one, current=True)], {}, DEPOSIT, 0).starts
     assert plan([figures(owed=10, current=False)], {PAYER: 500}, DEPOSIT, 0) == Plan()

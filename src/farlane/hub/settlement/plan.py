@@ -73,6 +73,7 @@ def plan(
     *,
     now: float = 0.0,
     refused: Collection[bytes] = (),
+    waiting: Collection[int] = (),
 ) -> Plan:
     """Decide what to do.
 
@@ -83,6 +84,7 @@ def plan(
         least_claim: a voucher with less that is new is left for later.
         now: unix seconds of the chain.
         refused: channels whose voucher the contract has refused, though nothing about it has changed since.
+        waiting: books with a head that gets its voucher once there is money for it.
     """
     found, left = Plan(), dict(balances)
     found.replaced = [one.book for one in books if one.current and one.state.close_at]
@@ -92,7 +94,7 @@ def plan(
     due = {each.claim.channel.id for each in found.claims}
     for one in rest:
         if one.held and not one.current and one.channel.id not in due:
-            _close(found, one, now, one.channel.id in refused)
+            _close(found, one, now, one.channel.id in refused, one.book in waiting)
     return found
 
 
@@ -131,11 +133,14 @@ def _claims(books: Sequence[BookFigures], least: int) -> list[Claiming]:
     return sorted(found, key=lambda each: (not each.deadline, each.deadline))
 
 
-def _close(found: Plan, one: BookFigures, now: float, refused: bool) -> None:
-    """Bring back what a channel locks that is used no more, once all that can be claimed of it is."""
+def _close(found: Plan, one: BookFigures, now: float, refused: bool, waits: bool) -> None:
+    """Bring back what a channel locks that is used no more, once all that can be claimed of it is.
+
+    One with a head that waits for money stays open: a channel that is being closed takes none any more.
+    """
     state = one.state
     if state.close_at:
         if now >= state.close_at:
             found.finishes.append(one.channel)
-    elif state.deposit and (one.promised <= state.claimed or refused):
+    elif state.deposit and not waits and (one.promised <= state.claimed or refused):
         found.starts.append(one.channel)

@@ -313,7 +313,10 @@ class Settlement:
         now = max(self._clock.now(), await desk.ledger.now()) if ending else 0.0
         least = self._least(desk, least_nano)
         refused = carrier.refused(figures)
-        return figures, plan(figures, balances, self.deposit_units(desk), least, now=now, refused=refused)
+        waiting = self._hub().books.waiting
+        return figures, plan(
+            figures, balances, self.deposit_units(desk), least, now=now, refused=refused, waiting=waiting
+        )
 
     @staticmethod
     def _least(desk: ChainDesk, nano: int) -> int:
