@@ -94,7 +94,7 @@ async def test_a_payer_without_coin_holds_up_nobody_and_goes_on_with_some(world:
         world.sign()
         world.work(1, CREDIT, organisation="poor")
         await service.grant("g", "poor", 100 * CREDIT)
-        service._funded.add("poor")  # as where no faucet gives coin
+        service.state.begun.add("poor")  # as where no faucet gives coin
         settling = asyncio.create_task(service.settle_now())
 
         async def is_paid() -> bool:
@@ -112,12 +112,12 @@ async def test_a_round_has_an_end_and_the_next_one_takes_up_what_waits(world: Se
     async with world.settling(patience_s=0.2) as service:
         await service.wait_ready()
         await service.grant("g", "poor", 100 * CREDIT)
-        service._funded.add("poor")
+        service.state.begun.add("poor")
         world.work(1, CREDIT, organisation="poor")
         assert await service.settle_now() == []
         assert "needs coin" in service.problem
     async with world.settling() as service:  # the hub starts again, and more is owed meanwhile
-        service._funded.add("poor")
+        service.state.begun.add("poor")
         world.work(1, CREDIT, organisation="poor")
         await set_coin(world, "poor", 10**18)
         await service.settle_now()

@@ -17,7 +17,8 @@ from farlane.hub.hub import Hub
 from farlane.hub.settings import HubSettings
 from farlane.hub.settlement.chain import Connection, OpenOutbox
 from farlane.hub.settlement.keys import HubKeys
-from farlane.hub.settlement.service import Settlement, SettlementSettings
+from farlane.hub.settlement.rounds import SettlementSettings
+from farlane.hub.settlement.service import Settlement
 from farlane.kit.clock import Clock
 from farlane.ledger.accounts import Address, PrivateKey, parse_address
 from farlane.ledger.deploy import Deployment, deployment_from_json

@@ -21,7 +21,8 @@ from farlane.hub.books.payers import PayerState
 from farlane.hub.reactor.state import Lease
 from farlane.hub.settlement.chain import Connection
 from farlane.hub.settlement.keys import HubKeys
-from farlane.hub.settlement.service import Settlement, SettlementSettings
+from farlane.hub.settlement.rounds import SettlementSettings
+from farlane.hub.settlement.service import Settlement
 from farlane.kit.tasks import TaskSupervisor
 from farlane.ledger import abi
 from farlane.ledger.accounts import Address, PrivateKey

@@ -48,7 +48,7 @@ class SettlementReader:
         """Return the books of an organisation, or all."""
         desk, hub = await self._desk(), self._settlement.hub
         found = [one for one in hub.books.all.values() if organisation in (None, one.opened.organisation)]
-        figures = await self._settlement.figures(desk, hub, found)
+        figures = await self._settlement.rounds.figures(hub, found)
         return [self._row(desk, one, its) for one, its in zip(found, figures, strict=True)]
 
     async def history(self, organisation: str) -> list[HistoryRow]:
@@ -100,7 +100,7 @@ class SettlementReader:
         opened, voucher, state = one.opened, one.voucher, figures.state
         promised = 0 if voucher is None else voucher.cumulative
         name, upc = self._settlement.hub.node_name(opened.node), desk.ledger.units_per_credit
-        due = due_of(figures, self._settlement.deposit_units(desk)) if one.payable else None
+        due = due_of(figures, self._settlement.rounds.deposit_units) if one.payable else None
         return ChannelRow(
             opened.book, opened.organisation, opened.node, name, "0x" + one.channel.id.hex(),
             opened.payer, opened.provider, opened.signer, "0x" + opened.salt.hex(), _state(state),
