@@ -38,7 +38,9 @@ def anvil_url() -> Iterator[str]:
             pytest.fail("anvil is missing: `npm ci` in contracts/ brings it")
         pytest.skip("anvil is missing; to get it run `npm ci` in contracts/ (needs Node.js 20)")
     port = free_port()
-    process = subprocess.Popen([binary, "--silent", "--port", str(port), "--hardfork", "prague"])
+    # Without pruning it keeps the state behind every block on the disk: gigabytes in a run of all tests.
+    options = ["--silent", "--port", str(port), "--hardfork", "prague", "--prune-history", "128"]
+    process = subprocess.Popen([binary, *options])
     try:
         end = time.monotonic() + 20
         while time.monotonic() < end:

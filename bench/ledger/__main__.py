@@ -51,7 +51,8 @@ def main() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    chain = subprocess.Popen([str(anvils[0]), "--silent", "--port", str(port), "--hardfork", "prague"])
+    options = ["--silent", "--port", str(port), "--hardfork", "prague", "--prune-history", "128"]
+    chain = subprocess.Popen([str(anvils[0]), *options])
     try:
         asyncio.run(measure(f"http://127.0.0.1:{port}"))
     finally:
