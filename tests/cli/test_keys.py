@@ -65,6 +65,13 @@ def test_a_key_is_made_listed_and_shown(
     assert capsys.readouterr().out == made["address"] + "\n"
 
 
+def test_a_name_that_is_taken_is_refused_before_a_password_is_asked_for(
+    typed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FARLANE_KEY_PASSWORD_FILE")
+    assert "never overwritten" in typed("new", "cold", fails=True)
+
+
 def test_the_table_names_what_is_wrong_with_a_file(ring: KeyRing, capsys: pytest.CaptureFixture[str]) -> None:
     (ring.directory / "cold.json").chmod(0o644)
     assert main(["key", "ls"]) == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from farlane.cli.output import on_terminal, say
+from farlane.cli.output import ask, on_terminal, say
 from farlane.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -54,4 +54,4 @@ async def agreed(
         return True
     if not on_terminal():
         raise Unavailable("there is nobody to ask whether this is right; repeat the command with -y to agree")
-    return click.confirm("send it?", default=True, err=True)
+    return ask("send it?", default=True)

@@ -19,7 +19,7 @@ from farlane.cli.chain_options import (
     signing_options,
 )
 from farlane.cli.key_options import signing_key
-from farlane.cli.output import json_option, money, print_json, say
+from farlane.cli.output import ask, json_option, money, print_json, say
 from farlane.errors import InvalidInput
 from farlane.sdk.context import data_directory
 
@@ -166,8 +166,8 @@ def _ask(chain: Chain, spending: Spending, yes: bool) -> None:
         say(f"this will {what}")
     elif not sys.stdin.isatty():
         raise InvalidInput(f"this would {what}, and nobody is there to be asked: say --yes")
-    else:
-        click.confirm(f"{what[0].upper()}{what[1:]}?", abort=True, err=True, default=True)
+    elif not ask(f"{what[0].upper()}{what[1:]}?", default=True):
+        raise click.Abort
 
 
 async def _publisher(

@@ -39,10 +39,9 @@ def key() -> None:
 @json_option
 def new(name: str, password_file: Path | None, as_json: bool) -> None:
     """Make a new key and keep it as NAME. A lost password cannot be replaced: keep a copy of both."""
-    from farlane.ledger.keystore import check_key_name
-
-    check_key_name(name)
-    made = key_ring().create(name, new_password(name, password_file))
+    ring = key_ring()
+    ring.check_free(name)  # before a password is asked for
+    made = ring.create(name, new_password(name, password_file))
     _say_key(name, made.address, as_json)
 
 

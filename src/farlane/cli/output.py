@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -104,3 +105,17 @@ def ago(moment: float) -> str:
 def on_terminal() -> bool:
     """Tell whether somebody watches stderr."""
     return sys.stderr.isatty()
+
+
+def ask(question: str, *, default: bool) -> bool:
+    """Ask on the terminal; a Ctrl-C ends the question at once, also where an event loop has taken that signal.
+
+    Raises:
+        Abort: Ctrl-C, or the end of the input.
+    """
+    # asyncio answers the first Ctrl-C by cancelling its task, which a question that blocks the loop never sees.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return click.confirm(question, default=default, err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)

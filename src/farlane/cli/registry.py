@@ -278,20 +278,19 @@ def mint(
     credits_: str,
 ) -> None:
     """Make CREDITS for ADDRESS, where the network of FILE has credits of its own and the key mints them."""
-    from farlane.domain.units import parse_credits_floor
+    from farlane.domain.units import credits_text, parse_credits_floor
     from farlane.ledger.accounts import parse_address
     from farlane.ledger.vouchers import units_floor
 
     to, nano = parse_address(address), parse_credits_floor(credits_)
     key = signing_key(key_name, password_file)
 
-    async def run() -> int:
+    async def run() -> None:
         async with network_chain(network_file, rpc, policy) as chain:
-            units = units_floor(nano, chain.deployment.units_per_credit)
-            await chain.ledger().mint(key, to, units)
-            return units
+            await chain.ledger().mint(key, to, units_floor(nano, chain.deployment.units_per_credit))
 
-    click.echo(f"{asyncio.run(run())} units for {to}")
+    asyncio.run(run())
+    click.echo(f"{credits_text(nano)} credits for {to}")
 
 
 @network.command()

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from farlane.cli.command_document import job_of_command
-from farlane.cli.output import counted, json_option, on_terminal, print_json, say
+from farlane.cli.output import ask, counted, json_option, on_terminal, print_json, say
 from farlane.cli.watching import finish
 from farlane.domain.ids import job_text
 from farlane.domain.units import credits_text, seconds_text
@@ -96,7 +96,7 @@ async def _agreed(client: AsyncClient, job: JobFile, *, yes: bool, as_json: bool
             "there is nobody to ask whether this price is right; repeat the command with -y to agree"
         )
     question = "submit" if not quote.problem else "submit anyway and wait for such a node"
-    return click.confirm(f"{question}?", default=not quote.problem, err=True)
+    return ask(f"{question}?", default=not quote.problem)
 
 
 def show_quote(quote: Quote, job: JobFile) -> None:

@@ -61,12 +61,21 @@ class KeyRing:
 
     def add(self, name: str, key: PrivateKey, password: Password) -> PrivateKey:
         """Keep a key that exists already; returns it. Raises as `create`."""
-        path = self._path(check_key_name(name))
+        self.check_free(name)  # before the second that sealing takes
         private_directory(self.directory)
-        if os.path.lexists(path):  # before the second that sealing takes
-            raise _taken(path)
-        self._write_new(path, seal(key, password))
+        self._write_new(self._path(name), seal(key, password))
         return key
+
+    def check_free(self, name: str) -> None:
+        """Refuse a name that no new key can have.
+
+        Raises:
+            InvalidInput: it is not one.
+            Conflict: there is a key of this name.
+        """
+        path = self._path(check_key_name(name))
+        if os.path.lexists(path):
+            raise _taken(path)
 
     def import_file(self, name: str, file: Path, file_password: Password, password: Password) -> PrivateKey:
         """Keep the key of a key file from elsewhere, sealed anew under a password of this ring.
