@@ -11,6 +11,7 @@ import pytest
 from farlane.app.layout import Layout
 from farlane.app.memberships import known_tokens, new_token, withdraw_token
 from farlane.app.network_file import NetworkFile, load, save
+from farlane.cli.main import main
 from farlane.errors import Conflict, InvalidSetting, NotFound
 from farlane.hub.credentials import Credentials
 from farlane.kit.files import private_directory
@@ -46,6 +47,23 @@ def test_a_running_hub_knows_a_new_token_at_once(layout: Layout) -> None:
 
 def test_tokens_of_one_network_pin_one_key(layout: Layout) -> None:
     assert new_token(layout, "client", "lab").spki_sha256 == new_token(layout, "node", "lab").spki_sha256
+
+
+@pytest.mark.parametrize("name", ["", " lab", "lab,works", "lab/ada", "la\nb"])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_name_that_lists_cannot_carry_is_refused(layout: Layout, role: Role, name: str) -> None:
+    with pytest.raises(InvalidSetting, match="cannot name an organisation"):
+        new_token(layout, role, name)
+    assert not known_tokens(layout)
+
+
+@pytest.mark.parametrize("options", [[], ["--join"], ["--admin"]])
+def test_an_empty_name_does_not_show_the_network_s_own_token(
+    layout: Layout, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", "--dir", str(layout.root), "--organisation", "", *options]) == 1
+    shown = capsys.readouterr()
+    assert (shown.out, "cannot name an organisation" in shown.err) == ("", True)
 
 
 def test_a_withdrawn_token_is_unknown_to_a_running_hub(layout: Layout) -> None:

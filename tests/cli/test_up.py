@@ -117,6 +117,8 @@ def test_a_configuration_file_is_checked_first_and_remembered(shell: Shell) -> N
         (["--set", "hub.directory=x"], "hub.directory is decided by `farlane up`"),
         (["--set", "hub.port=1", "--port", "2"], "say the same; give one of them"),
         (["--node", "name=a,colour=red"], "unknown setting 'node.colour'"),
+        (["--organisation", ""], "'' cannot name an organisation"),
+        (["--organisation", "lab,works"], "'lab,works' cannot name an organisation"),
         (["--policy", "sprad"], "did you mean 'spread'?"),
     ],
 )

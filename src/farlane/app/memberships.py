@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from farlane.app.addresses import certificate_names
 from farlane.app.layout import Layout
-from farlane.app.network_file import load
+from farlane.app.network_file import check_organisation, load
 from farlane.errors import Conflict, InvalidSetting
 from farlane.hub.credentials import SHOWN_CHARS, Credentials
 from farlane.kit.keys import random_secret, server_certificate
@@ -79,9 +79,11 @@ def new_token(
         owner: whether it may set what every organisation spends; such a one is an administrator too.
 
     Raises:
-        InvalidSetting: a node with a publisher or as administrator, or a publisher without the organisation in front.
+        InvalidSetting: no name of an organisation, a node with a publisher or as administrator, or a publisher
+            without the organisation in front.
         InvalidToken: a name that no token can carry.
     """
+    check_organisation(organisation)
     if role == "node" and publisher is not None:
         raise InvalidSetting("a node's token names no publisher; leave --publisher out")
     if role == "node" and (admin or owner):

@@ -18,6 +18,7 @@ from farlane.app.network_file import (
     NetworkFile,
     NodePlan,
     check_name,
+    check_organisation,
     load,
     load_if_there,
     prefixed,
@@ -95,7 +96,7 @@ def up(
     places = {"host": host, "port": None if port is None else str(port)}
     given = {**(hub_settings or {}), **{key: value for key, value in places.items() if value is not None}}
     with FileLock(layout.root / "up.lock"):
-        known = load_if_there(layout) or NetworkFile(organisation or DEFAULT_ORGANISATION, "", 0, "")
+        known = load_if_there(layout) or _new_network(organisation)
         _check_organisation(known, organisation)
         _remember(known, plans, given, node_settings or {}, config)
         settings = known.configuration()
@@ -139,11 +140,16 @@ def add_node(directory: Path, plan: NodePlan) -> None:
         save(layout, known)
 
 
+def _new_network(organisation: str | None) -> NetworkFile:
+    name = DEFAULT_ORGANISATION if organisation is None else check_organisation(organisation)
+    return NetworkFile(name, "", 0, "")
+
+
 def _check_organisation(known: NetworkFile, organisation: str | None) -> None:
     if organisation not in (None, known.organisation):
         raise Conflict(
-            f"this network belongs to {known.organisation!r}, which tokens and nodes refer to; it cannot become "
-            f"{organisation!r}'s. Make another network with --dir"
+            f"this network belongs to {known.organisation!r}, which tokens and nodes refer to, and not to "
+            f"{organisation!r}. Leave --organisation out, or make another network with --dir"
         )
 
 

@@ -183,6 +183,20 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_organisation(name: str) -> str:
+    """Return an organisation's name, if lists of organisations and names of publishers can carry it.
+
+    Raises:
+        InvalidSetting: it is empty, or has a character that separates names from one another.
+    """
+    if not name or name != name.strip() or not name.isprintable() or set(name) & set(",/"):
+        raise InvalidSetting(
+            f"{name!r} cannot name an organisation; use letters, digits, '-', '_', '.' and spaces between them: ',' "
+            "separates organisations in node.serves, and '/' a publisher from its organisation"
+        )
+    return name
+
+
 def _check_places(settings: Configuration) -> None:
     decided = (
         ("hub.directory", settings.hub.directory != HubSettings().directory, "choose it with --dir"),

@@ -46,8 +46,8 @@ def token(
     from farlane.sdk.context import read_client_file
 
     layout = Layout(network_directory(directory))
-    known = load(layout) if join or organisation else load_if_there(layout)
-    if known is not None and organisation:
+    known = load(layout) if join or organisation is not None else load_if_there(layout)
+    if known is not None and organisation is not None:
         from farlane.app.memberships import new_token
 
         made = new_token(
