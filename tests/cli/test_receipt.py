@@ -72,7 +72,10 @@ def test_a_forged_receipt_is_not(file: Path, capsys: pytest.CaptureFixture[str])
 def test_what_is_no_receipt_is_an_error(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text("{}")
     assert main(["receipt", "verify", str(file)]) == 1
-    assert "expected JSON with format 'farlane-receipt-1'" in capsys.readouterr().err
+    assert f"{file}: this is not a receipt; expected JSON with format" in capsys.readouterr().err
+    file.write_text("fl1.abc")
+    assert main(["receipt", "show", str(file)]) == 1
+    assert f"{file}: this is not a receipt" in capsys.readouterr().err
 
 
 def test_a_chain_that_is_not_there_is_an_error(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from farlane.cli.connecting import with_client
 from farlane.cli.output import json_option, print_json, print_table, say
 from farlane.domain.ids import TaskId, parse_task, task_text
 from farlane.domain.units import bytes_text, credits_text
-from farlane.errors import NotFound, Unavailable
+from farlane.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from farlane.sdk.client import AsyncClient
 
 if TYPE_CHECKING:
@@ -187,7 +187,11 @@ def _read(file: Path) -> Receipt:
     from farlane.ledger.receipt import MAX_BYTES, from_json
 
     with file.open("rb") as stream:
-        return from_json(stream.read(MAX_BYTES + 1))
+        raw = stream.read(MAX_BYTES + 1)
+    try:
+        return from_json(raw)
+    except (InvalidInput, TooLarge) as error:  # one of several files, perhaps
+        raise type(error)(f"{file}: {error}") from error
 
 
 async def _on_chain(url: str, found: Receipt) -> list[Finding]:
