@@ -106,7 +106,7 @@ def test_money_and_gas_for_trying_out(
     assert main(["network", "deploy", "--rpc", anvil_url, "--key", key, "-o", file]) == 0
     common = [file, "--rpc", anvil_url, "--key", key, other]
     assert main(["network", "mint", *common, "12.5"]) == 0
-    assert "12500000000 units" in capsys.readouterr().out
+    assert "12.5 credits" in capsys.readouterr().out
     assert main(["network", "gas", *common, "0.5"]) == 0
     assert main(["network", "gas", *common, "nan"]) != 0
 
