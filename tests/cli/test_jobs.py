@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,23 @@ def test_backup_and_restore_tell_programs_what_they_did(shell: Shell) -> None:
     told = shell.json("restore", made["path"])
     assert told["directory"] == str(shell.directory)
     assert Path(told["kept"]).exists()
+
+
+def test_an_interrupted_run_says_that_its_job_goes_on(network: Shell) -> None:
+    running = network.start("run", "-y", *QUICK, "--", "sleep 60")
+    assert running.stderr is not None
+    line = ""
+    while not line.startswith("submitted "):
+        line = running.stderr.readline()
+        assert line, "it ended before it submitted"
+    job = line.split()[1]
+    running.send_signal(signal.SIGINT)
+    _, rest = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert f"{job} goes on; `farlane logs -f {job}` follows it" in rest
+    network("stop", job)
+
+
+def test_a_budget_below_the_least_amount_is_refused(network: Shell) -> None:
+    done = network("budget", "set", "--month", "0.0000000001", code=1)
+    assert "less than the least there is, 0.000000001" in done.stderr

@@ -176,3 +176,8 @@ def test_a_command_that_is_misused_ends_with_two(tmp_path: Path, shell_in: Calla
     done = shell_in(tmp_path)("join", code=2)
     assert isinstance(done, subprocess.CompletedProcess)
     assert "Missing argument 'URL'" in done.stderr
+
+
+def test_a_missing_token_is_asked_for(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FARLANE_JOIN_TOKEN", raising=False)
+    assert "no token: give --token or set FARLANE_JOIN_TOKEN" in refused("join", "https://127.0.0.1:1")

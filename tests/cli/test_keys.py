@@ -127,6 +127,7 @@ def test_a_delegation_counts_until_it_expires(typed: Run, ring: KeyRing) -> None
         ({"--expires": "2001-01-01T00:00:00Z"}, "has passed"),
         ({"--expires": "2100-01-01"}, "has no time zone"),
         ({"--expires": "soon"}, "is not a duration"),
+        ({"--expires": "90"}, "has no unit; write it like 90d"),
         ({"-o": "password"}, "never overwritten"),
         ({"-o": "no/file"}, "there is no directory no"),
         ({"--network": "password"}, "not a network file"),

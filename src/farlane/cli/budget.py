@@ -72,8 +72,8 @@ def set_(
         return replace(
             before,
             organisation=organisation,
-            monthly_nano=before.monthly_nano if month is None else _or_none(month, parse_credits_floor),
-            total_nano=before.total_nano if total is None else _or_none(total, parse_credits_floor),
+            monthly_nano=before.monthly_nano if month is None else _or_none(month, _credits),
+            total_nano=before.total_nano if total is None else _or_none(total, _credits),
             quotas={name: most for name, most in sorted(wanted.items()) if most is not None},
             alerts=before.alerts if alert is None else _percents(alert),
         )
@@ -147,6 +147,15 @@ def _share(used: int, most: int) -> str:
 
 def _or_none(text: str, read: Callable[[str], int]) -> int | None:
     return None if text == "none" else read(text)
+
+
+def _credits(text: str) -> int:
+    nano = parse_credits_floor(text)
+    if not nano and float(text):
+        raise InvalidInput(
+            f"{text} credits are less than the least there is, {credits_text(1)}: give that or more, or 0"
+        )
+    return nano
 
 
 def _count(text: str) -> int:

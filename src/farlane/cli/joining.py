@@ -74,6 +74,10 @@ def join(
         )
     parse_url(url)
     text = token or os.environ.get(TOKEN_VARIABLE, "")
+    if not text:
+        raise InvalidInput(
+            f"no token: give --token or set {TOKEN_VARIABLE}; `farlane token` prints one where the network was started"
+        )
     parse_token(text)
     os.environ[TOKEN_VARIABLE] = text
     flags = _flags(settings)

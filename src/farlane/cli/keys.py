@@ -198,6 +198,8 @@ def _expiry(text: str, now: float) -> int:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
+        if text.strip().isdecimal():
+            raise InvalidInput(f"--expires {text} has no unit; write it like {text.strip()}d") from None
         return int(now + parse_seconds(text))
     if moment.tzinfo is None:
         raise InvalidInput(f"--expires {text} has no time zone; write it like {moment.isoformat()}+00:00")

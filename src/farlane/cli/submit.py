@@ -17,6 +17,7 @@ from farlane.domain.units import credits_text, seconds_text
 from farlane.errors import Unavailable
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.job_file import JobFile, load_job_file
+from farlane.sdk.jobs import JobHandle
 from farlane.sdk.values import Quote
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask; submit at the quoted price.")
@@ -67,8 +68,10 @@ def apply(file: Path, key: str | None, yes: bool, detach: bool, as_json: bool) -
 
 def submit(job: JobFile, *, yes: bool, detach: bool, as_json: bool, key: str | None) -> int:
     """Show the quote, ask, submit, follow to the end; returns the exit code."""
+    handle: JobHandle | None = None
 
     async def work() -> int:
+        nonlocal handle
         async with AsyncClient() as client:
             if not await _agreed(client, job, yes=yes, as_json=as_json):
                 return 130
@@ -80,7 +83,14 @@ def submit(job: JobFile, *, yes: bool, detach: bool, as_json: bool, key: str | N
                 return 0
             return await finish(handle, as_json=as_json)
 
-    return asyncio.run(work())
+    try:
+        return asyncio.run(work())
+    except KeyboardInterrupt:
+        if handle is None:
+            raise
+        name = job_text(handle.job)
+        say(f"{name} goes on; `farlane logs -f {name}` follows it, `farlane stop {name}` ends it")
+        return 130
 
 
 async def _agreed(client: AsyncClient, job: JobFile, *, yes: bool, as_json: bool) -> bool:
