@@ -1,0 +1,1 @@
+"""Blocks of models: kept once as files or flatfs blocks, found by CID, collected, verified and repaired."""
