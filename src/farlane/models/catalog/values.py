@@ -1,0 +1,62 @@
+"""What a catalog keeps: models, versions, moves of aliases, accepted licences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from farlane.models.cid import Cid
+from farlane.models.manifest.signature import Signature
+
+MAX_VERSIONS: Final = 1_000_000
+MAX_ALIASES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes a catalog: an organisation, empty on a machine of one person, and a name or account in it."""
+
+    organisation: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A name: the organisation that owns it, and the account whose versions are trusted.
+
+    publisher: None while the first version has not come, empty where versions are not signed; created in Unix seconds.
+    """
+
+    name: str
+    organisation: str
+    publisher: str | None
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a name: number from 1, its manifest's CID, the publisher's signature; added in Unix seconds."""
+
+    name: str
+    number: int
+    manifest: Cid
+    signature: Signature | None
+    added: float
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """One move of an alias.
+
+    sequence: of all moves of a catalog, rising; target: None where the alias was taken away; before: where it stood;
+    at: Unix seconds; back: whether it was a rollback.
+    """
+
+    sequence: int
+    name: str
+    alias: str
+    target: Cid | None
+    before: Cid | None
+    author: Author
+    at: float
+    back: bool = False
