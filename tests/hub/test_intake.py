@@ -33,8 +33,8 @@ def test_what_could_run_is_admitted(spec: JobSpec) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"function": None}, "exactly one of a function and a command; this one names both or neither"),
-        ({"command": CommandWork("ls")}, "exactly one of a function and a command"),
+        ({"function": None}, "this one names 0 of them"),
+        ({"command": CommandWork("ls")}, "this one names 2 of them"),
         (
             {"function": None, "command": CommandWork(" \n")},
             "`run` is empty; expected the command line to run",

@@ -11,11 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farlane.domain.failures import Blame, FailureKind
-from farlane.domain.jobs import JobSpec
+from farlane.domain.ids import JobId, task_id
+from farlane.domain.jobs import JobSpec, ServeWork
+from farlane.domain.prices import RateVector
 from farlane.errors import InvalidInput, TooLarge
+from farlane.kit.cid import digest_of
 from farlane.ledger import leaf as leaves
 from farlane.ledger.accounts import PrivateKey
-from farlane.ledger.leaf import LEAF_BYTES, NONE, Leaf, output_digest, pack, spec_digest, unpack
+from farlane.ledger.leaf import (
+    LEAF_BYTES,
+    NONE,
+    Leaf,
+    Outcome,
+    output_digest,
+    pack,
+    spec_bytes,
+    spec_digest,
+    unpack,
+)
+from farlane.ledger.leaf_maker import LeafMaker, outcome_digest
 from farlane.ledger.receipt import MAX_BYTES, Receipt, from_json, to_json, verify
 from farlane.ledger.tree import Tree, leaf_hash
 from farlane.ledger.typed_data import Domain
@@ -167,3 +181,23 @@ def test_digests_are_stable() -> None:
     assert output_digest([]) == NONE
     assert leaves.gpu_digest("") == NONE
     assert leaves.gpu_digest("A100") != leaves.gpu_digest("H100")
+
+
+VERSION = "bafyreigdmqpykrgxyaxtlafqpqhzrb7qy2rh75nldvfd4tucqmqqme5yje"
+
+
+def test_a_job_without_a_model_keeps_the_digest_it_had_before_there_were_models() -> None:
+    assert b"serve" not in spec_bytes(JobSpec(name="a", organisation="lab"))
+    assert spec_digest(JobSpec(name="a")) != spec_digest(
+        JobSpec(name="a", serve=ServeWork(VERSION, "lab/chat"))
+    )
+
+
+def test_the_leaf_of_a_replica_names_its_model_version_and_no_output() -> None:
+    spec = JobSpec(name="chat", serve=ServeWork(VERSION, "lab/chat"))
+    packed = LeafMaker(spec, RateVector()).pack(
+        task_id(JobId(1), 0), 1, Outcome.INTERIM, None, NONE, outcome_digest(spec, b"", None, ()), 10, 0, 1
+    )
+    leaf = unpack(packed)
+    assert leaf.model == digest_of(VERSION) != NONE
+    assert leaf.output == NONE

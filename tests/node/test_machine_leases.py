@@ -45,8 +45,8 @@ def task(index: int, job: JobId = JOB) -> TaskId:
     ("changes", "words"),
     [
         ({"organisation": "other"}, "only work of 'lab' until a sandbox exists"),
-        ({"function": None}, "neither or both"),
-        ({"command": CommandWork("true")}, "neither or both"),
+        ({"function": None}, "of a function, a command and a model"),
+        ({"command": CommandWork("true")}, "of a function, a command and a model"),
         ({"function": replace(FUNCTION, python="3.12")}, "pickled by Python 3.12 and this node runs 3.11"),
         ({"resources": Resources(3000, 1, 0)}, "cores: 3; the whole node offers 2"),
         ({"resources": Resources(1, 5 * GIB, 0)}, "memory: 5 GiB; the whole node offers 4 GiB"),

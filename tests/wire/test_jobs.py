@@ -19,6 +19,7 @@ from farlane.domain.jobs import (
     FunctionWork,
     InputFile,
     JobSpec,
+    ServeWork,
 )
 from farlane.domain.resources import MAX_BYTES, GpuRequest, Resources
 from farlane.errors import InvalidJob
@@ -44,13 +45,16 @@ COMMANDS = st.builds(
     st.lists(st.builds(InputFile, PATHS, BLOBS), max_size=3).map(tuple),
     st.lists(PATHS, max_size=3).map(tuple),
 )
+VERSION = "bafyreigdmqpykrgxyaxtlafqpqhzrb7qy2rh75nldvfd4tucqmqqme5yje"
+SERVES = st.builds(ServeWork, st.just(VERSION), NAMED, TEXT, PAIRS)
 SPECS = st.builds(
     lambda work, **rest: JobSpec(
         function=work if isinstance(work, FunctionWork) else None,
         command=work if isinstance(work, CommandWork) else None,
+        serve=work if isinstance(work, ServeWork) else None,
         **rest,
     ),
-    FUNCTIONS | COMMANDS,
+    FUNCTIONS | COMMANDS | SERVES,
     name=NAMED,
     resources=RESOURCES,
     priority=st.integers(0, 100),
@@ -94,9 +98,9 @@ def test_a_job_without_resources_gets_the_usual_ones() -> None:
 def test_a_job_is_a_function_or_a_command() -> None:
     message = job_spec_to_wire(SPEC)
     message.function.python = "3.11"
-    with pytest.raises(InvalidJob, match="one function or one command, but this one has both"):
+    with pytest.raises(InvalidJob, match="this one has function and command"):
         job_spec_from_wire(message)
-    with pytest.raises(InvalidJob, match="has neither"):
+    with pytest.raises(InvalidJob, match="this one has none"):
         job_spec_from_wire(types_pb2.JobSpec(name="x", timeout_ms=1))
 
 

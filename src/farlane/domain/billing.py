@@ -15,6 +15,8 @@ amounts would leave the 64 bits in which they are stored."""
 
 def moved_bound(spec: JobSpec, payload_bytes: int) -> int:
     """Return the most bytes one attempt may move: what goes in plus what may come out."""
+    if spec.serve is not None:
+        return payload_bytes
     if spec.command is None:
         return payload_bytes + MAX_RESULT_BYTES
     return (

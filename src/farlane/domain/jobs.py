@@ -83,6 +83,20 @@ class CommandWork:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeWork:
+    """One version of a model, served until it is stopped: one task is one replica.
+
+    version: CID of its manifest; deployment: the id of the deployment it belongs to; runtime: what must serve it, ""
+    for whatever can; options: of the runtime.
+    """
+
+    version: str
+    deployment: str
+    runtime: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Python packages a function needs: hashed requirement lines and the digest that names them."""
 
@@ -92,7 +106,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """One submission as the hub keeps it: exactly one of `function` and `command` is set.
+    """One submission as the hub keeps it: exactly one of `function`, `command` and `serve` is set.
 
     timeout_ms bounds one attempt; deadline_at is unix seconds; max_price is nano-credits an hour for one
     task's reserved resources; budget is nano-credits for the whole job; estimate_ms is the declared run
@@ -119,3 +133,9 @@ class JobSpec:
     organisation: str = ""
     publisher: str = ""
     project: str = ""
+    serve: ServeWork | None = None
+
+    @property
+    def kinds_of_work(self) -> int:
+        """How many kinds of work it names; exactly one is right."""
+        return sum(work is not None for work in (self.function, self.command, self.serve))

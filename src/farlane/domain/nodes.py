@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from farlane.domain.ids import NodeId
+from farlane.domain.jobs import JobSpec
 from farlane.domain.prices import RateVector
 from farlane.domain.resources import Capacity
+
+SERVES = "serve"
+"""Label `serve=yes` of nodes that serve models; `serve.RUNTIME=yes` names each runtime they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,14 @@ class NodeSpec:
     def runs_work_of(self, organisation: str) -> bool:
         """Tell whether the node runs an organisation's work."""
         return organisation == self.organisation or organisation in self.serves
+
+
+def labels_wanted(spec: JobSpec) -> tuple[tuple[str, str], ...]:
+    """Return the labels a job asks for; one that serves a model asks for its runtime, too."""
+    if spec.serve is None:
+        return spec.labels
+    runtime = f"{SERVES}.{spec.serve.runtime}" if spec.serve.runtime else SERVES
+    return (*spec.labels, (runtime, "yes"))
 
 
 def advertised_labels(spec: NodeSpec) -> frozenset[tuple[str, str]]:

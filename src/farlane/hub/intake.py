@@ -23,8 +23,10 @@ def check(spec: JobSpec, now: float) -> None:
     Raises:
         InvalidJob: with the field, what it was and what is expected.
     """
-    if (spec.function is None) == (spec.command is None):
-        raise InvalidJob("a job runs exactly one of a function and a command; this one names both or neither")
+    if spec.kinds_of_work != 1:
+        raise InvalidJob(
+            f"a job runs exactly one of a function, a command and a model; this one names {spec.kinds_of_work} of them"
+        )
     if spec.command is not None and not spec.command.run.strip():
         raise InvalidJob("`run` is empty; expected the command line to run")
     if not 1 <= len(spec.name) <= MAX_NAME:

@@ -85,6 +85,25 @@ def parse(cid: str) -> bytes:
     return digest
 
 
+@functools.lru_cache(maxsize=4096)
+def digest_of(cid: str) -> bytes:
+    """Return the SHA-256 digest (32 bytes) inside a CIDv1 of a raw block, a dag-pb or a dag-cbor node.
+
+    Raises:
+        InvalidInput: if `cid` is anything else.
+    """
+    head = _decode(cid)
+    codec = head[1] if len(head) == len(_PREFIX) + DIGEST_BYTES else 0
+    prefix = bytes((_PREFIX[0], codec)) + _PREFIX[2:]
+    if codec not in (0x55, 0x70, 0x71) or not cid.startswith("b") or head[: len(prefix)] != prefix:
+        raise InvalidInput(
+            f"{cid[:100]!r} is not a CID of version 1 with sha2-256 in base32; expected something like 'bafyrei...'"
+        )
+    if base64.b32encode(head).decode("ascii").rstrip("=").lower() != cid[1:]:
+        raise InvalidInput(f"{cid[:100]!r} is {_CUT_OFF}: expected a CID exactly as it was shown")
+    return head[len(prefix) :]
+
+
 def verify(cid: str, data: bytes | bytearray | memoryview) -> None:
     """Check that `data` is the content of `cid`.
 

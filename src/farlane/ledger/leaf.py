@@ -124,8 +124,14 @@ def amount_of(raw: bytes) -> int:
 
 
 def spec_bytes(spec: JobSpec) -> bytes:
-    """Return the canonical bytes of a job's specification: JSON, keys sorted, without spaces, UTF-8."""
-    return json.dumps(asdict(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """Return the canonical bytes of a job's specification: JSON, keys sorted, without spaces, UTF-8.
+
+    `serve` is left out where it is not set, so that specifications from before there was one keep their digest.
+    """
+    fields_set = asdict(spec)
+    if spec.serve is None:
+        del fields_set["serve"]
+    return json.dumps(fields_set, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def spec_digest(spec: JobSpec) -> bytes:

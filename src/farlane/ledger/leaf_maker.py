@@ -10,7 +10,7 @@ from farlane.domain.jobs import BlobRef, JobSpec
 from farlane.domain.prices import RateVector, hourly_ceiling
 from farlane.domain.records import OutputFile
 from farlane.domain.resources import GpuKind
-from farlane.kit.cid import parse
+from farlane.kit.cid import digest_of, parse
 from farlane.ledger.leaf import (
     BLAME_CODES,
     FAILURE_CODES,
@@ -30,14 +30,11 @@ class LeafMaker:
         spec: the job's, exactly as the hub keeps it.
         rates: the node's prices.
         gpu: the kind of GPU its attempts hold, if any.
-        model: SHA-256 digest of the model's manifest, NONE without one.
     """
 
-    def __init__(
-        self, spec: JobSpec, rates: RateVector, gpu: GpuKind | None = None, model: bytes = NONE
-    ) -> None:
+    def __init__(self, spec: JobSpec, rates: RateVector, gpu: GpuKind | None = None) -> None:
         reserved = spec.resources
-        self._spec, self._model = spec_digest(spec), model
+        self._spec, self._model = spec_digest(spec), model_digest(spec)
         self._gpu = NONE if gpu is None else gpu_digest(gpu.model)
         self._gpu_count = 0 if gpu is None or reserved.gpu is None else reserved.gpu.count
         self._cpu, self._memory, self._disk = reserved.cpu_milli, reserved.memory_bytes, reserved.disk_bytes
@@ -78,6 +75,11 @@ class LeafMaker:
         )  # fmt: skip
 
 
+def model_digest(spec: JobSpec) -> bytes:
+    """Return the SHA-256 inside the CID of the model version a job serves, NONE where it serves none."""
+    return NONE if spec.serve is None else digest_of(spec.serve.version)
+
+
 def payload_digest(inline: bytes, blob: BlobRef | None) -> bytes:
     """Return the SHA-256 of a payload or result, inline or kept as a blob."""
     return sha256(inline).digest() if blob is None else parse(blob.cid)
@@ -88,8 +90,11 @@ def outcome_digest(
 ) -> bytes:
     """Return the digest of what an attempt that ended well produced.
 
-    A function's is that of its pickled result; a command's that of its output files, NONE where it has none.
+    A function's is that of its pickled result; a command's that of its output files, NONE where it has none; a replica
+    produces nothing but answers.
     """
+    if spec.serve is not None:
+        return NONE
     if spec.command is None:
         return payload_digest(inline, blob)
     return output_digest((file.path, parse(file.blob.cid)) for file in files)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from farlane.domain.jobs import JobSpec
-from farlane.domain.nodes import NodeSpec, advertised_labels
+from farlane.domain.nodes import NodeSpec, advertised_labels, labels_wanted
 from farlane.domain.prices import hourly_ceiling
 from farlane.domain.resources import Capacity, GpuKind, GpuRequest, Resources
 from farlane.domain.units import bytes_text, credits_text
@@ -89,7 +89,7 @@ class Wanted:
 def wanted_of(spec: JobSpec) -> Wanted:
     """Return the part of a job's specification that decides where it could run."""
     python = "" if spec.function is None else spec.function.python
-    return Wanted(spec.organisation, spec.resources, python, spec.labels, spec.max_price)
+    return Wanted(spec.organisation, spec.resources, python, labels_wanted(spec), spec.max_price)
 
 
 def first_obstacle(spec: JobSpec, node: NodeSpec) -> Obstacle | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from farlane.domain.jobs import (
     BlobRef,
     CommandWork,
@@ -10,9 +12,11 @@ from farlane.domain.jobs import (
     FunctionWork,
     InputFile,
     JobSpec,
+    ServeWork,
 )
 from farlane.domain.resources import MAX_BYTES, GpuRequest, Resources
-from farlane.errors import InvalidJob
+from farlane.errors import InvalidInput, InvalidJob
+from farlane.kit.cid import digest_of
 from farlane.wire import limits
 from farlane.wire.v1 import types_pb2
 
@@ -27,6 +31,8 @@ MAX_LABELS = 64
 MAX_LABEL_CHARS = 1024
 MAX_VARIABLES = 256
 MAX_VARIABLE_CHARS = 32 * 1024
+MAX_SERVE_OPTIONS = 64
+MAX_SERVE_OPTION_CHARS = 4096
 MAX_REQUIREMENTS = 2000
 MAX_REQUIREMENT_CHARS = 16 * 1024
 
@@ -58,6 +64,7 @@ def job_spec_to_wire(spec: JobSpec) -> types_pb2.JobSpec:
             organisation=spec.organisation,
             publisher=spec.publisher,
             project=spec.project,
+            serve=None if spec.serve is None else _serve_to_wire(spec.serve),
         )
 
 
@@ -65,9 +72,9 @@ def job_spec_from_wire(message: types_pb2.JobSpec) -> JobSpec:
     """Read a specification from a peer: shape, ranges and sizes; whether it can run here is the hub's to say.
 
     Raises:
-        InvalidJob: neither or both kinds of work, a value out of range, a text or list that is too long.
+        InvalidJob: none or several kinds of work, a value out of range, a text or list that is too long.
     """
-    function, command = _work_from_wire(message)
+    function, command, serve = _work_from_wire(message)
     return JobSpec(
         name=limits.text("job name", message.name, limits.MAX_NAME_CHARS, InvalidJob, required=True),
         function=function,
@@ -88,6 +95,7 @@ def job_spec_from_wire(message: types_pb2.JobSpec) -> JobSpec:
         organisation=limits.text("organisation", message.organisation, limits.MAX_NAME_CHARS, InvalidJob),
         publisher=limits.text("publisher", message.publisher, limits.MAX_NAME_CHARS, InvalidJob),
         project=limits.text("project", message.project, limits.MAX_NAME_CHARS, InvalidJob),
+        serve=serve,
     )
 
 
@@ -134,13 +142,51 @@ def _environment_to_wire(environment: Environment | None) -> types_pb2.Environme
     return types_pb2.Environment(digest=environment.digest, lines=environment.lines)
 
 
-def _work_from_wire(message: types_pb2.JobSpec) -> tuple[FunctionWork | None, CommandWork | None]:
-    if message.HasField("function") == message.HasField("command"):
-        found = "both" if message.HasField("function") else "neither"
-        raise InvalidJob(f"a job is one function or one command, but this one has {found}; set exactly one")
+def _work_from_wire(
+    message: types_pb2.JobSpec,
+) -> tuple[FunctionWork | None, CommandWork | None, ServeWork | None]:
+    found = [kind for kind in ("function", "command", "serve") if _has(message, kind)]
+    if len(found) != 1:
+        raise InvalidJob(
+            "a job is one function, one command or one model to serve, but this one has "
+            f"{' and '.join(found) or 'none'}; set exactly one"
+        )
     if message.HasField("function"):
-        return _function_from_wire(message.function), None
-    return None, _command_from_wire(message.command)
+        return _function_from_wire(message.function), None, None
+    if message.HasField("command"):
+        return None, _command_from_wire(message.command), None
+    return None, None, _serve_from_wire(message.serve)
+
+
+def _has(message: types_pb2.JobSpec, kind: Literal["function", "command", "serve"]) -> bool:
+    return message.HasField(kind)
+
+
+def _serve_to_wire(work: ServeWork) -> types_pb2.ServeWork:
+    return types_pb2.ServeWork(
+        version=work.version,
+        deployment=work.deployment,
+        runtime=work.runtime,
+        options=pairs_to_wire(work.options),
+    )
+
+
+def _serve_from_wire(message: types_pb2.ServeWork) -> ServeWork:
+    version = limits.text(
+        "the model's version", message.version, limits.MAX_ID_CHARS, InvalidJob, required=True
+    )
+    try:
+        digest_of(version)
+    except InvalidInput as error:
+        raise InvalidJob(f"the model's version is not a CID: {error.message}") from error
+    return ServeWork(
+        version,
+        limits.text("deployment", message.deployment, limits.MAX_NAME_CHARS, InvalidJob, required=True),
+        limits.text("runtime", message.runtime, limits.MAX_ID_CHARS, InvalidJob),
+        limits.pairs(
+            "options of the runtime", message.options, MAX_SERVE_OPTIONS, MAX_SERVE_OPTION_CHARS, InvalidJob
+        ),
+    )
 
 
 def _function_from_wire(message: types_pb2.FunctionWork) -> FunctionWork:

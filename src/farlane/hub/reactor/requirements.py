@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from farlane.domain.jobs import JobSpec
+from farlane.domain.nodes import labels_wanted
 from farlane.domain.resources import Resources
 
 
@@ -22,4 +23,6 @@ class Requirement:
 def requirement_of(spec: JobSpec) -> Requirement:
     """Return a job's requirement."""
     python = spec.function.python if spec.function is not None else ""
-    return Requirement(spec.organisation, spec.resources, python, tuple(sorted(spec.labels)), spec.max_price)
+    return Requirement(
+        spec.organisation, spec.resources, python, tuple(sorted(labels_wanted(spec))), spec.max_price
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, job_text
-from farlane.domain.jobs import JobSpec
-from farlane.domain.nodes import NodeSpec
+from farlane.domain.jobs import JobSpec, ServeWork
+from farlane.domain.nodes import SERVES, NodeSpec
 from farlane.domain.resources import Capacity, GpuKind, GpuRequest, Resources
 from farlane.domain.units import bytes_text
 from farlane.node.executors.port import PoolKey
@@ -46,6 +46,17 @@ def unknown_job(job: JobId) -> HeldJob:
     return HeldJob(job, JobSpec(name=""), Failure(FailureKind.REFUSED, message))
 
 
+def missing_runtime(node: NodeSpec, work: ServeWork) -> str | None:
+    """Return why the node cannot serve a model, None where it can."""
+    there = [key.partition(".")[2] for key, _ in node.labels if key.startswith(f"{SERVES}.")]
+    if (SERVES, "yes") not in node.labels or (work.runtime and work.runtime not in there):
+        return (
+            f"the model needs {work.runtime or 'a runtime'}; this node has {', '.join(there) or 'none'}: "
+            "install it there, or use a node that has it"
+        )
+    return None
+
+
 def refusal_reason(node: NodeSpec, spec: JobSpec) -> str | None:
     """Return why the node runs nothing of this specification, None where it does."""
     if not node.runs_work_of(spec.organisation):
@@ -54,8 +65,10 @@ def refusal_reason(node: NodeSpec, spec: JobSpec) -> str | None:
             f"this node runs only work of {whose} until a sandbox exists, and the job is of {spec.organisation!r}: use "
             "a node of that organisation, or ask its owner to list it in node.serves"
         )
-    if (spec.function is None) == (spec.command is None):
-        return "the job has neither or both of a function and a command: expected exactly one"
+    if spec.kinds_of_work != 1:
+        return f"the job names {spec.kinds_of_work} of a function, a command and a model to serve: expected exactly one"
+    if spec.serve is not None and (missing := missing_runtime(node, spec.serve)):
+        return missing
     if spec.function is not None and spec.function.python != node.python:
         return (
             f"the function was pickled by Python {spec.function.python} and this node runs {node.python}: "

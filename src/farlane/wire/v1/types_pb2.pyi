@@ -336,6 +336,37 @@ class CommandWork(_message.Message):
 Global___CommandWork: _TypeAlias = CommandWork  # noqa: Y015
 
 @_typing.final
+class ServeWork(_message.Message):
+    """Serves one version of a model until it is stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    deployment: _builtins.str
+    runtime: _builtins.str
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyValue]: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        runtime: _builtins.str = ...,
+        options: _abc.Iterable[Global___KeyValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "options", b"options", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServeWork: _TypeAlias = ServeWork  # noqa: Y015
+
+@_typing.final
 class Environment(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -403,6 +434,7 @@ class JobSpec(_message.Message):
     ORGANISATION_FIELD_NUMBER: _builtins.int
     PUBLISHER_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
+    SERVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     priority: _builtins.int
     retries: _builtins.int
@@ -428,6 +460,8 @@ class JobSpec(_message.Message):
     def env(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyValue]: ...
     @_builtins.property
     def environment(self) -> Global___Environment: ...
+    @_builtins.property
+    def serve(self) -> Global___ServeWork: ...
     def __init__(
         self,
         *,
@@ -450,10 +484,11 @@ class JobSpec(_message.Message):
         organisation: _builtins.str = ...,
         publisher: _builtins.str = ...,
         project: _builtins.str = ...,
+        serve: Global___ServeWork | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_deadline_at", b"_deadline_at", "_estimate_ms", b"_estimate_ms", "_max_price", b"_max_price", "budget", b"budget", "command", b"command", "deadline_at", b"deadline_at", "environment", b"environment", "estimate_ms", b"estimate_ms", "function", b"function", "max_price", b"max_price", "resources", b"resources"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_deadline_at", b"_deadline_at", "_estimate_ms", b"_estimate_ms", "_max_price", b"_max_price", "budget", b"budget", "command", b"command", "deadline_at", b"deadline_at", "environment", b"environment", "estimate_ms", b"estimate_ms", "function", b"function", "max_price", b"max_price", "resources", b"resources", "serve", b"serve"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_deadline_at", b"_deadline_at", "_estimate_ms", b"_estimate_ms", "_max_price", b"_max_price", "budget", b"budget", "command", b"command", "deadline_at", b"deadline_at", "env", b"env", "environment", b"environment", "estimate_ms", b"estimate_ms", "function", b"function", "labels", b"labels", "max_price", b"max_price", "name", b"name", "organisation", b"organisation", "priority", b"priority", "profile", b"profile", "project", b"project", "publisher", b"publisher", "relaxed_durability", b"relaxed_durability", "resources", b"resources", "retries", b"retries", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_deadline_at", b"_deadline_at", "_estimate_ms", b"_estimate_ms", "_max_price", b"_max_price", "budget", b"budget", "command", b"command", "deadline_at", b"deadline_at", "env", b"env", "environment", b"environment", "estimate_ms", b"estimate_ms", "function", b"function", "labels", b"labels", "max_price", b"max_price", "name", b"name", "organisation", b"organisation", "priority", b"priority", "profile", b"profile", "project", b"project", "publisher", b"publisher", "relaxed_durability", b"relaxed_durability", "resources", b"resources", "retries", b"retries", "serve", b"serve", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Replicas: a node obtains a model, runs the process that serves it, and carries its requests."""
