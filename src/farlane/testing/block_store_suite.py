@@ -9,14 +9,18 @@ A subclass provides two fixtures:
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from farlane.errors import Conflict, Corrupted, DiskFull, NotFound, TooLarge
 from farlane.kit.clock import Clock
-from farlane.models.blocks.port import MAX_BLOCK_BYTES, BlockStore
+from farlane.models.blocks.describing import describe_file
+from farlane.models.blocks.port import MAX_BLOCK_BYTES, BlockStore, Placement
 from farlane.models.cid import DAG_PB, RAW, Cid, block_cid
+from farlane.models.unixfs.describing import Composite, Plain
+from farlane.models.unixfs.file_dag import DescribedFile
 
 HELLO = b"hello world"
 HELLO_CID = block_cid(RAW, HELLO)
@@ -100,3 +104,61 @@ class BlockStoreSuite:
         assert store.held() == frozenset()
         assert store.delete(HELLO_CID)
         assert not store.has(HELLO_CID)
+
+    @staticmethod
+    def described(path: Path) -> tuple[bytes, DescribedFile]:
+        """Write a file of three tensors, and return its content and names."""
+        content = b"".join(bytes([number]) * 1_200_000 for number in (1, 2, 3))
+        path.write_bytes(content)
+        return content, describe_file(path, [Composite([1_200_000] * 3), Plain()])
+
+    def test_a_file_is_kept_once_and_its_blocks_are_found(self, store: BlockStore, tmp_path: Path) -> None:
+        """Both DAGs share its bytes; only their inner nodes are kept beside it."""
+        content, described = self.described(tmp_path / "file")
+        stored = store.add_file(tmp_path / "file", described, Placement.MOVE)
+        assert not (tmp_path / "file").exists()
+        assert store.file_path(described.sha256).read_bytes() == content
+        assert stored.roots == tuple(dag.root for dag in described.dags)
+        for dag in described.dags:
+            leaves = [dag.leaves[index] for index in range(len(dag.leaves))]
+            assert b"".join(store.get(leaf.cid) for leaf in leaves) == content
+            assert all(store.get(cid) == block for cid, block in dag.nodes.items())
+            place = store.locate(leaves[1].cid)
+            assert place is not None
+            assert place.path.read_bytes()[place.offset :][: place.length] == store.get(leaves[1].cid)
+        nodes = {cid: block for dag in described.dags for cid, block in dag.nodes.items()}
+        assert store.total_bytes == len(content) + sum(map(len, nodes.values()))
+
+    def test_a_file_that_changed_is_refused(self, store: BlockStore, tmp_path: Path) -> None:
+        """Its names would be wrong; it stays."""
+        _, described = self.described(tmp_path / "file")
+        (tmp_path / "file").write_bytes(bytes(3_600_000))
+        with pytest.raises(Conflict, match="changed"):
+            store.add_file(tmp_path / "file", described, Placement.MOVE)
+        assert (tmp_path / "file").exists()
+        assert list(store.iterate()) == []
+
+    def test_a_file_arrives_leaf_by_leaf(self, store: BlockStore, tmp_path: Path) -> None:
+        """In any order, going on after an interruption, and giving what arrived already."""
+        content, described = self.described(tmp_path / "file")
+        leaves = described.dags[0].leaves
+        first, *rest = reversed(range(len(leaves)))
+        pieces = [content[leaf.offset :][: leaf.length] for leaf in (leaves[at] for at in range(len(leaves)))]
+        assembly = store.begin_file(described.dags, described.sha256)
+        with pytest.raises(Corrupted):
+            assembly.write(first, b"wrong")
+        assembly.write(first, pieces[first])
+        assert store.get(leaves[first].cid) == pieces[first]
+        assembly.close()
+        assembly = store.begin_file(described.dags, described.sha256)
+        assert list(assembly.missing()) == sorted(rest)
+        with pytest.raises(Conflict, match="lacks"):
+            assembly.commit()
+        store.put(leaves[rest[0]].cid, pieces[rest[0]])
+        assert assembly.copy_local() == len(pieces[rest[0]])
+        for at in rest[1:]:
+            assembly.write(at, pieces[at])
+        assert assembly.commit().sha256 == described.sha256
+        assert store.file_path(described.sha256).read_bytes() == content
+        assert store.delete_file(described.sha256)
+        assert not store.has(leaves[0].cid)
