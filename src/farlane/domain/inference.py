@@ -131,6 +131,8 @@ class EmbedReply:
     vectors: bytes
     dimensions: int
     prompt_tokens: int
+    text_tokens: tuple[int, ...] = ()
+    """Tokens of each text; their sum is `prompt_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +158,6 @@ class ModelDescription:
     outputs: tuple[TensorSpec, ...] = ()
     context_tokens: int = 0
     max_batch: int = 1
+    """Rows that may run together: above 1 only where the first axis of all arrays is a batch."""
+    dimensions: int = 0
+    """Length of an embedding; 0 where the model has none."""

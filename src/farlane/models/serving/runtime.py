@@ -1,0 +1,227 @@
+"""The port of every runtime, and the choice of the runtime that a folder of files asks for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from farlane.domain.inference import (
+    EmbedReply,
+    EmbedRequest,
+    GeneratePiece,
+    GenerateRequest,
+    InferenceKind,
+    ModelDescription,
+    TensorsReply,
+    TensorsRequest,
+)
+from farlane.errors import InvalidInput, Unavailable
+
+Cancelled = Callable[[], bool]
+"""Asked between two pieces: True ends the generation early."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeOptions:
+    """What a runtime may use of the machine."""
+
+    threads: int = 1
+    """Threads of one computation; on busy cores one is quicker than two."""
+    streams: int = 2
+    """Generations that run at the same time; they share the context's memory."""
+    context_tokens: int = 0
+    """Longest prompt and answer together; 0 takes what the model was trained for."""
+
+
+class Runtime(Protocol):
+    """One loaded model. Calls may come from any thread, several at once; what it cannot do raises `InvalidInput`."""
+
+    def describe(self) -> ModelDescription:
+        """Say what the model is and what it may be asked."""
+        ...
+
+    def tensors(self, request: TensorsRequest) -> TensorsReply:
+        """Run arrays through the model.
+
+        Raises:
+            InvalidInput: names, element types or shapes are not the model's.
+        """
+        ...
+
+    def embed(self, request: EmbedRequest) -> EmbedReply:
+        """Turn each text into a vector of length 1.
+
+        Raises:
+            InvalidInput: the model has no embeddings, or not of that many dimensions.
+        """
+        ...
+
+    def generate(self, request: GenerateRequest, cancelled: Cancelled) -> Iterator[GeneratePiece]:
+        """Yield text as it comes; the last piece alone has a `finish` reason.
+
+        Args:
+            request: the chat or prompt.
+            cancelled: asked between pieces; True ends the generation without a last piece.
+
+        Raises:
+            InvalidInput: the model does not generate, or the prompt is longer than its context.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the model holds; generations that still run are to be cancelled before."""
+        ...
+
+
+class NoTensors:
+    """The answer of a model that takes no arrays."""
+
+    def tensors(self, request: TensorsRequest) -> TensorsReply:
+        """Refuse."""
+        raise refusal(self, InferenceKind.TENSORS)
+
+
+class NoEmbeddings:
+    """The answer of a model that has no embeddings."""
+
+    def embed(self, request: EmbedRequest) -> EmbedReply:
+        """Refuse."""
+        raise refusal(self, InferenceKind.EMBEDDING)
+
+
+class NoGeneration:
+    """The answer of a model that does not write."""
+
+    def generate(self, request: GenerateRequest, cancelled: Cancelled) -> Iterator[GeneratePiece]:
+        """Refuse."""
+        raise refusal(self, InferenceKind.GENERATION)
+
+
+_HOW = {
+    InferenceKind.TENSORS: "tensors (Open Inference Protocol, POST /v2/models/NAME/infer)",
+    InferenceKind.EMBEDDING: "embeddings (POST /v1/embeddings)",
+    InferenceKind.GENERATION: "generation (POST /v1/chat/completions or /v1/completions)",
+}
+
+
+def refusal(model: object, asked: InferenceKind) -> InvalidInput:
+    """Return the error for a question that the model cannot answer; it says which ones it can."""
+    described: ModelDescription = model.describe()  # type: ignore[attr-defined]
+    can = " and ".join(_HOW[kind] for kind in described.kinds)
+    return InvalidInput(
+        f"this model cannot be asked for {asked.value}: its runtime {described.runtime} answers {can}",
+        asked=asked.value,
+        kinds=[kind.value for kind in described.kinds],
+    )
+
+
+_RUNTIMES = {
+    "onnx": ("onnx", "OnnxRuntime"),
+    "gguf": ("gguf", "GgufRuntime"),
+    "sentence": ("sentence", "SentenceRuntime"),
+}
+RUNTIME_NAMES = tuple(_RUNTIMES)
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+def choose_runtime(folder: Path, runtime: str | None = None) -> str:
+    """Name the runtime for the files of a model's folder.
+
+    Args:
+        folder: the model's files.
+        runtime: a name of `RUNTIME_NAMES` that the publisher chose; None goes by the files.
+
+    Raises:
+        InvalidInput: no such runtime, or files that none can load.
+    """
+    if runtime:
+        if runtime not in _RUNTIMES:
+            raise InvalidInput(
+                f"there is no runtime {runtime!r}; expected one of {', '.join(RUNTIME_NAMES)}",
+                runtime=runtime,
+            )
+        return runtime
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    suffixes = {Path(name).suffix.lower() for name in names}
+    if ".gguf" in suffixes:
+        return "gguf"
+    if ".keras" in suffixes or suffixes & {".h5", ".hdf5"}:
+        return "keras"
+    if "model.safetensors" in names and "tokenizer.json" in names and "config.json" in names:
+        return "sentence" if _is_bert(folder / "config.json") else "transformers"
+    if ".onnx" in suffixes:
+        return "sentence" if _is_sentence_onnx(folder, names) else "onnx"
+    raise InvalidInput(_unknown(folder, names, suffixes), folder=str(folder))
+
+
+def _is_bert(config: Path) -> bool:
+    from farlane.models.serving.runtimes.bert import read_config
+
+    return read_config(config).get("model_type") == "bert"
+
+
+def _is_sentence_onnx(folder: Path, names: list[str]) -> bool:
+    """A text encoder beside its tokenizer, marked as sentence-transformers marks them."""
+    return "tokenizer.json" in names and (folder / "modules.json").is_file()
+
+
+def _unknown(folder: Path, names: list[str], suffixes: set[str]) -> str:
+    expected = "a .gguf, .onnx, .keras or .h5 file, or model.safetensors with config.json and tokenizer.json"
+    pickled = sorted(suffixes & set(PICKLES))
+    if pickled:
+        return (
+            f"{folder} holds pickled weights ({', '.join(pickled)}), which can run code and are never opened; convert "
+            "them to safetensors, for example with safetensors.torch.save_file, and publish those"
+        )
+    held = ", ".join(names[:8]) or "no files"
+    return f"no runtime knows the files in {folder} ({held}); expected {expected}, or name one with runtime="
+
+
+def open_runtime(folder: Path, options: RuntimeOptions, runtime: str | None = None) -> Runtime:
+    """Load a model.
+
+    Args:
+        folder: the model's files; nothing in it is executed or unpickled.
+        options: threads and sizes.
+        runtime: see `choose_runtime`.
+
+    Raises:
+        InvalidInput: files that no runtime can load.
+        Corrupted: files that are damaged.
+        Unavailable: the packages of the runtime are not installed.
+    """
+    name = choose_runtime(folder, runtime)
+    module, kind = _RUNTIMES[name]
+    loaded = importlib.import_module(f"farlane.models.serving.runtimes.{module}")
+    opened: Runtime = getattr(loaded, kind)(folder, options)
+    return opened
+
+
+def missing_package(package: str, extra: str, runtime: str) -> Unavailable:
+    """Return the error for a runtime whose packages are not installed."""
+    return Unavailable(
+        f"the runtime {runtime} needs the package {package}, which is not installed: pip install "
+        f"{'farlane[serve]' if extra == 'serve' else extra}",
+        package=package,
+        runtime=runtime,
+    )
+
+
+def only_file(folder: Path, *suffixes: str) -> Path:
+    """Return the one file of a folder with one of these endings.
+
+    Raises:
+        InvalidInput: there is none, or there are several.
+    """
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InvalidInput(
+            f"expected one file {' or '.join(suffixes)} in {folder}, found {names}; publish each model in a "
+            "folder of its own",
+            folder=str(folder),
+        )
+    return found[0]
