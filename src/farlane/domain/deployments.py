@@ -76,7 +76,8 @@ class Deployment:
     """What is to be served, by whose order, and how.
 
     model: NAME@alias, or the CID of a version; runtime: "" for whatever can serve it; shared_with: organisations
-    besides the owner's that may ask it; labels, max_price and project as a job has them.
+    besides the owner's that may ask it; labels, max_price and project as a job has them; paused: it is kept, and has no
+    replicas.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Deployment:
     labels: tuple[tuple[str, str], ...] = ()
     max_price: int | None = None
     shared_with: tuple[str, ...] = ()
+    paused: bool = False
     update: UpdatePolicy = field(default_factory=UpdatePolicy)
     scale: ScalePolicy = field(default_factory=ScalePolicy)
 

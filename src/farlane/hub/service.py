@@ -15,12 +15,14 @@ from farlane.hub.admission import Admission
 from farlane.hub.alert_outbox import AlertOutbox
 from farlane.hub.alert_sender import AlertSender
 from farlane.hub.books.books import Accounts
+from farlane.hub.deployments.desk import Deployments, Versions
 from farlane.hub.grpc_api.admission_service import AdmissionService
 from farlane.hub.grpc_api.blob_service import BlobService
 from farlane.hub.grpc_api.client_service import ClientService
 from farlane.hub.grpc_api.ledger_service import LedgerService
 from farlane.hub.grpc_api.node_service import NodeService
 from farlane.hub.grpc_api.record_service import RecordService
+from farlane.hub.grpc_api.replica_service import ReplicaService
 from farlane.hub.hub import ALERTS, Hub
 from farlane.hub.retention import forget_old
 from farlane.hub.settings import HubSettings
@@ -40,6 +42,7 @@ from farlane.wire.v1 import (
     ledger_pb2_grpc,
     node_pb2_grpc,
     record_pb2_grpc,
+    serving_pb2_grpc,
 )
 
 log = logging.getLogger(__name__)
@@ -86,6 +89,7 @@ class HubService:
         self._health = health.aio.HealthServicer()
         self._hub: Hub | None = None
         self.port = 0
+        self.deployments: Deployments | None = None
 
     @property
     def hub(self) -> Hub:
@@ -98,6 +102,15 @@ class HubService:
             raise Unavailable("the hub is starting; try again in a moment")
         return self._hub
 
+    def serve_models(self, versions: Versions) -> Deployments:
+        """Deploy models too, from the next start on; `versions` says which version a name means.
+
+        Raises:
+            Corrupted: the file of the deployments is not one of ours.
+        """
+        self.deployments = Deployments(lambda: self.hub, versions, self._settings.directory, self._clock)
+        return self.deployments
+
     def _lookup(self, digest: bytes) -> Identity | None:
         found = self._tokens(digest)
         return self._admission.lookup(digest) if found is None and self._admission is not None else found
@@ -107,6 +120,8 @@ class HubService:
         """Serve inside the block; `port` is set from its start."""
         self._hub = self._new_hub()
         try:
+            if self.deployments is not None:
+                self.deployments.adopt()
             server = self._server()
             await self._tell_health(serving=True)
             await server.start()
@@ -123,6 +138,8 @@ class HubService:
                         tasks.start(self._admission.run(), "admission")
                     if self.settlement is not None:
                         tasks.start(self.settlement.run(), "settlement")
+                    if self.deployments is not None:
+                        tasks.start(self.deployments.run(), "deployments")
                     yield
             finally:
                 await self._stop(server)
@@ -133,6 +150,8 @@ class HubService:
         """Take no new calls, end the streams in good order, then cut off what is left."""
         stopping = asyncio.ensure_future(server.stop(STOP_GRACE_S))
         await asyncio.sleep(0)  # let it close its port first: peers that lose their stream come back at once
+        if self.deployments is not None:
+            self.deployments.close()
         self.hub.close()
         await stopping
 
@@ -165,6 +184,10 @@ class HubService:
         if self._admission is not None:
             admission_pb2_grpc.add_AdmissionServiceServicer_to_server(
                 AdmissionService(self._admission), server
+            )
+        if self.deployments is not None:
+            serving_pb2_grpc.add_ReplicaServiceServicer_to_server(
+                ReplicaService(lambda: self.hub, self.deployments), server
             )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         certificate, key = self._certificate

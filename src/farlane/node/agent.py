@@ -8,11 +8,14 @@ import logging
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
+import grpc
+
 from farlane.domain.jobs import MAX_RESULT_BYTES
-from farlane.domain.nodes import NodeSpec
-from farlane.errors import FarlaneError
+from farlane.domain.nodes import SERVES, NodeSpec
+from farlane.errors import FarlaneError, Unavailable
 from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.file_lock import FileLock
 from farlane.kit.files import private_directory
@@ -27,6 +30,9 @@ from farlane.node.live import INCOMING, LiveNode
 from farlane.node.metering import MetricsServer, Reading
 from farlane.node.offer import Devices, labels_of, offer_of
 from farlane.node.probe import ProbeSettings, probe
+from farlane.node.replicas.executor import ServingExecutor
+from farlane.node.replicas.port import ReplicaHost
+from farlane.node.replicas.stream import NodeProof
 from farlane.node.settings import NodeSettings
 from farlane.wire.channel import parse_url
 from farlane.wire.tokens import Token
@@ -50,6 +56,7 @@ class NodeAgent:
         url: `https://host:port` of the hub.
         token: a join token; its organisation is whose work the node runs.
         make_executor: how tasks run; by default as `settings.backend` says.
+        host: obtains and runs models; None: this node serves none.
         clock: the machine's, by default.
 
     Raises:
@@ -63,12 +70,13 @@ class NodeAgent:
         token: Token,
         *,
         make_executor: MakeExecutor | None = None,
+        host: ReplicaHost | None = None,
         clock: Clock | None = None,
     ) -> None:
         parse_url(url)
         self._settings, self._url, self._token = settings, url, token
         self._make_executor = make_executor or _process_executor
-        self._clock = clock or SystemClock()
+        self._clock, self._host = clock or SystemClock(), host
         self._stopped = asyncio.Event()
         self._draining = self._at_once = False
         self._leaving = asyncio.Event()
@@ -97,6 +105,9 @@ class NodeAgent:
             await asyncio.to_thread(_clear_leftovers, directory)
             books = await asyncio.to_thread(open_books, self._settings, spec.rates, self._clock.now())
             executor = self._make_executor(directory / _SCRATCH, self._on_events)
+            if self._host is not None:
+                proof = NodeProof(identity.node, identity.secret)
+                executor = ServingExecutor(executor, self._host, self, proof, self._on_events)
             try:
                 await executor.start()
                 try:
@@ -134,6 +145,12 @@ class NodeAgent:
             self._direct.cancel()  # else its supervisor does, once
         self._stopped.set()
 
+    async def channel(self) -> grpc.aio.Channel:
+        """Wait for a hub that welcomes the node; return the channel to it."""
+        if self._live is None:
+            raise Unavailable("the node is not up: it starts, or ends")
+        return await self._live.link.channel()
+
     def _on_events(self, reports: list[Event]) -> None:
         # The executor may have a last word while everything closes.
         if self._live is not None:
@@ -143,7 +160,11 @@ class NodeAgent:
         found = probe(ProbeSettings(self._settings.directory, labels_of(self._settings)))
         if found.gpus.problem:
             log.info("GPUs: %s", found.gpus.problem)
-        return offer_of(self._settings, found, identity, self._token.organisation)
+        spec, devices = offer_of(self._settings, found, identity, self._token.organisation)
+        if self._host is not None:
+            served = (SERVES, *(f"{SERVES}.{name}" for name in self._host.runtimes))
+            spec = replace(spec, labels=(*spec.labels, *((label, "yes") for label in served)))
+        return spec, devices
 
     async def _serve(
         self,

@@ -124,6 +124,7 @@ class FakeExecutor:
         if isinstance(execution.call, CommandCall):
             outcome = self._on_command(execution.call)
         else:
+            assert isinstance(execution.call, FunctionCall)  # replicas run at the serving executor
             outcome, outputs = self._run(execution, execution.call)
         usage = Usage(time.process_time() - begun_cpu_s, max(time.monotonic() - begun_s, 1e-9), None)
         self._finish(execution.ticket, outcome, usage, outputs)

@@ -15,6 +15,7 @@ import grpc
 from farlane.domain.jobs import JobSpec
 from farlane.domain.resources import Resources
 from farlane.hub.credentials import Credentials
+from farlane.hub.deployments.desk import Versions
 from farlane.hub.hub import Hub
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
@@ -42,6 +43,7 @@ class RunningHub:
         directory: where everything is kept; the same one again is the same network.
         open_store: opens the store at each start; None: SQLite in the directory.
         settings: changes to the hub's settings.
+        versions: says which version a model's name means; None: it deploys no models.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class RunningHub:
         *,
         open_store: Callable[[], Store] | None = None,
         settings: HubSettings | None = None,
+        versions: Versions | None = None,
     ) -> None:
         self.directory = directory
         self.settings = replace(settings or HubSettings(), directory=directory, port=0)
         self.certificate = server_certificate(directory / "tls", ["127.0.0.1", "localhost"])
         self.store_path = directory / "store.db"
+        self._versions = versions
         self._open_store = open_store or self._sqlite
         self._credentials = Credentials(directory / "credentials.json")
         self._running = contextlib.AsyncExitStack()
@@ -77,6 +81,8 @@ class RunningHub:
             self.settings, self.store, DiskStore(self.directory / "blobs"), policy_named(self.settings.policy),
             SystemClock(), certificate, self._credentials.lookup,
         )  # fmt: skip
+        if self._versions is not None:
+            self.service.serve_models(self._versions)
         await self._running.enter_async_context(self.service.running())
         self.settings = replace(self.settings, port=self.service.port)
 

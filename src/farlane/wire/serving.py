@@ -17,6 +17,8 @@ _BEARER: Final = "bearer "
 _OPEN_SERVICES: Final = frozenset({"grpc.health.v1.Health", "farlane.v1.AdmissionService"})
 _ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "farlane.v1.NodeService": frozenset({"node"}),
+    "farlane.v1.ReplicaService": frozenset({"node"}),
+    "farlane.v1.DeploymentService": frozenset({"client"}),
     "farlane.v1.ClientService": frozenset({"client"}),
     "farlane.v1.LedgerService": frozenset({"client"}),
     "farlane.v1.RecordService": frozenset({"client"}),

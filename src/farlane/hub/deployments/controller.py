@@ -77,7 +77,8 @@ class Controller:
     def _set(self, event: events.DeploymentSet) -> Record:
         record = self.records.get(event.deployment.id)
         if record is None:
-            record = Record(event.deployment, event.now, serving=event.serving, previous=event.previous)
+            record = Record(event.deployment, event.now, event.created or event.now)
+            record.serving, record.previous = event.serving, event.previous
             record.refused = dict(event.refused)
             self.records[event.deployment.id] = record
             return record

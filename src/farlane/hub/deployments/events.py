@@ -12,11 +12,13 @@ from farlane.domain.ids import JobId
 class DeploymentSet:
     """Somebody deployed, changed or scaled it; what failed before is tried again.
 
-    serving: the version that answered when the hub stopped, "" for a new one.
+    created: when it was first made, 0 for now; serving: the version that answered when the hub stopped, "" for a new
+    one; previous, refused: as `Record` has them.
     """
 
     now: float
     deployment: Deployment
+    created: float = 0.0
     serving: str = ""
     previous: str = ""
     refused: tuple[tuple[str, str], ...] = ()

@@ -19,7 +19,7 @@ def observe(record: Record, event: LoadObserved) -> None:
 def settle(record: Record, now: float) -> None:
     """Set how many replicas are wanted now: within bounds, up at once, down only after a lull."""
     scale = record.deployment.scale
-    if record.removed or record.failed:
+    if record.removed or record.failed or record.deployment.paused:
         record.wanted = 0
         return
     asked, window = _asked(record, now), record.load.wanted

@@ -58,6 +58,7 @@ class Load:
 class Record:
     """One deployment.
 
+    since, created: when it was last changed, and first made, unix seconds;
     target: the version its alias names; serving: the one that last took over completely; refused: versions that
     failed, and why; submitting: replicas asked for and not yet known, by version; crashes: failures of a version in a
     row; setbacks: ends in a row for whatever reason; not_before: when the next replica may be submitted, by version;
@@ -66,6 +67,7 @@ class Record:
 
     deployment: Deployment
     since: float
+    created: float = 0.0
     target: str = ""
     serving: str = ""
     previous: str = ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from farlane.domain.failures import FailureKind
+from farlane.domain.ids import TaskId
 
 INLINE_PAYLOAD_BYTES = 64 * 1024
 """A result up to this size travels in its event; a larger one lies in a file of the scratch directory."""
@@ -60,6 +61,31 @@ class CommandCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeCall:
+    """One replica of a served model, which runs until it is cancelled.
+
+    Attributes:
+        version: CID of the model's version.
+        deployment: which deployment it belongs to.
+        runtime: that must serve it, "" for whatever can.
+        options: of the runtime.
+        cpu_milli: thousandths of a core it may use.
+        task: whose attempt it is.
+        attempt: its number.
+        epoch: of the hub's store that leased it.
+    """
+
+    version: str
+    deployment: str
+    runtime: str
+    options: tuple[tuple[str, str], ...]
+    cpu_milli: int
+    task: TaskId
+    attempt: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One attempt to run one task.
 
@@ -74,7 +100,7 @@ class Execution:
     """
 
     ticket: int
-    call: FunctionCall | CommandCall
+    call: FunctionCall | CommandCall | ServeCall
     timeout_s: float
     memory_bytes: int = 0
     disk_bytes: int = 0

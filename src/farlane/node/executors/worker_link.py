@@ -14,7 +14,7 @@ from typing import NamedTuple
 from farlane.errors import Corrupted
 from farlane.node.executors import frames
 from farlane.node.executors.log_capture import StreamCapture
-from farlane.node.executors.port import CommandCall, Execution, Failed, FunctionCall, PoolKey
+from farlane.node.executors.port import CommandCall, Execution, Failed, FunctionCall, PoolKey, ServeCall
 from farlane.node.executors.progress import MAX_ITEMS, Progress, Running, create_progress_file
 from farlane.node.executors.scratch import Scratch
 from farlane.node.executors.watch import MemoryWatch
@@ -143,6 +143,7 @@ class WorkerLink:
             self.inflight[self._last_sequence] = assignment
             self.progress.set_cancelled(self._last_sequence, False)
             call = assignment.execution.call
+            assert not isinstance(call, ServeCall)  # replicas run at the serving executor
             payload_bytes += len(call.payload or b"") if isinstance(call, FunctionCall) else len(call.script)
             items.append(_item(assignment, self._scratch.of_task(assignment.execution.ticket)))
         self._send(frames.framed(frames.encoder.encode(items)))
@@ -322,6 +323,7 @@ def _item(assignment: Assignment, scratch: str) -> frames.Item:
             (*execution.env, *call.env),
             execution.index,
         )
+    assert isinstance(call, FunctionCall)  # replicas run at the serving executor
     return frames.FunctionItem(
         assignment.sequence,
         call.function,

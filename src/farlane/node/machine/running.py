@@ -16,6 +16,7 @@ from farlane.node.executors.port import (
     Finished,
     FunctionCall,
     Outcome,
+    ServeCall,
     Usage,
     Value,
 )
@@ -41,7 +42,7 @@ def start_ready(state: NodeState, out: list[Command], now: float) -> None:
         return
     while not state.pool.exhausted and (bundle := state.queue.next_bundle(state.pool, now)) is not None:
         state.running.add(bundle)
-        out.append(Submit(_to_bundle(bundle)))
+        out.append(Submit(_to_bundle(bundle, state.epoch)))
 
 
 def execute(state: NodeState, out: list[Command], event: Executed) -> None:
@@ -176,7 +177,7 @@ def _failure(attempt: HeldAttempt, outcome: Failed, cancelled: bool) -> Failure:
     )
 
 
-def _to_bundle(bundle: RunningBundle) -> Bundle:
+def _to_bundle(bundle: RunningBundle, epoch: int) -> Bundle:
     job = bundle.attempts[0].job
     spec, files = job.spec, job.files
     assert files is not None  # only attempts of prepared jobs are queued
@@ -189,7 +190,9 @@ def _to_bundle(bundle: RunningBundle) -> Bundle:
         [
             Execution(
                 attempt.ticket,
-                command or FunctionCall(function, files.function_path, attempt.payload, attempt.payload_path),
+                command
+                or _serve_call(spec, attempt, epoch)
+                or FunctionCall(function, files.function_path, attempt.payload, attempt.payload_path),
                 timeout_s,
                 wanted.memory_bytes,
                 wanted.disk_bytes,
@@ -200,6 +203,16 @@ def _to_bundle(bundle: RunningBundle) -> Bundle:
         ]
     )
     return Bundle(job.pool, files.site_path, bundle.devices, executions)
+
+
+def _serve_call(spec: JobSpec, attempt: HeldAttempt, epoch: int) -> ServeCall | None:
+    serve = spec.serve
+    if serve is None:
+        return None
+    return ServeCall(
+        serve.version, serve.deployment, serve.runtime, serve.options, spec.resources.cpu_milli, attempt.task,
+        attempt.attempt, epoch,
+    )  # fmt: skip
 
 
 def _command_call(spec: JobSpec, files: JobFiles) -> CommandCall | None:

@@ -238,26 +238,29 @@ Global___ReplicaWelcome: _TypeAlias = ReplicaWelcome  # noqa: Y015
 
 @_typing.final
 class RequestPart(_message.Message):
-    """A piece of an encoded InferenceRequest; it is complete with `last`."""
+    """A piece of an encoded InferenceRequest; it is complete with `last`. After `timeout_s` nobody waits any more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
+    TIMEOUT_S_FIELD_NUMBER: _builtins.int
     request: _builtins.int
     data: _builtins.bytes
     last: _builtins.bool
+    timeout_s: _builtins.float
     def __init__(
         self,
         *,
         request: _builtins.int = ...,
         data: _builtins.bytes = ...,
         last: _builtins.bool = ...,
+        timeout_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "last", b"last", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "last", b"last", "request", b"request", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
