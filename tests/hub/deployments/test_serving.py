@@ -7,11 +7,13 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from farlane.domain.deployments import Deployment, DeploymentState, ScalePolicy
+from farlane.domain.ids import NodeId
 from farlane.domain.inference import GeneratePiece, GenerateRequest
 from farlane.domain.resources import Resources
 from farlane.errors import ConnectionLost, NotFound
@@ -56,23 +58,31 @@ class World:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[World]:
         """Run both inside the block."""
-        async with self.hub:
-            agent = NodeAgent(self.settings, self.hub.url, self.hub.token("node", "", "lab"), host=self.host)
-            work = asyncio.create_task(agent.run())
-            try:
-                yield self
-            finally:
-                agent.stop()
-                await work
+        async with self.hub, self.node(self.settings, self.host):
+            yield self
 
-    def deploy(self, replicas: int = 1) -> None:
+    @contextlib.asynccontextmanager
+    async def node(self, settings: NodeSettings, host: EchoHost) -> AsyncIterator[NodeAgent]:
+        """Run a node inside the block; at its end it is gone at once."""
+        agent = NodeAgent(settings, self.hub.url, self.hub.token("node", "", "lab"), host=host)
+        work = asyncio.create_task(agent.run())
+        try:
+            yield agent
+        finally:
+            agent.stop()
+            await work
+
+    def deploy(self, replicas: int = 1, **scale: float) -> None:
         """Serve the model."""
         assert self.hub.service.deployments is not None
         self.hub.service.deployments.set(
             Deployment(
                 name="chat", model="chat@stable", organisation="lab", publisher="lab/ada",
                 resources=Resources(100, 16 << 20, 0),
-                scale=ScalePolicy(min_replicas=replicas, max_replicas=replicas, cold_start_s=30.0),
+                scale=replace(
+                    ScalePolicy(min_replicas=replicas, max_replicas=replicas, cold_start_s=30.0),
+                    **scale,  # type: ignore[arg-type]
+                ),
             )
         )  # fmt: skip
 
@@ -84,6 +94,10 @@ class World:
             ADA, "chat", None, GenerateRequest(prompt=prompt), request_id="r", timeout_s=30.0
         )
         return [piece async for piece in answer if isinstance(piece, GeneratePiece)]
+
+    def hub_node(self, name: str) -> NodeId:
+        """Return the id of a node."""
+        return next(key for key, node in self.hub.hub.reactor.state.nodes.items() if node.spec.name == name)
 
     def ready(self, count: int) -> bool:
         """Tell whether so many replicas answer, none of them superfluous."""
@@ -162,3 +176,48 @@ async def test_replicas_outlive_a_restart_of_the_hub(world: World) -> None:
     await world.hub.restart()
     assert (await world.ask())[-1].text == OLD
     assert [replica.pid for replica in world.host.replicas] == pids
+
+
+async def test_a_node_that_drains_is_left_without_a_failed_request(world: World, tmp_path: Path) -> None:
+    world.deploy()
+    await until(lambda: world.ready(1))
+    first = world.host.replicas[0].pid
+    host = EchoHost(OLD, NEW)
+    settings = replace(world.settings, directory=tmp_path / "second", name="two")
+    async with world.node(settings, host):
+        await until(lambda: len(world.hub.hub.sessions.nodes) == 2)
+        async with world.hub.client() as client:
+            await client.drain(world.hub_node("one"))
+        await until(lambda: bool(host.replicas) and not world.host.replicas)
+        assert (await world.ask())[-1].text == OLD
+        assert host.replicas[0].pid != first
+
+
+async def test_an_idle_deployment_has_no_replica_until_somebody_asks(world: World) -> None:
+    world.deploy(1, min_replicas=0, idle_s=0.5)
+    await until(lambda: bool(world.host.replicas))
+    await until(lambda: not world.host.replicas)
+    assert (await world.ask())[-1].text == OLD
+
+
+async def test_a_client_that_goes_away_frees_the_replica(world: World) -> None:
+    world.deploy()
+    await until(lambda: world.ready(1))
+    deployments = world.hub.service.deployments
+    assert deployments is not None
+    request = GenerateRequest(prompt=" ".join(["word"] * 50_000))
+    answer = DeploymentRouter(deployments, SystemClock()).infer(
+        ADA, "chat", None, request, request_id="r", timeout_s=30.0
+    )
+    await anext(answer)
+    await answer.aclose()
+    assert deployments.route(ID).in_flight == 0
+    assert (await world.ask("one word"))[-1].text == OLD
+
+
+async def test_another_organisation_sees_nothing(world: World) -> None:
+    world.deploy()
+    assert world.hub.service.deployments is not None
+    router = DeploymentRouter(world.hub.service.deployments, SystemClock())
+    assert [model.name for model in await router.models(ADA)] == ["chat"]
+    assert await router.models(Caller("other", "other/bob", "k")) == []
