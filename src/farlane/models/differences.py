@@ -1,0 +1,146 @@
+"""What changed between two versions: files, and the tensors in them, with the bytes that are new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from farlane.errors import NotFound
+from farlane.kit.hashing import CHUNK_BYTES
+from farlane.models.formats.content import Content, file_content
+from farlane.models.formats.sniff import inspect
+from farlane.models.formats.values import TensorPlace
+from farlane.models.manifest.values import Manifest, ModelFile
+from farlane.models.repository import Repository
+
+
+class Change(StrEnum):
+    """What happened to a file or tensor."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+    MOVED = "moved"
+    """The same bytes at another place."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """A tensor that is not what it was; size in bytes, of the newer one where there are two."""
+
+    name: str
+    change: Change
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A file that is not what it was.
+
+    new_bytes: of it that the older version has nowhere; tensors: which of them changed, where it has any.
+    """
+
+    path: str
+    change: Change
+    size: int
+    new_bytes: int
+    tensors: tuple[TensorChange, ...] = ()
+    tensors_same: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a newer version has that an older one had not; fields: what else its manifest says differently."""
+
+    files: tuple[FileChange, ...]
+    fields: tuple[tuple[str, str, str], ...]
+
+    @property
+    def new_bytes(self) -> int:
+        """Bytes that the older version has nowhere."""
+        return sum(one.new_bytes for one in self.files)
+
+
+_FIELDS = (
+    "format",
+    "task",
+    "runtime",
+    "dtype",
+    "licence",
+    "card",
+    "metrics",
+    "inputs",
+    "outputs",
+    "publisher",
+)
+
+
+def difference(repository: Repository, older: Manifest, newer: Manifest) -> Difference:
+    """Compare two versions whose files are here.
+
+    Raises:
+        NotFound: a file of a changed pair is not here.
+    """
+    had = {one.sha256 for one in older.files}
+    before = {one.path: one for one in older.files}
+    changes: list[FileChange] = []
+    for file in newer.files:
+        old = before.pop(file.path, None)
+        if old is not None and old.sha256 == file.sha256:
+            continue
+        if file.sha256 in had:
+            changes.append(FileChange(file.path, Change.MOVED, file.size, 0))
+        elif old is None:
+            changes.append(FileChange(file.path, Change.ADDED, file.size, file.size))
+        else:
+            changes.append(_compared(repository, old, file))
+    changes += [FileChange(path, Change.REMOVED, old.size, 0) for path, old in before.items()]
+    fields = tuple(
+        (name, str(getattr(older, name)), str(getattr(newer, name)))
+        for name in _FIELDS
+        if getattr(older, name) != getattr(newer, name)
+    )
+    return Difference(tuple(sorted(changes, key=lambda one: one.path)), fields)
+
+
+def _compared(repository: Repository, old: ModelFile, new: ModelFile) -> FileChange:
+    try:
+        with (
+            file_content(repository.file_path(old)) as was,
+            file_content(repository.file_path(new)) as now,
+        ):
+            return _by_tensor(old, was, new, now)
+    except NotFound:
+        return FileChange(new.path, Change.CHANGED, new.size, new.size)
+
+
+def _by_tensor(old: ModelFile, was: Content, new: ModelFile, now: Content) -> FileChange:
+    earlier = {one.name: one for one in inspect(was, old.path).tensors}
+    tensors = inspect(now, new.path).tensors
+    if not tensors or not earlier:
+        return FileChange(new.path, Change.CHANGED, new.size, new.size)
+    changes: list[TensorChange] = []
+    for one in tensors:
+        found = earlier.pop(one.name, None)
+        if found is None or not _equal(was, found, now, one):
+            kind = Change.ADDED if found is None else Change.CHANGED
+            changes.append(TensorChange(one.name, kind, one.dtype, one.shape, one.size))
+    changed_bytes = sum(one.size for one in changes)
+    same = len(tensors) - len(changes)
+    changes += [
+        TensorChange(one.name, Change.REMOVED, one.dtype, one.shape, one.size) for one in earlier.values()
+    ]
+    header = new.size - sum(one.size for one in tensors)
+    return FileChange(new.path, Change.CHANGED, new.size, changed_bytes + header, tuple(changes), same)
+
+
+def _equal(was: Content, old: TensorPlace, now: Content, new: TensorPlace) -> bool:
+    if (old.dtype, old.shape, old.size) != (new.dtype, new.shape, new.size):
+        return False
+    return all(
+        was.read(old.offset + at, min(CHUNK_BYTES, old.size - at))
+        == now.read(new.offset + at, min(CHUNK_BYTES, new.size - at))
+        for at in range(0, old.size, CHUNK_BYTES)
+    )
