@@ -100,6 +100,10 @@ soak: $(VENV)/.installed-dev ## long fault injection
 .PHONY: peers
 peers: $(KUBO) interop/helia/node_modules/.installed ## real IPFS peers for the tests: builds kubo (needs Go), installs Helia
 
+.PHONY: tiny-model
+tiny-model: .venv-train/.installed ## train the small language model that is shipped (about six minutes)
+	@.venv-train/bin/python scripts/train_tiny_model.py .cache/tiny-model $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/.installed-dev ## compile requirements/*.lock; ARGS=--upgrade takes newer versions
 	@scripts/lock.sh $(ARGS)
@@ -152,6 +156,15 @@ $(CLIENTS_VENV)/.created:
 $(CLIENTS_VENV)/.installed: $(CLIENTS_VENV)/.created requirements/clients.lock
 	@echo "installing the real clients of served models into $(CLIENTS_VENV)"
 	@$(CLIENTS_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/clients.lock
+	@touch $@
+
+.venv-train/.created:
+	@$(call create_venv,.venv-train)
+	@touch $@
+
+.venv-train/.installed: .venv-train/.created requirements/train.lock
+	@echo "installing what trains the small language model into .venv-train"
+	@.venv-train/bin/python $(PIP_INSTALL) --require-hashes -r requirements/train.lock
 	@touch $@
 
 contracts/node_modules/.installed: contracts/package-lock.json

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-BINARY = {".gz", ".zst", ".db", ".sqlite", ".png", ".whl", ".npz", ".npy", ".bin"}
+BINARY = {".gz", ".zst", ".db", ".sqlite", ".png", ".whl", ".npz", ".npy", ".bin", ".gguf", ".h5", ".patch"}
 NOT_OURS = re.compile(r"^src/farlane/(wire/v1/.*_pb2|demo/passages\.txt)|^LICENSE$")
 RULES = {
     "unfinished work": re.compile(

@@ -314,7 +314,7 @@ def _environment(threads: int) -> dict[str, str]:
     here = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    rules = {"PYTHONPATH": path, "KERAS_BACKEND": "numpy", "HF_HUB_OFFLINE": "1"}
+    rules = {"PYTHONPATH": path, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
     return os.environ | dict.fromkeys(names, str(threads)) | rules
 
 

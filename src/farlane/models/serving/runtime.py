@@ -122,6 +122,8 @@ _RUNTIMES = {
     "onnx": ("onnx", "OnnxRuntime"),
     "gguf": ("gguf", "GgufRuntime"),
     "sentence": ("sentence", "SentenceRuntime"),
+    "keras": ("keras", "KerasRuntime"),
+    "transformers": ("transformers", "TransformersRuntime"),
 }
 RUNTIME_NAMES = tuple(_RUNTIMES)
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib")

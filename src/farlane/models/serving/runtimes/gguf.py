@@ -207,6 +207,7 @@ def _load(path: Path, options: RuntimeOptions, context: int, *, encoder: bool) -
     settings.n_gpu_layers = 0 if not xllamacpp.get_device_info() else -1
     settings.use_jinja = True
     settings.warmup = False
+    settings.verbosity = 2  # warnings and errors: nothing of what clients ask goes into a log
     settings.embedding = encoder
     if encoder:
         settings.n_batch = settings.n_ubatch = context
