@@ -11,10 +11,9 @@ from pathlib import Path
 
 from farlane.errors import Conflict, Corrupted
 from farlane.kit.files import disk_full_as_error, fsync_directory, write_all
-from farlane.models.adding import OnProgress, Progress, plans
-from farlane.models.blocks.describing import describe_file
+from farlane.models.adding import OnProgress, Progress
 from farlane.models.catalog.values import Author, Version
-from farlane.models.formats.sniff import inspect_file
+from farlane.models.checking import put_checked
 from farlane.models.manifest.paths import check_paths
 from farlane.models.manifest.signature import Signature
 from farlane.models.manifest.values import Manifest, ModelFile
@@ -125,7 +124,7 @@ def pull(
     target.require_acceptance(version, manifest, who)
     done, sizes = 0, []
     for file in manifest.files:
-        sizes.append(_take(target, source.file_path(file), file))
+        sizes.append(put_checked(target, source.file_path(file), file))
         done += file.size
         if on_progress is not None:
             on_progress(Progress(file.path, done, manifest.size_bytes))
@@ -135,16 +134,3 @@ def pull(
     target.blocks.put_many(root.nodes.items())
     signature: Signature | None = version.signature
     return target.publish(manifest, signature, author), manifest
-
-
-def _take(target: Repository, path: Path, file: ModelFile) -> int:
-    described = describe_file(path, plans(inspect_file(path, file.path)))
-    names = (described.dags[0].root, described.dags[-1].root, bytes.fromhex(described.sha256))
-    if names != (file.cid, file.ipfs_cid, file.sha256) or described.size_bytes != file.size:
-        raise Corrupted(
-            f"{file.path} is not the file that the manifest names: pull it from elsewhere",
-            path=file.path,
-        )
-    target.blocks.add_file(path, described)
-    plain = described.dags[-1]
-    return plain.size_bytes + sum(len(block) for block in plain.nodes.values())
