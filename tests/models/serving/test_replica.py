@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from farlane.domain.inference import (
     Datatype,
@@ -27,7 +28,15 @@ from farlane.domain.inference import (
     TensorsReply,
     TensorsRequest,
 )
-from farlane.errors import ConnectionLost, Corrupted, DeadlineExceeded, InvalidInput, TooLarge, Unavailable
+from farlane.errors import (
+    ConnectionLost,
+    Corrupted,
+    DeadlineExceeded,
+    Exhausted,
+    InvalidInput,
+    TooLarge,
+    Unavailable,
+)
 from farlane.models.serving.limits import ServingLimits
 from farlane.models.serving.replica_client import ReplicaProcess, ReplicaSpec
 from farlane.testing.tiny_models import write_onnx_model, write_sentence_model
@@ -55,6 +64,7 @@ async def replica(tmp_path: Path) -> AsyncIterator[ReplicaProcess]:
 
 async def test_it_embeds_what_the_model_embeds(replica: ReplicaProcess) -> None:
     described = await replica.describe()
+    assert described == replica.description
     assert described.kinds == (InferenceKind.EMBEDDING,)
     reply = await answer(replica, EmbedRequest(("the cat sat", "a red road", "the cat sat")))
     assert isinstance(reply, EmbedReply)
@@ -158,6 +168,18 @@ async def test_a_truncated_model_says_so(tmp_path: Path, name: str, keep: int, m
     (folder / name).write_bytes((folder / name).read_bytes()[:keep])
     with pytest.raises(Corrupted, match=message):
         async with ReplicaProcess.start(spec_of(folder), tmp_path / "work"):
+            pass
+
+
+async def test_a_model_that_needs_more_memory_than_it_may_have_is_refused(tmp_path: Path) -> None:
+    folder = write_sentence_model(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"] = np.zeros((1 << 20, 32), np.float32)
+    save_file(weights, folder / "model.safetensors")
+    spec = ReplicaSpec(folder=folder, memory_bytes=128 << 20)
+    # Libraries take it differently: an error, an exit, or a wait that the time limit ends.
+    with pytest.raises((Exhausted, Unavailable), match="memory|before it had answered"):
+        async with ReplicaProcess.start(spec, tmp_path / "work", start_timeout_s=15):
             pass
 
 

@@ -90,12 +90,19 @@ class ReplicaProcess:
         self._waiting: dict[int, asyncio.Queue[frames.FromReplica | FarlaneError]] = {}
         self._death: FarlaneError | None = None
         self._ended = asyncio.Event()
+        self._description: ModelDescription | None = None
         self._last_words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS)
 
     @property
     def pid(self) -> int:
         """The process's id."""
         return self._process.pid
+
+    @property
+    def description(self) -> ModelDescription:
+        """What the model is, as it said when it had been loaded."""
+        assert self._description is not None  # `start` asked for it
+        return self._description
 
     @staticmethod
     @contextlib.asynccontextmanager
@@ -125,6 +132,7 @@ class ReplicaProcess:
                     replica._last_words = words
                     tasks.start(replica._receive(), "answers")
                     try:
+                        replica._description = await replica.describe()
                         yield replica
                     finally:
                         writer.close()
@@ -337,7 +345,7 @@ async def _ready(
             line = await process.stdout.readline()
     except TimeoutError as error:
         raise Unavailable(
-            f"the replica was not ready within {timeout_s:g} s; give it more time, or a quicker node"
+            f"the replica was not ready within {timeout_s:g} s; give it more time, more memory, or a quicker node"
         ) from error
     if not line:
         raise _died(await process.wait(), last_words)
