@@ -178,7 +178,7 @@ async def test_a_model_that_needs_more_memory_than_it_may_have_is_refused(tmp_pa
     save_file(weights, folder / "model.safetensors")
     spec = ReplicaSpec(folder=folder, memory_bytes=128 << 20)
     # Libraries take it differently: an error, an exit, or a wait that the time limit ends.
-    with pytest.raises((Exhausted, Unavailable), match="memory|before it had answered"):
+    with pytest.raises((Exhausted, Unavailable), match=r"memory|before it had answered"):
         async with ReplicaProcess.start(spec, tmp_path / "work", start_timeout_s=15):
             pass
 
