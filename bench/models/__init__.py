@@ -1,0 +1,1 @@
+"""The model repository beside its peers: hashing, update bytes, transfer."""

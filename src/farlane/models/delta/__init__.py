@@ -1,0 +1,1 @@
+"""One version of a model as a difference to another: tensors aligned, subtracted, split into planes, compressed."""
