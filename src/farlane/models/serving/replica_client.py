@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -107,7 +107,11 @@ class ReplicaProcess:
     @staticmethod
     @contextlib.asynccontextmanager
     async def start(
-        spec: ReplicaSpec, directory: Path, *, start_timeout_s: float = 120.0
+        spec: ReplicaSpec,
+        directory: Path,
+        *,
+        start_timeout_s: float = 120.0,
+        on_output: Callable[[bytes], None] | None = None,
     ) -> AsyncGenerator[ReplicaProcess]:
         """Start a replica; it is loaded and has answered a probe when the block begins, and ended after it.
 
@@ -115,6 +119,7 @@ class ReplicaProcess:
             spec: the model and its limits.
             directory: the process works here; its socket lies here too.
             start_timeout_s: how long loading may take.
+            on_output: takes each line that the process prints.
 
         Raises:
             FarlaneError: of the replica's own, where it cannot load the model; `Unavailable` where it died
@@ -125,7 +130,7 @@ class ReplicaProcess:
             words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS)
             try:
                 async with TaskSupervisor("replica client") as tasks:
-                    tasks.start(_log_stderr(process, words), "stderr", optional=True)
+                    tasks.start(_log_stderr(process, words, on_output), "stderr", optional=True)
                     await _ready(process, words, start_timeout_s)
                     reader, writer = await asyncio.open_unix_connection(str(socket))
                     replica = ReplicaProcess(process, reader, writer)
@@ -326,13 +331,19 @@ def _environment(threads: int) -> dict[str, str]:
     return os.environ | dict.fromkeys(names, str(threads)) | rules
 
 
-async def _log_stderr(process: asyncio.subprocess.Process, last_words: collections.deque[str]) -> None:
+async def _log_stderr(
+    process: asyncio.subprocess.Process,
+    last_words: collections.deque[str],
+    on_output: Callable[[bytes], None] | None,
+) -> None:
     assert process.stderr is not None  # opened as a pipe
     with contextlib.suppress(ValueError):  # a line longer than the reader's limit: the rest is not logged
         while line := await process.stderr.readline():
             text = line.decode("utf-8", "replace").rstrip()[:1000]
             last_words.append(text)
             log.info("replica %d: %s", process.pid, text)
+            if on_output is not None:
+                on_output(line)
 
 
 async def _ready(

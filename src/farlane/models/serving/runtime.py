@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,23 @@ _RUNTIMES = {
     "transformers": ("transformers", "TransformersRuntime"),
 }
 RUNTIME_NAMES = tuple(_RUNTIMES)
+_PACKAGES = {
+    "onnx": ("onnxruntime",),
+    "gguf": ("xllamacpp",),
+    "sentence": ("tokenizers", "safetensors"),
+    "keras": ("keras", "jax", "h5py"),
+    "transformers": ("transformers", "torch"),
+}
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+def installed_runtimes() -> tuple[str, ...]:
+    """Return the runtimes whose packages are installed, without importing any of them."""
+    return tuple(
+        name
+        for name, packages in _PACKAGES.items()
+        if all(importlib.util.find_spec(package) is not None for package in packages)
+    )
 
 
 def choose_runtime(folder: Path, runtime: str | None = None) -> str:

@@ -40,7 +40,7 @@ class Replica(Protocol):
         """What it may be asked."""
         ...
 
-    def ask(self, request: InferenceRequest, timeout_s: float) -> AsyncGenerator[InferenceReply, None]:
+    def ask(self, request: InferenceRequest, timeout_s: float, /) -> AsyncGenerator[InferenceReply, None]:
         """Yield the replies; closing the generator cancels the request.
 
         Raises:
