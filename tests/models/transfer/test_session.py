@@ -93,6 +93,16 @@ def test_a_source_that_stalls_loses_its_requests_to_another() -> None:
     assert [type(command) for command in last if not isinstance(command, Cancel)] == [Done]
 
 
+def test_a_block_of_a_few_bytes_does_not_make_a_source_look_slow() -> None:
+    session = Session([SIZE, SIZE, 77, SIZE], flags_of(4))
+    session.source_joined(0.0, "a", everything(4))
+    for now, index in ((0.1, 0), (0.2, 1), (0.25, 2)):
+        session.arrived(now, "a", index)
+    assert session.sources["a"].rate > SIZE
+    session.source_joined(0.3, "b", everything(4))
+    assert asked(session.tick(4.0)) == [("b", 3)]
+
+
 def test_the_only_source_is_asked_again_after_it_was_left_alone() -> None:
     session = a_session(1)
     session.source_joined(0.0, "only", everything(1))

@@ -180,8 +180,6 @@ class Session:
         return commands
 
     def _slow_requests(self, source: Source, name: str) -> list[int]:
-        if not source.rate:
-            return []
         found = []
         for index, holders in self._holders.items():
             if self.have[index] or not source.have[index] or name in holders or len(holders) >= MOST_ASKED_OF:

@@ -15,12 +15,15 @@ PIPELINE_S = 0.4
 FIRST_DEADLINE_S = 6.0
 """How long a source of unknown rate may take for its first block."""
 LEAST_DEADLINE_S = 3.0
+MOST_DEADLINE_S = 30.0
 SLACK = 4.0
 """A request may take so many times what the source's rate lets expect."""
 STRIKES = 3
 """Requests in a row that a source may leave unanswered or refuse."""
 PAUSE_S = 20.0
 """How long a source with too many strikes is left alone; each time twice as long."""
+SAMPLE_BYTES = 256 << 10
+"""A rate is measured over so many bytes at least: what a block of a few bytes took tells of the round trip alone."""
 RATE_WEIGHT = 0.3
 """Of the newest measurement, in the moving mean of a source's rate."""
 
@@ -43,6 +46,7 @@ class Source:
         asked: block -> when it was asked for, in the order of asking.
         late: blocks it was asked for in vain so far; they may still come.
         rate: bytes a second, 0 while unknown.
+        sample_bytes, sample_s: what has come since the rate was last measured, and when that was.
     """
 
     have: Flags
@@ -57,6 +61,8 @@ class Source:
     banned: bool = False
     asked_bytes: int = 0
     heard_s: float = 0.0
+    sample_bytes: int = 0
+    sample_s: float = 0.0
     received_bytes: int = 0
 
     def usable(self, now: float) -> bool:
@@ -78,12 +84,14 @@ class Source:
         """Return until when the oldest request may take, if the source has not been heard since `since_s`."""
         if not self.rate:
             return since_s + FIRST_DEADLINE_S
-        return since_s + max(LEAST_DEADLINE_S, SLACK * self.asked_bytes / self.rate)
+        expected_s = SLACK * self.asked_bytes / self.rate
+        return since_s + min(MOST_DEADLINE_S, max(LEAST_DEADLINE_S, expected_s))
 
     def ask(self, now: float, index: int, size: int) -> None:
         """Note a request."""
         if not self.asked:
-            self.heard_s = now
+            self.heard_s = self.sample_s = now
+            self.sample_bytes = 0
         self.asked[index] = now
         self.asked_bytes += size
 
@@ -97,16 +105,20 @@ class Source:
 
     def measure(self, now: float, size: int) -> None:
         """Take an arrival into the rate, and the window after it."""
-        # Requests overlap: the time since the source was last heard is what this block took. The mean is of seconds a
-        # byte, for blocks that come in bursts would lift a mean of rates without end.
-        pace = max(now - self.heard_s, 1e-5) / max(size, 1)
-        if self.rate:
-            pace = (1 - RATE_WEIGHT) / self.rate + RATE_WEIGHT * pace
-        self.rate = 1 / pace
         self.heard_s = now
         self.received_bytes += size
         self.strikes = 0
-        self.window = int(min(MAX_WINDOW, max(1, 1 + self.rate * PIPELINE_S / max(size, 1))))
+        self.sample_bytes += size
+        if self.sample_bytes < SAMPLE_BYTES:
+            return
+        # Requests overlap: the time since the last sample is what these bytes took. The mean is of seconds a byte, for
+        # blocks that come in bursts would lift a mean of rates without end.
+        pace = max(now - self.sample_s, 1e-5) / self.sample_bytes
+        if self.rate:
+            pace = (1 - RATE_WEIGHT) / self.rate + RATE_WEIGHT * pace
+        self.rate = 1 / pace
+        self.window = int(min(MAX_WINDOW, max(1, 1 + self.rate * PIPELINE_S / max(size, SAMPLE_BYTES))))
+        self.sample_bytes, self.sample_s = 0, now
 
     def strike(self, now: float) -> bool:
         """Note a request in vain; tells whether the source is now left alone for a while."""
