@@ -93,6 +93,10 @@ bench: $(BENCH_VENV)/.installed ## measure farlane beside its peers in one run
 bench-ledger: $(VENV)/.installed-dev contracts/node_modules/.installed ## gas and rates of the ledger beside naive contracts
 	@$(BIN)/python -m bench.ledger
 
+.PHONY: bench-models
+bench-models: $(BENCH_VENV)/.installed ## what updates of a model cost beside hf-xet
+	@$(BENCH_VENV)/bin/python -m bench.models
+
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## long fault injection
 	@$(BIN)/python -m pytest -rs -m soak --timeout=0 $(ARGS)
