@@ -1,0 +1,39 @@
+"""What a gateway lets through, and for how long it waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """Limits of one gateway; `hub.gateway_*` sets the first ten."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 0
+    """TCP port for HTTP; 0 for a free one, -1 for none."""
+    grpc_port: int = 0
+    """TCP port for gRPC; 0 for a free one, -1 for none."""
+    requests_per_minute: int = 0
+    """Of each organisation; 0 is without limit."""
+    tokens_per_minute: int = 0
+    """Of each organisation, prompts and completions together; 0 is without limit."""
+    model_requests_per_minute: int = 0
+    """To each model, whoever asks; 0 is without limit."""
+    model_tokens_per_minute: int = 0
+    """Of each model, whoever asks; 0 is without limit."""
+    concurrent: int = 512
+    """Requests that run at the same time."""
+    timeout_s: float = 600.0
+    """How long one request may take, in seconds."""
+    body_bytes: int = 64 << 20
+    """Largest body of a request, before and after it is unpacked, in bytes."""
+    concurrent_each: int = 256
+    """Requests of one organisation that run at the same time."""
+    buffer_bytes: int = 512 << 20
+    """Bodies of all requests held at the same time, in bytes."""
+    read_timeout_s: float = 60.0
+    """How long a body may take to arrive, in seconds."""
+    write_timeout_s: float = 30.0
+    """How long a client may leave a piece of a stream unread before it is cut off, in seconds."""
