@@ -19,6 +19,7 @@ from farlane.hub.deployments.desk import Deployments, Versions
 from farlane.hub.grpc_api.admission_service import AdmissionService
 from farlane.hub.grpc_api.blob_service import BlobService
 from farlane.hub.grpc_api.client_service import ClientService
+from farlane.hub.grpc_api.deployment_service import DeploymentService
 from farlane.hub.grpc_api.ledger_service import LedgerService
 from farlane.hub.grpc_api.node_service import NodeService
 from farlane.hub.grpc_api.record_service import RecordService
@@ -39,6 +40,7 @@ from farlane.wire.v1 import (
     admission_pb2_grpc,
     blob_pb2_grpc,
     client_pb2_grpc,
+    deployment_pb2_grpc,
     ledger_pb2_grpc,
     node_pb2_grpc,
     record_pb2_grpc,
@@ -188,6 +190,9 @@ class HubService:
         if self.deployments is not None:
             serving_pb2_grpc.add_ReplicaServiceServicer_to_server(
                 ReplicaService(lambda: self.hub, self.deployments), server
+            )
+            deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(
+                DeploymentService(lambda: self.hub, self.deployments, self._clock), server
             )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         certificate, key = self._certificate

@@ -18,7 +18,7 @@ from farlane.domain.resources import MAX_BYTES, GpuRequest, Resources
 from farlane.errors import InvalidInput, InvalidJob
 from farlane.kit.cid import digest_of
 from farlane.wire import limits
-from farlane.wire.v1 import types_pb2
+from farlane.wire.v1 import deployment_pb2, types_pb2
 
 MAX_PRIORITY = 100
 MAX_RETRIES = 1000
@@ -48,7 +48,7 @@ def job_spec_to_wire(spec: JobSpec) -> types_pb2.JobSpec:
             name=spec.name,
             function=None if spec.function is None else _function_to_wire(spec.function),
             command=None if spec.command is None else _command_to_wire(spec.command),
-            resources=_resources_to_wire(spec.resources),
+            resources=resources_to_wire(spec.resources),
             priority=spec.priority,
             retries=spec.retries,
             timeout_ms=spec.timeout_ms,
@@ -79,7 +79,7 @@ def job_spec_from_wire(message: types_pb2.JobSpec) -> JobSpec:
         name=limits.text("job name", message.name, limits.MAX_NAME_CHARS, InvalidJob, required=True),
         function=function,
         command=command,
-        resources=_resources_from_wire(message),
+        resources=resources_from_wire(message),
         priority=limits.integer("priority", message.priority, 0, MAX_PRIORITY, InvalidJob),
         retries=limits.integer("retries", message.retries, 0, MAX_RETRIES, InvalidJob),
         timeout_ms=limits.integer("timeout in milliseconds", message.timeout_ms, 1, MAX_TIME_MS, InvalidJob),
@@ -96,6 +96,35 @@ def job_spec_from_wire(message: types_pb2.JobSpec) -> JobSpec:
         publisher=limits.text("publisher", message.publisher, limits.MAX_NAME_CHARS, InvalidJob),
         project=limits.text("project", message.project, limits.MAX_NAME_CHARS, InvalidJob),
         serve=serve,
+    )
+
+
+def resources_to_wire(resources: Resources) -> types_pb2.Resources:
+    """Return what is reserved as it travels."""
+    gpu = resources.gpu
+    return types_pb2.Resources(
+        cpu_milli=resources.cpu_milli,
+        memory_bytes=resources.memory_bytes,
+        disk_bytes=resources.disk_bytes,
+        gpu=None if gpu is None else _gpu_to_wire(gpu),
+    )
+
+
+def resources_from_wire(message: types_pb2.JobSpec | deployment_pb2.Deployment) -> Resources:
+    """Read what is reserved; the defaults where nothing is said.
+
+    Raises:
+        InvalidJob: out of range.
+    """
+    if not message.HasField("resources"):
+        return Resources()
+    received = message.resources
+    # Resources itself refuses what is out of range.
+    return Resources(
+        cpu_milli=received.cpu_milli,
+        memory_bytes=received.memory_bytes,
+        disk_bytes=received.disk_bytes,
+        gpu=_gpu_from_wire(received.gpu) if received.HasField("gpu") else None,
     )
 
 
@@ -119,16 +148,6 @@ def _command_to_wire(work: CommandWork) -> types_pb2.CommandWork:
         setup=work.setup,
         inputs=[types_pb2.File(path=file.path, blob=blob_to_wire(file.blob)) for file in work.inputs],
         outputs=work.outputs,
-    )
-
-
-def _resources_to_wire(resources: Resources) -> types_pb2.Resources:
-    gpu = resources.gpu
-    return types_pb2.Resources(
-        cpu_milli=resources.cpu_milli,
-        memory_bytes=resources.memory_bytes,
-        disk_bytes=resources.disk_bytes,
-        gpu=None if gpu is None else _gpu_to_wire(gpu),
     )
 
 
@@ -214,19 +233,6 @@ def _command_from_wire(message: types_pb2.CommandWork) -> CommandWork:
             for file in message.inputs
         ),
         outputs=tuple(limits.relative_path("output pattern", path, InvalidJob) for path in message.outputs),
-    )
-
-
-def _resources_from_wire(message: types_pb2.JobSpec) -> Resources:
-    if not message.HasField("resources"):
-        return Resources()
-    received = message.resources
-    # Resources itself refuses what is out of range.
-    return Resources(
-        cpu_milli=received.cpu_milli,
-        memory_bytes=received.memory_bytes,
-        disk_bytes=received.disk_bytes,
-        gpu=_gpu_from_wire(received.gpu) if received.HasField("gpu") else None,
     )
 
 

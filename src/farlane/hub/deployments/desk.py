@@ -122,6 +122,10 @@ class Deployments:
         """Look at the load now rather than at the next tick."""
         self._wake.set()
 
+    def version_of(self, deployment: Deployment) -> str:
+        """Return the CID of the version that a deployment's model names now; raises as `Versions.version_of`."""
+        return self._versions.version_of(deployment.model, deployment.organisation)
+
     def set(self, deployment: Deployment) -> Record:
         """Deploy, or change what is deployed.
 
