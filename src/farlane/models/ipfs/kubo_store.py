@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from farlane.errors import Corrupted, InvalidInput, NotFound, TooLarge
+from farlane.models.blocks import car
 from farlane.models.blocks.port import Location
 from farlane.models.cid import DAG_CBOR, DAG_PB, RAW, Cid, Octets, parse_cid, verify_block
-from farlane.models.ipfs import car
 from farlane.models.ipfs.rpc import MAX_BLOCK_BYTES, KuboRpc
 
 _CODECS: Final = {RAW: "raw", DAG_PB: "dag-pb", DAG_CBOR: "dag-cbor"}

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from farlane.errors import FarlaneError, InvalidInput
+from farlane.models.blocks.car import pieces
 from farlane.models.blocks.port import BlockSource, Location
 from farlane.models.cid import Cid, parse_cid
-from farlane.models.ipfs.car import pieces
 from farlane.models.transfer.dag_walk import Scope, resolve, walk
 
 if TYPE_CHECKING:  # aiohttp takes 0.2 s to import: only those who serve pay for it
