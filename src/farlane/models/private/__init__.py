@@ -1,0 +1,1 @@
+"""Private versions: every block encrypted, the key wrapped for each recipient, nothing announced."""
