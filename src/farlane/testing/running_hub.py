@@ -30,6 +30,7 @@ from farlane.sdk.jobs import JobHandle
 from farlane.testing.builders import a_job, a_node
 from farlane.testing.scripted_node import Leased, ScriptedNode
 from farlane.wire.channel import open_channel
+from farlane.wire.serving import Identity
 from farlane.wire.tokens import Role, Token
 
 BALLAST_BYTES = 64 << 10
@@ -120,6 +121,10 @@ class RunningHub:
             self._credentials.add(secret, role, organisation, who[1], admin=admin)
             self._tokens[who] = Token(role, organisation, who[1], self.certificate.spki_sha256, secret)
         return self._tokens[who]
+
+    def lookup(self, digest: bytes) -> Identity | None:
+        """Return who a token belongs to, by the digest of its secret."""
+        return self._credentials.lookup(digest)
 
     def client(
         self, publisher: str = "lab/ada", organisation: str = "lab", *, admin: bool = False

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from farlane.demo.novelist import shipped_model, write_dialogue_version
@@ -24,7 +26,11 @@ from farlane.domain.inference import (
 from farlane.domain.resources import Resources
 from farlane.errors import InvalidInput, NotFound
 from farlane.hub.deployments.routing import DeploymentRouter
-from farlane.hub.gateway.port import Caller
+from farlane.hub.gateway.access import Access
+from farlane.hub.gateway.gateway import Gateway
+from farlane.hub.gateway.http_server import serve_http
+from farlane.hub.gateway.port import Caller, NoUsage
+from farlane.hub.gateway.settings import GatewaySettings
 from farlane.kit.cid import cid_of
 from farlane.kit.clock import SystemClock
 from farlane.models.serving.runtime import RuntimeOptions, installed_runtimes, open_runtime
@@ -123,6 +129,20 @@ class World:
         answer = router.infer(caller, name, None, request, request_id="r", timeout_s=WAIT_S)
         return [reply async for reply in answer]
 
+    @contextlib.asynccontextmanager
+    async def http(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Serve the deployments over HTTP; yield a client with a publisher's token."""
+        assert self.hub.service.deployments is not None
+        clock = SystemClock()
+        router = DeploymentRouter(self.hub.service.deployments, clock)
+        gateway = Gateway(router, NoUsage(), clock, GatewaySettings())
+        headers = {"Authorization": f"Bearer {self.hub.token().text()}"}
+        async with (
+            serve_http(gateway, Access(self.hub.lookup), None) as port,
+            aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session,
+        ):
+            yield session
+
     def state(self, name: str) -> tuple[DeploymentState, str]:
         """Return where a deployment stands, and why."""
         assert self.hub.service.deployments is not None
@@ -184,6 +204,30 @@ async def test_models_of_several_kinds_answer_on_one_node(world: World) -> None:
     pieces = await world.ask("seek", GenerateRequest(prompt="a", sampling=LIKELIEST))
     assert isinstance(pieces[-1], GeneratePiece)
     assert pieces[-1].completion_tokens > 0
+
+
+async def test_openai_clients_are_answered_by_real_models_over_http(world: World) -> None:
+    world.deploy("writer", "writer@stable")
+    world.deploy("embed", "sentence")
+    async with world.http() as http:
+        asked = {"model": "writer", "prompt": "Mr. Darcy", "max_tokens": 12, "temperature": 0, "seed": 1}
+        async with http.post("/v1/completions", json=asked) as answer:
+            whole = await answer.json()
+        assert (answer.status, whole["usage"]["completion_tokens"]) == (200, 12)
+        async with http.post("/v1/completions", json=asked | {"stream": True}) as answer:
+            events = [line[6:] async for line in answer.content if line.startswith(b"data: ")]
+        assert events[-1].strip() == b"[DONE]"
+        pieces = [json.loads(event)["choices"][0]["text"] for event in events[:-1]]
+        assert len(pieces) > 3
+        assert "".join(pieces) == whole["choices"][0]["text"] == text_of(await world.ask("writer"))
+        async with http.post(
+            "/v1/embeddings", json={"model": "embed", "input": ["the cat", "a dog"]}
+        ) as answer:
+            assert [row["index"] for row in (await answer.json())["data"]] == [0, 1]
+        async with http.post("/v1/embeddings", json={"model": "writer", "input": "the cat"}) as answer:
+            assert answer.status == 400
+        async with http.get("/v1/models") as answer:
+            assert [each["id"] for each in (await answer.json())["data"]] == ["embed", "writer"]
 
 
 async def test_an_option_that_there_is_not_fails_the_deployment_with_the_nearest_name(world: World) -> None:
