@@ -1,0 +1,271 @@
+"""Files that arrive leaf by leaf on a disk, and go on after the death of their process.
+
+    <root>/partial/<key>          the file, at its full length, locked (flock) by its writer
+    <root>/partial/<key>.done     32 bytes that name this boot and these leaves, then a bit for each leaf written
+
+A bit is set when its leaf is with the kernel, so it outlives the process. After a power cut the boot is another one,
+and every leaf found is verified again; so it is if the leaves are others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from farlane.errors import Conflict, Corrupted, NotFound
+from farlane.kit.files import disk_full_as_error
+from farlane.kit.hashing import CHUNK_BYTES, DIGEST_BYTES
+from farlane.models.blocks.port import Location, StoredFile
+from farlane.models.cid import Octets, verify_block
+from farlane.models.unixfs.file_dag import FileDag, Leaf, Leaves
+from farlane.models.unixfs.nodes import wrap_leaf
+
+if TYPE_CHECKING:
+    from farlane.models.blocks.disk import DiskBlockStore
+
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class DiskAssembly:
+    """A file on its way into a store on a disk; made by `DiskBlockStore.begin_file`.
+
+    Raises:
+        Conflict: somebody else is assembling the same file.
+        DiskFull: there is no room.
+    """
+
+    def __init__(
+        self, store: DiskBlockStore, path: Path, dags: Sequence[FileDag], sha256: str | None
+    ) -> None:
+        self._store = store
+        self._path = path
+        self._done_path = path.with_name(f"{path.name}.done")
+        self._dags = dags
+        self._sha256 = sha256
+        self._lock = threading.RLock()
+        self._indices = {self.leaves.digest(index): index for index in range(len(self.leaves))}
+        self._descriptor = _open_locked(path)
+        self._open = True
+        self._done_descriptor = -1
+        try:
+            with disk_full_as_error(path):
+                self._done_descriptor = os.open(
+                    self._done_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+                )
+                self._resume()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def leaves(self) -> Leaves:
+        """The leaves to write."""
+        return self._dags[0].leaves
+
+    def missing(self) -> Sequence[int]:
+        """Return the indices of the leaves not written yet, in order."""
+        with self._lock:
+            return [index for index in range(len(self.leaves)) if not self._is_done(index)]
+
+    def write(self, index: int, data: Octets) -> None:
+        """Write one leaf, verified first."""
+        leaf = self.leaves[index]
+        verify_block(leaf.cid, data)
+        with self._store.adders.shared(), self._lock:
+            self._require_open()
+            if not self._is_done(index):
+                with disk_full_as_error(self._path):
+                    _write_at(self._descriptor, memoryview(data).cast("B"), leaf.offset)
+                    self._mark(index)
+
+    def copy_local(self) -> int:
+        """Fill the leaves that are in the store already, and return how many bytes that saved."""
+        saved = 0
+        for index in self.missing():
+            leaf = self.leaves[index]
+            with contextlib.suppress(NotFound, Corrupted):
+                self.write(index, self._store.get(leaf.cid))
+                saved += leaf.length
+        return saved
+
+    def commit(self) -> StoredFile:
+        """Check the whole file and make it visible, on disk to stay."""
+        with self._store.adders.shared(), self._lock:
+            self._require_open()
+            if missing := self.missing():
+                raise Conflict(
+                    f"file {self._path.name} lacks {len(missing)} of {len(self.leaves)} leaves: write them first"
+                )
+            found = self._hash()
+            if self._sha256 not in (None, found):
+                self.abort()
+                raise Corrupted(
+                    f"the assembled file has SHA-256 {found}, not {self._sha256}: its DAG is of another file"
+                )
+            self._check_other_dags()
+            stored = self._store.enter_file(self._path, self._descriptor, found, self._dags)
+            self.abort()
+            return stored
+
+    def close(self) -> None:
+        """Stop and keep what was written for the next time; nothing happens if it is done."""
+        with self._lock:
+            if self._open:
+                self._open = False
+                self._store.forget_assembly(self)
+                if self._done_descriptor >= 0:
+                    os.close(self._done_descriptor)
+                os.close(self._descriptor)
+
+    def abort(self) -> None:
+        """Stop and drop what was written; nothing happens if it is done."""
+        with self._lock:
+            if self._open:
+                self._done_path.unlink(missing_ok=True)
+                self._path.unlink(missing_ok=True)
+                self.close()
+
+    def has(self, digest: bytes) -> bool:
+        """Tell whether a leaf is here and written."""
+        return self.place(digest) is not None
+
+    def place(self, digest: bytes) -> Location | None:
+        """Return where a leaf lies that is written, or None."""
+        index = self._indices.get(digest)
+        with self._lock:
+            if index is None or not self._open or not self._is_done(index):
+                return None
+        leaf = self.leaves[index]
+        return Location(self._path, leaf.offset, leaf.length)
+
+    def drop(self, digest: bytes) -> None:
+        """Let a leaf be written again, since its bytes changed on the disk."""
+        with self._lock:
+            if self._open:
+                self._mark(self._indices[digest], done=False)
+
+    def _resume(self) -> None:
+        name = _name_of(self.leaves)
+        length = DIGEST_BYTES + (len(self.leaves) + 7) // 8
+        found = os.pread(self._done_descriptor, length + 1, 0)
+        here_bytes = os.fstat(self._descriptor).st_size
+        self._done = bytearray(length - DIGEST_BYTES)
+        if found[:DIGEST_BYTES] == name and len(found) == length and here_bytes == self._dags[0].size_bytes:
+            self._done[:] = found[DIGEST_BYTES:]
+        elif here_bytes:
+            for index in range(len(self.leaves)):
+                if self._is_sound(self.leaves[index]):
+                    self._set(index, done=True)
+        os.ftruncate(self._descriptor, self._dags[0].size_bytes)
+        os.ftruncate(self._done_descriptor, length)
+        _write_at(self._done_descriptor, memoryview(name + self._done), 0)
+
+    def _is_sound(self, leaf: Leaf) -> bool:
+        return hashlib.sha256(_read_at(self._descriptor, leaf)).digest() == leaf.cid.digest
+
+    def _is_done(self, index: int) -> bool:
+        return bool(self._done[index >> 3] >> (index & 7) & 1)
+
+    def _set(self, index: int, *, done: bool) -> None:
+        bit = 1 << (index & 7)
+        self._done[index >> 3] = self._done[index >> 3] | bit if done else self._done[index >> 3] & ~bit
+
+    def _mark(self, index: int, *, done: bool = True) -> None:
+        self._set(index, done=done)
+        at = index >> 3
+        os.pwrite(self._done_descriptor, self._done[at : at + 1], DIGEST_BYTES + at)
+
+    def _hash(self) -> str:
+        if len(self.leaves) == 1:
+            return self.leaves.digest(0).hex()  # verified when it was written
+        digest, offset = hashlib.sha256(), 0
+        while chunk := os.pread(self._descriptor, CHUNK_BYTES, offset):
+            digest.update(chunk)
+            offset += len(chunk)
+        return digest.hexdigest()
+
+    def _check_other_dags(self) -> None:
+        """Check the leaves that were not written themselves, so that nobody's wrong DAG condemns the file later."""
+        offsets, lengths = self.leaves.offsets.tolist(), self.leaves.lengths.tolist()
+        known = {
+            (self.leaves.digest(at), *pair) for at, pair in enumerate(zip(offsets, lengths, strict=True))
+        }
+        for dag in self._dags[1:]:
+            for at in range(len(dag.leaves)):
+                leaf = dag.leaves[at]
+                if not dag.leaves.wrapped and (leaf.cid.digest, leaf.offset, leaf.length) in known:
+                    continue
+                part = _read_at(self._descriptor, leaf)
+                block = wrap_leaf(part) if dag.leaves.wrapped else part
+                if hashlib.sha256(block).digest() != leaf.cid.digest:
+                    self.abort()
+                    raise Corrupted(
+                        f"DAG {dag.root} is of another file than DAG {self._dags[0].root}: leaf {leaf.cid} differs"
+                    )
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise Conflict(
+                f"the assembly of {self._path.name} is done (committed, closed or aborted): begin it again"
+            )
+
+
+def _open_locked(path: Path) -> int:
+    """Open the file of an assembly and lock it."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            _part_from_store(path)
+        with disk_full_as_error(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        _lock(path, descriptor)
+        # Its last writer may have removed or replaced it between these two lines.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                return descriptor
+        os.close(descriptor)
+
+
+def _part_from_store(path: Path) -> None:
+    """Undo what a process that died in `commit` left: a second name of a file in the store, or a read-only one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    _lock(path, descriptor)
+    status = os.fstat(descriptor)
+    if status.st_nlink > 1:
+        path.unlink()
+    elif not status.st_mode & 0o200:
+        os.fchmod(descriptor, 0o600)
+    os.close(descriptor)
+
+
+def _lock(path: Path, descriptor: int) -> None:
+    """Lock an open file, which is closed if that fails."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Conflict(
+            f"file {path.name} is being assembled already: wait for it or close it first"
+        ) from error
+
+
+def _name_of(leaves: Leaves) -> bytes:
+    digest = hashlib.sha256(_BOOT.read_bytes() if _BOOT.exists() else os.urandom(DIGEST_BYTES))
+    digest.update(leaves.digests)
+    digest.update(leaves.lengths.astype("<i8").tobytes())
+    return digest.digest()
+
+
+def _read_at(descriptor: int, leaf: Leaf) -> bytes:
+    return os.pread(descriptor, leaf.length, leaf.offset)
+
+
+def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, offset)
+        data, offset = data[count:], offset + count
