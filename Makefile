@@ -97,12 +97,19 @@ bench-ledger: $(VENV)/.installed-dev contracts/node_modules/.installed ## gas an
 bench-models: $(BENCH_VENV)/.installed ## what updates of a model cost beside hf-xet
 	@$(BENCH_VENV)/bin/python -m bench.models
 
+.PHONY: bench-gateway
+bench-gateway: $(VENV)/.installed-dev ## what the gateway costs per request
+	@$(BIN)/python -m bench.gateway
+
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## long fault injection
 	@$(BIN)/python -m pytest -rs -m soak --timeout=0 $(ARGS)
 
 .PHONY: peers
 peers: $(KUBO) interop/helia/node_modules/.installed ## real IPFS peers for the tests: builds kubo (needs Go), installs Helia
+
+.PHONY: clients
+clients: $(CLIENTS_VENV)/.installed ## real clients of served models for the tests: openai, tritonclient
 
 .PHONY: tiny-model
 tiny-model: .venv-train/.installed ## train the small language model that is shipped (about six minutes)

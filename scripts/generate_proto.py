@@ -1,4 +1,4 @@
-"""Make src/farlane/wire/v1 from proto/farlane/v1: messages, gRPC classes and their type stubs.
+"""Make the messages, gRPC classes and type stubs of farlane's protocol, and of standard ones beside their .proto file.
 
     python scripts/generate_proto.py           write the modules
     python scripts/generate_proto.py --check   compare with what is checked in, write nothing
@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = Path("farlane/v1")
 MODULES = Path("src/farlane/wire/v1")
+STANDARDS = (Path("farlane/hub/gateway/oip"),)
+"""Packages below src with the .proto file of a protocol that is not ours."""
 PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 RENAMES = (
@@ -28,11 +30,11 @@ RENAMES = (
 )
 
 
-def generate(protos: Path, into: Path) -> dict[str, str]:
-    """Run protoc over `protos`/farlane/v1/*.proto and return each module's text by its file name."""
-    sources = sorted(path.relative_to(protos).as_posix() for path in (protos / PROTOS).glob("*.proto"))
+def generate(protos: Path, folder: Path, into: Path) -> dict[str, str]:
+    """Run protoc over `protos`/`folder`/*.proto and return each module's text by its file name."""
+    sources = sorted(path.relative_to(protos).as_posix() for path in (protos / folder).glob("*.proto"))
     if not sources:
-        raise SystemExit(f"no .proto file in {protos / PROTOS}")
+        raise SystemExit(f"no .proto file in {protos / folder}")
     scripts = Path(sysconfig.get_path("scripts"))
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}"]
     command += [f"--plugin={name}={scripts / name}" for name in PLUGINS]
@@ -41,7 +43,7 @@ def generate(protos: Path, into: Path) -> dict[str, str]:
     finished = subprocess.run([*command, *sources], capture_output=True, text=True, check=False)
     if finished.returncode:
         raise SystemExit(f"protoc failed:\n{finished.stdout}{finished.stderr}")
-    return {path.name: rename(path.read_text()) for path in sorted((into / PROTOS).iterdir())}
+    return {path.name: rename(path.read_text()) for path in sorted((into / folder).iterdir())}
 
 
 def rename(text: str) -> str:
@@ -62,23 +64,36 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 if something differs")
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout to read and write")
     arguments = parser.parse_args(argv)
-    modules = arguments.root / MODULES
-    with tempfile.TemporaryDirectory() as scratch:
-        wanted = generate(arguments.root / "proto", Path(scratch))
+    packages = [(arguments.root / "proto", PROTOS, arguments.root / MODULES)]
+    packages += [
+        (arguments.root / "src", folder, arguments.root / "src" / folder)
+        for folder in STANDARDS
+        if (arguments.root / "src" / folder).is_dir()
+    ]
+    stale: list[str] = []
+    for protos, folder, modules in packages:
+        with tempfile.TemporaryDirectory() as scratch:
+            wanted = generate(protos, folder, Path(scratch))
+        stale += update(modules, wanted, write=not arguments.check)
+        if not arguments.check:
+            print(f"{len(wanted)} modules in {modules.relative_to(arguments.root)}")
+    if stale and arguments.check:
+        print(f"generated code is not up to date: {', '.join(stale)}; run `make proto`", file=sys.stderr)
+    return 1 if stale and arguments.check else 0
+
+
+def update(modules: Path, wanted: dict[str, str], *, write: bool) -> list[str]:
+    """Return the names of modules that are not as wanted, once they are, if they may be written."""
     found = checked_in(modules)
     stale = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-    if arguments.check:
-        if stale:
-            print(f"generated code is not up to date: {', '.join(stale)}; run `make proto`", file=sys.stderr)
-        return 1 if stale else 0
-    modules.mkdir(parents=True, exist_ok=True)
-    for name in stale:
-        if name in wanted:
-            (modules / name).write_text(wanted[name])
-        else:
-            (modules / name).unlink()
-    print(f"{len(wanted)} modules in {MODULES}, {len(stale)} changed")
-    return 0
+    if write:
+        modules.mkdir(parents=True, exist_ok=True)
+        for name in stale:
+            if name in wanted:
+                (modules / name).write_text(wanted[name])
+            else:
+                (modules / name).unlink()
+    return stale
 
 
 if __name__ == "__main__":

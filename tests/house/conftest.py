@@ -37,4 +37,5 @@ def checkout_files() -> list[Path]:
 def sources() -> list[Path]:
     """The package's own modules, without the generated ones."""
     package = ROOT / "src/farlane"
-    return sorted(path for path in package.rglob("*.py") if not path.is_relative_to(package / "wire/v1"))
+    made = package / "wire/v1", package / "hub/gateway/oip"
+    return sorted(path for path in package.rglob("*.py") if not any(map(path.is_relative_to, made)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 BINARY = {".gz", ".zst", ".db", ".sqlite", ".png", ".whl", ".npz", ".npy", ".bin", ".gguf", ".h5", ".patch"}
-NOT_OURS = re.compile(r"^src/farlane/(wire/v1/.*_pb2|demo/passages\.txt)|^LICENSE$")
+NOT_OURS = re.compile(r"^src/farlane/((wire/v1|hub/gateway/oip)/.*_pb2|demo/passages\.txt)|^LICENSE$")
 RULES = {
     "unfinished work": re.compile(
         r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b|\b(coming soon|lorem ipsum)\b"

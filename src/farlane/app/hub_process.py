@@ -8,13 +8,15 @@ import os
 import sys
 from dataclasses import replace
 
-from farlane.app.addresses import bracketed, certificate_names
+from farlane.app.addresses import bracketed
 from farlane.app.admitting import hub_admission
 from farlane.app.configuration import Configuration
 from farlane.app.daemon import run_daemon, stop_signal
+from farlane.app.gateway_serving import gateway_listening, gateway_of, names_of
 from farlane.app.layout import Layout
 from farlane.app.settling import network_of, settlement_of
 from farlane.hub.credentials import Credentials
+from farlane.hub.gateway.gateway import Gateway
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
 from farlane.hub.store.sqlite.store import SqliteStore
@@ -37,7 +39,7 @@ async def _serve(options: argparse.Namespace, given: Configuration) -> None:
 
 async def serve(layout: Layout, settings: HubSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    certificate = server_certificate(layout.tls, certificate_names(settings.host))
+    certificate = server_certificate(layout.tls, names_of(settings))
     store = SqliteStore(layout.store, network=network_of(settings))
     blobs = DiskStore(layout.blobs, max_bytes=settings.blob_bytes, evict=False)
     clock = SystemClock()
@@ -47,21 +49,26 @@ async def serve(layout: Layout, settings: HubSettings) -> None:
         (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup, settlement, keys,
         hub_admission(settings, certificate.spki_sha256, clock),
     )  # fmt: skip
+    gateway = gateway_of(service, settings, clock)
     if settings.metrics_port:
-        _serve_metrics(service, settings.metrics_port)
-    async with service.running():
-        ready = {"port": service.port, "pid": os.getpid(), "network": store.network}
+        _serve_metrics(service, gateway, settings.metrics_port)
+    async with service.running(), gateway_listening(gateway, layout, certificate) as ports:
+        ready = {
+            "port": service.port, "pid": os.getpid(), "network": store.network,
+            "gateway_port": ports.http, "gateway_grpc_port": ports.grpc,
+        }  # fmt: skip
         atomic_write(layout.ready, json.dumps(ready).encode(), mode=0o600)
         await stop_signal()
 
 
-def _serve_metrics(service: HubService, port: int) -> None:
+def _serve_metrics(service: HubService, gateway: Gateway, port: int) -> None:
     from prometheus_client import CollectorRegistry, start_http_server
 
     from farlane.hub.metrics import HubCollector
 
     registry = CollectorRegistry()
     registry.register(HubCollector(lambda: service.hub))
+    registry.register(gateway.metrics)
     start_http_server(port, addr="127.0.0.1", registry=registry)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from farlane.app.addresses import certificate_names
 from farlane.app.configuration import Configuration
+from farlane.app.gateway_addresses import gateway_addresses
 from farlane.app.layout import Layout
 from farlane.app.network_file import (
     CONFIG,
@@ -58,6 +59,10 @@ class Running:
     nodes: tuple[str, ...]
     nodes_started: tuple[str, ...]
     waiting: tuple[str, ...]
+    gateway: str
+    """Base URL for clients of served models; empty where there is none."""
+    gateway_grpc: str
+    """Host and port of the same over gRPC; empty where there is none."""
 
 
 def up(
@@ -101,13 +106,13 @@ def up(
         _remember(known, plans, given, node_settings or {}, config)
         settings = known.configuration()
         policy_named(settings.hub.policy)
-        network, hub_started = _start_hub(layout, known, settings, tell)
+        ready, hub_started = _start_hub(layout, known, settings, tell)
         started = tuple(name for name in known.plans if _start_node(layout, known, name, settings))
         save(layout, known)
         waiting = known.waiting(settings)
     return Running(
-        known.url, known.join_token, network, layout.root, layout.client, hub_started, tuple(known.plans), started,
-        tuple(waiting),
+        known.url, known.join_token, ready["network"], layout.root, layout.client, hub_started, tuple(known.plans),
+        started, tuple(waiting), *gateway_addresses(settings.hub, ready),
     )  # fmt: skip
 
 
@@ -190,8 +195,8 @@ def _found(layout: Layout, known: NetworkFile) -> None:
 
 def _start_hub(
     layout: Layout, known: NetworkFile, settings: Configuration, tell: Callable[[str], None]
-) -> tuple[str, bool]:
-    """Start the hub unless it runs; returns the network's id and whether it was started."""
+) -> tuple[dict[str, Any], bool]:
+    """Start the hub unless it runs; returns what it said when it was ready and whether it was started."""
     hub, started = known.hub, False
     if hub is None or not hub.alive():
         tell("starting the hub")
@@ -212,7 +217,7 @@ def _start_hub(
     client = read_client_file(layout.root)
     if client.url != known.local_url:
         write_client_file(layout.root, Endpoint(known.local_url, client.token))
-    return ready["network"], started
+    return ready, started
 
 
 def _await_ready(layout: Layout, hub: Process) -> dict[str, Any]:

@@ -113,6 +113,10 @@ def _show(running: Running, late: dict[str, str]) -> None:
     click.echo(f"  join token  {running.join_token}")
     click.echo(f"  client      {running.client}")
     click.echo(f"  data        {running.directory}")
+    if running.gateway:
+        click.echo(f"  models      {running.gateway}/v1 (OpenAI), {running.gateway}/v2 (Open Inference)")
+    if running.gateway_grpc:
+        click.echo(f"              {running.gateway_grpc} (Open Inference over gRPC)")
     if running.waiting:
         say(f"not in force yet: {'; '.join(running.waiting)}")
         say("to bring it into force: `farlane down`, then `farlane up`; queued jobs are kept")

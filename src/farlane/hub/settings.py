@@ -63,3 +63,32 @@ class HubSettings:
     configuration file."""
     keep_results_s: float = 7 * 86400.0
     """How long results of ended jobs are kept, in seconds."""
+    gateway_host: str = "127.0.0.1"
+    """Address on which clients of served models are answered. Every call is authenticated; beyond loopback TLS with the
+    hub's certificate is used."""
+    gateway_port: int = 0
+    """TCP port of the gateway's HTTP: OpenAI's API and the Open Inference Protocol; 0 picks a free one, -1 is none."""
+    gateway_grpc_port: int = 0
+    """TCP port of the gateway's gRPC: the Open Inference Protocol; 0 picks a free one, -1 is none."""
+    gateway_requests_per_minute: int = 0
+    """Requests of one organisation to served models in a minute; 0 is without limit."""
+    gateway_tokens_per_minute: int = 0
+    """Tokens of one organisation in a minute, prompts and completions together; 0 is without limit."""
+    gateway_model_requests_per_minute: int = 0
+    """Requests to one model in a minute, whoever asks; 0 is without limit."""
+    gateway_model_tokens_per_minute: int = 0
+    """Tokens of one model in a minute, whoever asks; 0 is without limit."""
+    gateway_concurrent: int = 512
+    """Requests to served models that run at the same time."""
+    gateway_concurrent_each: int = 256
+    """Requests of one organisation that run at the same time."""
+    gateway_timeout_s: float = 600.0
+    """How long one request to a served model may take, in seconds."""
+    gateway_body_bytes: int = 64 << 20
+    """Largest body of a request, packed and unpacked, in bytes."""
+    gateway_buffer_bytes: int = 512 << 20
+    """Bodies of all requests that the gateway holds at the same time, in bytes."""
+    gateway_read_timeout_s: float = 60.0
+    """How long a request's body may take to arrive, in seconds."""
+    gateway_write_timeout_s: float = 30.0
+    """How long a client may leave a piece of a stream unread before it is cut off, in seconds."""

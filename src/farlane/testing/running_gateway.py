@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from farlane.hub.gateway.access import Access
 from farlane.hub.gateway.gateway import Gateway
-from farlane.hub.gateway.http_server import serve_http
+from farlane.hub.gateway.listeners import listening
 from farlane.hub.gateway.port import Router, Usage
 from farlane.hub.gateway.settings import GatewaySettings
 from farlane.kit.clock import Clock, SystemClock
@@ -35,6 +35,8 @@ class RunningGateway:
     gateway: Gateway
     usage: KeptUsage
     url: str
+    grpc: str
+    """Host and port."""
     known: dict[bytes, Identity]
 
     def token(
@@ -65,5 +67,7 @@ async def running_gateway(
     usage, access = KeptUsage(), Access(known.get)
     chosen = replace(GatewaySettings(), **settings)  # type: ignore[arg-type]  # numbers all of them
     gateway = Gateway(router or FakeRouter(), usage, clock or SystemClock(), chosen)
-    async with serve_http(gateway, access, None) as port:
-        yield RunningGateway(gateway, usage, f"http://127.0.0.1:{port}", known)
+    async with listening(gateway, access, None) as ports:
+        yield RunningGateway(
+            gateway, usage, f"http://127.0.0.1:{ports.http}", f"127.0.0.1:{ports.grpc}", known
+        )

@@ -83,6 +83,20 @@ def held(budget: ByteBudget) -> Iterator[HeldBody]:
         budget.give_back(body.size)
 
 
+@contextmanager
+def holding(budget: ByteBudget, size: int) -> Iterator[None]:
+    """Hold so many bytes of a budget during a block.
+
+    Raises:
+        Exhausted: there is no room for them.
+    """
+    budget.take(size)
+    try:
+        yield
+    finally:
+        budget.give_back(size)
+
+
 class HeldBody:
     """One body as it grows."""
 

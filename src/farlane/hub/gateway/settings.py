@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from farlane.hub.settings import HubSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """Limits of one gateway; `hub.gateway_*` sets the first ten."""
+    """Limits of one gateway: each is the hub's setting of the same name after `gateway_`."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
@@ -37,3 +39,10 @@ class GatewaySettings:
     """How long a body may take to arrive, in seconds."""
     write_timeout_s: float = 30.0
     """How long a client may leave a piece of a stream unread before it is cut off, in seconds."""
+
+
+def gateway_settings(hub: HubSettings) -> GatewaySettings:
+    """Return what a hub's settings say about its gateway."""
+    return GatewaySettings(
+        **{one.name: getattr(hub, f"gateway_{one.name}") for one in fields(GatewaySettings)}
+    )
