@@ -33,7 +33,7 @@ from farlane.sdk.deployments import DeploymentClient
 from farlane.testing.running_hub import RunningHub
 from farlane.testing.waiting import until
 
-ONE, TWO = manifest_cid(b"one"), manifest_cid(b"two")
+ONE, TWO, BROKEN = (manifest_cid(content) for content in (b"one", b"two", b"broken"))
 QUESTION = GenerateRequest(prompt="Mr. Darcy", sampling=Sampling(max_tokens=4, temperature=0.0))
 SMALL = ("--cpu", "0.1", "--memory", "384MiB", "--disk", "0")
 
@@ -45,6 +45,7 @@ class Folders:
         self._known = {
             ONE.text: shipped_model("novelist"),
             TWO.text: write_dialogue_version(root / "dialogue").parent,
+            BROKEN.text: root / "nothing",
         }
 
     @contextlib.asynccontextmanager
@@ -60,6 +61,7 @@ class World:
         self.catalog = Catalog(MemoryRows())
         self.catalog.add("writer", ONE)
         self.catalog.add("writer", TWO)
+        self.catalog.add("writer", BROKEN)
         self.catalog.move("writer", "stable", ONE)
         self.hub = RunningHub(directory / "hub", versions=CatalogVersions(self.catalog))
 
@@ -132,6 +134,17 @@ async def test_a_model_is_served_updated_scaled_and_ended(world: World) -> None:
     assert (bounds["min_replicas"], bounds["max_replicas"]) == (1, 3)
     assert "served no more" in (await world.type(deploying.undeploy, "chat")).stdout
     assert "no model is served" in (await world.type(deploying.deployments)).stdout
+
+
+async def test_a_version_that_does_not_start_fails_the_command_and_the_old_one_serves_on(
+    world: World,
+) -> None:
+    await world.type(deploying.serve, "writer@stable", *SMALL, "-y")
+    failed = await world.type(deploying.serve, "writer@v3", *SMALL, "-y")
+    assert failed.return_value == 1
+    assert "no runtime knows the files" in failed.stderr
+    [status] = await world.json(deploying.deployments)
+    assert (status["version"], status["target"]) == (ONE.text, BROKEN.text)
 
 
 async def test_what_cannot_be_is_refused_and_changes_nothing(world: World) -> None:

@@ -48,7 +48,7 @@ def serve(model: str, yes: bool, detach: bool, as_json: bool, **options: Any) ->
                 print_json(status)
             else:
                 click.echo(wanted.name)
-            return 1 if status.state == DeploymentState.FAILED else 0
+            return 1 if not detach and _refused(status) else 0
 
     try:
         return asyncio.run(work())
@@ -157,9 +157,16 @@ async def _until_settled(
             told = line
         await asyncio.sleep(POLL_S)
         status = (await desk.list(status.deployment.name))[0]
-    if status.state == DeploymentState.FAILED:
+    if _refused(status):
         say(f"failed: {status.reason}")
     return status
+
+
+def _refused(status: DeploymentStatus) -> bool:
+    """Tell whether the version that was asked for does not serve, and nothing more is tried."""
+    return status.state == DeploymentState.FAILED or (
+        status.state == DeploymentState.READY and status.version != status.target
+    )
 
 
 def _current(status: DeploymentStatus) -> bool:
