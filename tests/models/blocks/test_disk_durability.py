@@ -16,6 +16,7 @@ import pytest
 
 from farlane.errors import Conflict, DiskFull
 from farlane.models.blocks import assembly as assembly_module
+from farlane.models.blocks.collection import collect
 from farlane.models.blocks.describing import describe_file
 from farlane.models.blocks.disk import DiskBlockStore
 from farlane.models.blocks.index import Index
@@ -316,7 +317,49 @@ def file_size_limit(limit_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    mountpoint = tmp_path / "small"
+    mountpoint.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(mountpoint)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command here")
+    if mounted.returncode:
+        pytest.skip(f"a small tmpfs cannot be mounted (needs root): {mounted.stderr.strip()}")
+    try:
+        yield mountpoint
+    finally:
+        subprocess.run(["umount", str(mountpoint)], check=True, timeout=10)
+
+
 class TestFullDisk:
+    @pytest.mark.real
+    def test_a_full_disk_is_refused_and_then_recovers(
+        self, small_disk: Path, file: Path, described: DescribedFile
+    ) -> None:
+        store = DiskBlockStore(small_disk / "store")
+        store.add_file(file, described)
+        refused, kept = 0, []
+        for number in range(40):
+            data = b"%03d" % number * 50_000
+            cid = block_cid(RAW, data)
+            try:
+                store.put(cid, data)
+                kept.append(cid)
+            except DiskFull:
+                refused += 1
+        assert 0 < refused < 40
+        assert all(store.get(cid) for cid in [*kept, described.dags[0].leaves.cid(0)])
+        assert not files_under(small_disk / "store" / "temporary")
+        removed = collect(store, lambda: [described.dags[0].root], spare_s=0)
+        assert removed.blocks == len(kept)
+        assert store.file_path(described.sha256).read_bytes() == file.read_bytes()
+        store.put(kept[0], b"000" * 50_000)
+        store.close()
+
     def test_a_full_disk_leaves_the_store_as_it_was(
         self, root: Path, file: Path, described: DescribedFile
     ) -> None:
