@@ -36,6 +36,7 @@ COMMANDS = {
     "direct": ("direct", "Call a node found on chain yourself, without any hub."),
     "receipt": ("receipts", "Show a receipt file, and check it."),
     "key": ("keys", "Make, list, move and rotate keys; let a node sign for one."),
+    "models": ("models", "Models: publish, name, compare, export and check versions."),
 }
 """Subcommand -> (module below farlane.cli, one line of help)."""
 

@@ -1,0 +1,38 @@
+"""`farlane models`: add, name, compare, export, pull and check versions of models in a repository on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from farlane.cli.models_adding import add, export, pull
+from farlane.cli.models_keeping import accept, gc, rm, trust, verify
+from farlane.cli.models_reading import diff, lineage, log, ls, show
+from farlane.cli.models_tagging import rollback, tag
+
+
+@click.group()
+def models() -> None:
+    """Models: publish versions, move aliases between them, compare, export and check them.
+
+    A version is written NAME (the newest), NAME@ALIAS, NAME@v3 or NAME@CID.
+    """
+
+
+for command in (
+    add,
+    ls,
+    show,
+    diff,
+    log,
+    tag,
+    rollback,
+    pull,
+    export,
+    rm,
+    gc,
+    verify,
+    lineage,
+    accept,
+    trust,
+):
+    models.add_command(command)

@@ -1,0 +1,196 @@
+"""`farlane models add`, `export` and `pull`: versions into a repository, out of it, and from one to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from farlane.cli.key_options import password_option, signing_key
+from farlane.cli.models_options import (
+    author,
+    bytes_text,
+    opened,
+    progress_bar,
+    repository_option,
+    version_document,
+)
+from farlane.cli.output import json_option, print_json
+from farlane.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from farlane.models.adding import Description
+    from farlane.models.manifest.values import Parent
+    from farlane.models.repository import Repository
+
+FROM = ("folder", "oci", "ollama")
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("name")
+@click.option("--task", help="What it is for, such as text-generation [default: what its README.md says].")
+@click.option("--runtime", help="What serves it [default: any that can].")
+@click.option("--licence", help="SPDX expression [default: what its README.md says].")
+@click.option(
+    "--acceptance", is_flag=True, default=None, help="Nobody may use it without accepting the licence."
+)
+@click.option(
+    "--parent", "parents", multiple=True, metavar="RELATION=VERSION",
+    help="What it was made from: finetune, adapter, quantise or merge, and a version; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME=VALUE", help="A measured value; may be repeated."
+)
+@click.option("--tag", "alias", metavar="ALIAS", help="Put this alias on the new version.")
+@click.option("--key", "key_name", metavar="NAME", help="Which of your keys signs it [default: unsigned].")
+@password_option
+@click.option("--from", "layout", type=click.Choice(FROM), default="folder", show_default=True,
+              help="What SOURCE is: a folder or file, an OCI layout, or Ollama's store (with --ollama).")  # fmt: skip
+@click.option("--ollama", metavar="MODEL:TAG", help="With --from ollama: which of its models.")
+@repository_option
+@json_option
+def add(
+    source: Path, name: str, directory: Path | None, as_json: bool, key_name: str | None,
+    password_file: Path | None, alias: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """Add the folder or file SOURCE as the next version of the model NAME.
+
+    Formats are told by content; pickles are refused. Nothing leaves this machine.
+    """
+    import tempfile
+
+    from farlane.app.model_signing import AccountSigner
+    from farlane.models.adding import add as put
+
+    signer = AccountSigner(signing_key(key_name, password_file)) if key_name else None
+    with opened(directory) as repository, tempfile.TemporaryDirectory(prefix="farlane-import-") as spare:
+        described = _description(repository, options)
+        folder = _unpacked(source, options["layout"], options["ollama"], Path(spare) / "model")
+        with progress_bar("reading", as_json) as tell:
+            added = put(repository, folder, name, described, signer=signer, author=author(), on_progress=tell)
+        if alias:
+            repository.catalog.move(name, alias, added.version.manifest, author())
+    if as_json:
+        print_json({**version_document(added.version, added.manifest), "new_bytes": added.new_bytes})
+        return
+    click.echo(f"{name}@v{added.version.number} {added.version.manifest.text}")
+    click.echo(
+        f"{bytes_text(added.size_bytes)} in {len(added.manifest.files)} files, {bytes_text(added.new_bytes)} new"
+    )
+
+
+def _unpacked(source: Path, layout: str, model: str | None, spare: Path) -> Path:
+    if layout == "oci":
+        from farlane.models.exchange.oci import import_oci
+
+        import_oci(source, spare)
+        return spare
+    if layout == "ollama":
+        from farlane.models.exchange.ollama import import_ollama
+
+        name, mark, tag = (model or "").partition(":")
+        if not name:
+            raise InvalidInput("--from ollama needs --ollama MODEL:TAG: which of its models is meant")
+        import_ollama(source, name, tag if mark else "latest", spare)
+        return spare
+    return source
+
+
+def _description(repository: Repository, options: dict[str, Any]) -> Description:
+    from farlane.models.adding import Description
+
+    return Description(
+        task=options["task"],
+        runtime=options["runtime"],
+        licence=options["licence"],
+        acceptance=options["acceptance"],
+        parents=tuple(_parent(repository, text) for text in options["parents"]),
+        metrics=tuple(_metric(text) for text in options["metrics"]),
+    )
+
+
+def _parent(repository: Repository, text: str) -> Parent:
+    from farlane.models.manifest.values import Parent, Relation
+
+    relation, mark, reference = text.partition("=")
+    if not mark or relation not in set(Relation):
+        raise InvalidInput(f"--parent {text!r}: expected RELATION=VERSION with one of {', '.join(Relation)}")
+    return Parent(cid=repository.catalog.resolve(reference).manifest, relation=Relation(relation))
+
+
+def _metric(text: str) -> tuple[str, float]:
+    name, mark, value = text.partition("=")
+    try:
+        return name, float(value if mark else "none")
+    except ValueError as error:
+        raise InvalidInput(f"--metric {text!r}: expected NAME=VALUE with a number") from error
+
+
+@click.command()
+@click.argument("reference")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--as", "layout", type=click.Choice(FROM), default="folder", show_default=True,
+              help="As what: a folder, an OCI layout with ModelPack types, or into Ollama's store.")  # fmt: skip
+@click.option("--accept-licence", metavar="SPDX", help="Accept its licence, by name.")
+@repository_option
+@json_option
+def export(
+    reference: str,
+    target: Path,
+    layout: str,
+    accept_licence: str | None,
+    directory: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the version REFERENCE to the new folder TARGET, or into the Ollama store TARGET; bytes are checked."""
+    from farlane.models.exporting import export_folder
+
+    with opened(directory) as repository:
+        version, manifest = repository.resolve(reference)
+        if accept_licence:
+            repository.accept(version, accept_licence)
+        repository.require_acceptance(version, manifest)
+        if layout == "oci":
+            from farlane.models.exchange.oci import export_oci
+
+            export_oci(repository, manifest, version.manifest.text, f"v{version.number}", target)
+        elif layout == "ollama":
+            from farlane.models.exchange.ollama import export_ollama
+
+            export_ollama(repository, manifest, f"v{version.number}", target)
+        else:
+            with progress_bar("writing", as_json) as tell:
+                export_folder(repository, manifest, target, tell)
+    if as_json:
+        print_json({**version_document(version), "path": target, "layout": layout})
+        return
+    click.echo(f"{version.name}@v{version.number} is in {target}")
+
+
+@click.command()
+@click.argument("reference")
+@click.option("--from", "source", required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR",
+              help="Another repository on this machine or a mounted disk.")  # fmt: skip
+@click.option("--accept-licence", metavar="SPDX", help="Accept its licence, by name.")
+@repository_option
+@json_option
+def pull(
+    reference: str, source: Path, accept_licence: str | None, directory: Path | None, as_json: bool
+) -> None:
+    """Take the version REFERENCE from another repository; its signature and every file are checked."""
+    from farlane.models.exporting import pull as take
+
+    with opened(source) as other, opened(directory) as repository:
+        version = other.catalog.resolve(reference)
+        if accept_licence:
+            licence = other.manifest(version).licence.expression
+            other.accept(version, accept_licence)
+            repository.catalog.accept("", licence, version.manifest)
+        with progress_bar("pulling", as_json) as tell:
+            taken, manifest = take(repository, other, reference, author=author(), on_progress=tell)
+    if as_json:
+        print_json(version_document(taken, manifest))
+        return
+    click.echo(f"{taken.name}@v{taken.number} {taken.manifest.text}")

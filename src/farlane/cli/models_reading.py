@@ -1,0 +1,183 @@
+"""`farlane models ls`, `show`, `diff`, `log` and `lineage`: what is in a repository."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from farlane.cli.models_options import (
+    bytes_text,
+    manifest_document,
+    move_document,
+    opened,
+    repository_option,
+    version_document,
+)
+from farlane.cli.output import ago, json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from farlane.models.differences import Difference
+    from farlane.models.lineage import Ancestor
+
+
+@click.command()
+@click.argument("name", required=False)
+@repository_option
+@json_option
+def ls(name: str | None, directory: Path | None, as_json: bool) -> None:
+    """List all models, or the versions of the model NAME."""
+    with opened(directory) as repository:
+        names = [name] if name else [one.name for one in repository.catalog.models()]
+        rows = []
+        for one in names:
+            aliases = repository.catalog.aliases(one)
+            versions = repository.catalog.versions(one)
+            for version in versions if name else versions[-1:]:
+                on = sorted(alias for alias, at in aliases.items() if at == version.manifest)
+                manifest = repository.manifest(version)
+                rows.append((version, manifest, on if name else sorted(aliases)))
+    if as_json:
+        print_json([{**version_document(version, manifest), "aliases": on} for version, manifest, on in rows])
+        return
+    print_table(
+        ("MODEL", "VERSION", "ALIASES", "FORMAT", "DTYPE", "SIZE", "LICENCE", "ADDED"),
+        [
+            (version.name, f"v{version.number}", ",".join(on) or "-", manifest.format, manifest.dtype or "-",
+             bytes_text(manifest.size_bytes), manifest.licence.expression or "-", f"{ago(version.added)} ago")
+            for version, manifest, on in rows
+        ],
+        right=(5,),
+    )  # fmt: skip
+
+
+@click.command()
+@click.argument("reference")
+@repository_option
+@json_option
+def show(reference: str, directory: Path | None, as_json: bool) -> None:
+    """Show what the version REFERENCE is: its files, licence, parents, metrics, inputs and outputs."""
+    with opened(directory) as repository:
+        version, manifest = repository.resolve(reference)
+        aliases = repository.catalog.aliases(version.name)
+    on = sorted(alias for alias, at in aliases.items() if at == version.manifest)
+    if as_json:
+        print_json({**version_document(version, manifest), "aliases": on})
+        return
+    document = manifest_document(manifest)
+    click.echo(f"{version.name}@v{version.number} {version.manifest.text}")
+    lines = {
+        "aliases": ", ".join(on), "publisher": manifest.publisher or "nobody signed it", "format": manifest.format,
+        "dtype": manifest.dtype, "task": manifest.task, "runtime": manifest.runtime,
+        "licence": manifest.licence.expression + (" (to be accepted)" if manifest.licence.acceptance else ""),
+        "size": bytes_text(manifest.size_bytes), "ipfs": manifest.root.text, "created": _moment(manifest.created),
+    }  # fmt: skip
+    lines |= {f"metric {name}": f"{value:g}" for name, value in manifest.metrics}
+    lines |= {f"{one['relation']} of": one["cid"] for one in document["parents"]}
+    for kind in ("inputs", "outputs"):
+        lines |= {f"{kind[:-1]} {one['name']}": f"{one['datatype']} {one['shape']}" for one in document[kind]}
+    for label, text in lines.items():
+        if text:
+            click.echo(f"  {label:<12} {text}")
+    print_table(
+        ("FILE", "FORMAT", "SIZE", "CID"),
+        [(one.path, one.format, bytes_text(one.size), one.cid.text) for one in manifest.files],
+        right=(2,),
+    )
+
+
+@click.command()
+@click.argument("older")
+@click.argument("newer")
+@repository_option
+@json_option
+def diff(older: str, newer: str, directory: Path | None, as_json: bool) -> None:
+    """Compare the version NEWER with OLDER: files, tensors, and how many bytes are new."""
+    from farlane.models.differences import difference
+
+    with opened(directory) as repository:
+        found = difference(repository, repository.resolve(older)[1], repository.resolve(newer)[1])
+    if as_json:
+        print_json({"new_bytes": found.new_bytes, "files": found.files, "fields": found.fields})
+        return
+    _print_difference(found)
+
+
+def _print_difference(found: Difference) -> None:
+    for name, was, now in found.fields:
+        click.echo(f"{name}: {was[:80] or '(none)'} -> {now[:80] or '(none)'}")
+    for file in found.files:
+        click.echo(
+            f"{file.change:<8} {file.path}  {bytes_text(file.new_bytes)} new of {bytes_text(file.size)}"
+        )
+        for one in file.tensors:
+            click.echo(f"  {one.change:<8} {one.name}  {one.dtype} {list(one.shape)}  {bytes_text(one.size)}")
+        if file.tensors:
+            click.echo(f"  same     {file.tensors_same} tensors")
+    click.echo(f"{bytes_text(found.new_bytes)} new")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--alias", default="", help="Only the moves of this alias.")
+@repository_option
+@json_option
+def log(name: str, alias: str, directory: Path | None, as_json: bool) -> None:
+    """Show how the aliases of the model NAME moved, and who moved them."""
+    with opened(directory) as repository:
+        moves = repository.catalog.history(name, alias)
+        numbers = {one.manifest: f"v{one.number}" for one in repository.catalog.versions(name)}
+    if as_json:
+        print_json([move_document(one) for one in moves])
+        return
+    rows = []
+    for one in moves:
+        before, target = ("-" if at is None else numbers.get(at, at.text) for at in (one.before, one.target))
+        rows.append(
+            (
+                _moment(one.at),
+                one.alias,
+                before,
+                target,
+                one.author.name or "-",
+                "rollback" if one.back else "",
+            )
+        )
+    print_table(("WHEN", "ALIAS", "FROM", "TO", "BY", ""), rows)
+
+
+@click.command()
+@click.argument("reference")
+@click.option(
+    "--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Draw it into this file."
+)
+@repository_option
+@json_option
+def lineage(reference: str, svg: Path | None, directory: Path | None, as_json: bool) -> None:
+    """Show what the version REFERENCE was made from."""
+    from farlane.kit.files import atomic_write
+    from farlane.models.lineage import as_svg, as_text
+    from farlane.models.lineage import lineage as ancestors
+
+    with opened(directory) as repository:
+        version, manifest = repository.resolve(reference)
+        top = ancestors(repository, manifest, version.manifest)
+    if svg is not None:
+        atomic_write(svg, as_svg(top).encode(), 0o644)
+    if as_json:
+        print_json(_ancestor(top))
+        return
+    click.echo(as_text(top))
+
+
+def _ancestor(one: Ancestor) -> dict[str, Any]:
+    return {
+        "cid": one.cid.text, "label": one.label, "relation": one.relation, "known": one.known,
+        "parents": [_ancestor(parent) for parent in one.parents],
+    }  # fmt: skip
+
+
+def _moment(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,137 @@
+"""`farlane models`: as somebody types it, on a repository in memory for each directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from farlane.app.model_signing import recover_text
+from farlane.cli.main import main
+from farlane.models.blocks.memory import MemoryBlockStore
+from farlane.models.catalog.catalog import Catalog
+from farlane.models.catalog.rows_memory import MemoryRows
+from farlane.models.repository import Repository
+
+
+@pytest.fixture(autouse=True)
+def _repositories(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[Path, Repository] = {}
+
+    @contextmanager
+    def opened(directory: Path) -> Iterator[Repository]:
+        if directory not in known:
+            known[directory] = Repository(MemoryBlockStore(), Catalog(MemoryRows()), recover_text)
+        yield known[directory]
+
+    monkeypatch.setattr("farlane.app.model_repository.open_repository", opened)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "mini"
+    root.mkdir()
+    (root / "README.md").write_text("---\nlicense: gemma\n---\n")
+    write(root, 1)
+    return root
+
+
+def write(root: Path, value: int) -> None:
+    save_file(
+        {"a": np.arange(9, dtype=np.float32), "b": np.full((4, 4), value, np.float32)}, root / "m.safetensors"
+    )
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+    assert main(["models", *map(str, arguments)]) == code, capsys.readouterr().err
+    said = capsys.readouterr()
+    return said.out if code == 0 else said.err
+
+
+def read(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    return json.loads(run(capsys, *arguments, "--json"))
+
+
+def test_a_model_is_published_updated_compared_and_rolled_back(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "add", folder, "lab/mini", "--tag", "champion").startswith("lab/mini@v1 bafyrei")
+    write(folder, 2)
+    added = read(
+        capsys, "add", folder, "lab/mini", "--parent", "finetune=lab/mini@v1", "--metric", "loss=0.5"
+    )
+    assert added["version"] == 2
+    found = read(capsys, "diff", "lab/mini@v1", "lab/mini")
+    assert [(one["name"], one["change"]) for one in found["files"][0]["tensors"]] == [("b", "changed")]
+    assert run(capsys, "tag", "lab/mini@v2", "champion", "--expect", "v1") == "lab/mini@champion is v2 now\n"
+    assert "somebody else has moved it" in run(
+        capsys, "tag", "lab/mini@v2", "champion", "--expect", "v1", code=1
+    )
+    assert run(capsys, "rollback", "lab/mini", "champion") == "lab/mini@champion is v1 now\n"
+    assert [one["rollback"] for one in read(capsys, "log", "lab/mini")] == [False, False, True]
+    assert "rollback" in run(capsys, "log", "lab/mini")
+    assert read(capsys, "ls")[0]["aliases"] == ["champion"]
+    assert "v1" in run(capsys, "ls", "lab/mini")
+    assert run(capsys, "lineage", "lab/mini@v2") == "lab/mini@v2\n└─ finetune of lab/mini@v1\n"
+    shown = run(capsys, "show", "lab/mini@v2")
+    assert "LicenseRef-gemma (to be accepted)" in shown
+    assert "metric loss" in shown
+
+
+def test_a_licence_is_accepted_before_an_export(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "add", folder, "mini")
+    said = run(capsys, "export", "mini", tmp_path / "out", code=1)
+    assert "farlane models accept mini@v1 --licence LicenseRef-gemma" in said
+    assert "not MIT" in run(capsys, "accept", "mini", "--licence", "MIT", code=1)
+    run(capsys, "accept", "mini", "--licence", "LicenseRef-gemma")
+    run(capsys, "export", "mini", tmp_path / "out")
+    assert (tmp_path / "out/m.safetensors").read_bytes() == (folder / "m.safetensors").read_bytes()
+    run(capsys, "export", "mini", tmp_path / "layout", "--as", "oci")
+    run(capsys, "add", tmp_path / "layout", "again", "--from", "oci")
+    assert (
+        read(capsys, "show", "again")["manifest"]["root"] == read(capsys, "show", "mini")["manifest"]["root"]
+    )
+
+
+def test_a_version_is_pulled_and_checked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = ("--repository", tmp_path / "here"), ("--repository", tmp_path / "there")
+    (tmp_path / "here").mkdir()
+    run(capsys, "add", folder, "mini", "--licence", "MIT", *here)
+    assert run(capsys, "pull", "mini", "--from", tmp_path / "here", *there).startswith("mini@v1 bafyrei")
+    assert run(capsys, "verify", *there) == "1 version checked, no fault\n"
+    run(capsys, "rm", "mini@v1", *there)
+    assert read(capsys, "ls", *there)[:] == []
+
+
+def test_a_drawing_goes_to_its_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "add", folder, "mini")
+    run(capsys, "lineage", "mini", "--svg", tmp_path / "mini.svg")
+    assert (tmp_path / "mini.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("show", "nothing"), "there is no model 'nothing'"),
+        (("add", ".", "Bad Name"), "no name for a model"),
+        (("tag", "mini", "v1"), "no name for an alias"),
+        (("trust", "mini", "0x12"), "not an address"),
+    ],
+)
+def test_mistakes_say_what_was_wrong(
+    arguments: tuple[str, ...], words: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(folder)
+    run(capsys, "add", folder, "mini")
+    assert words in run(capsys, *arguments, code=1)
