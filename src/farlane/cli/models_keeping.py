@@ -43,7 +43,7 @@ def gc(spare: str, directory: Path | None, as_json: bool) -> None:
     from farlane.models.blocks.collection import collect
 
     with opened(directory) as repository:
-        found = collect(repository.blocks, repository.catalog.roots(), spare_s=parse_seconds(spare))
+        found = collect(repository.blocks, repository.catalog.roots, spare_s=parse_seconds(spare))
     if as_json:
         print_json({"files": found.files, "blocks": found.blocks, "size_bytes": found.size_bytes})
         return
