@@ -1,10 +1,8 @@
-"""`farlane models`: as somebody types it, on a repository in memory for each directory."""
+"""`farlane models`: as somebody types it, on repositories on disk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from farlane.app.model_signing import recover_text
 from farlane.cli.main import main
-from farlane.models.blocks.memory import MemoryBlockStore
-from farlane.models.catalog.catalog import Catalog
-from farlane.models.catalog.rows_memory import MemoryRows
-from farlane.models.repository import Repository
-
-
-@pytest.fixture(autouse=True)
-def _repositories(monkeypatch: pytest.MonkeyPatch) -> None:
-    known: dict[Path, Repository] = {}
-
-    @contextmanager
-    def opened(directory: Path) -> Iterator[Repository]:
-        if directory not in known:
-            known[directory] = Repository(MemoryBlockStore(), Catalog(MemoryRows()), recover_text)
-        yield known[directory]
-
-    monkeypatch.setattr("farlane.app.model_repository.open_repository", opened)
 
 
 @pytest.fixture

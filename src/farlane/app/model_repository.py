@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from farlane.kit.clock import Clock
@@ -37,8 +37,5 @@ def open_repository(directory: Path, clock: Clock | None = None) -> Iterator[Rep
 
     private_directory(directory)
     catalog = Catalog(SqliteRows(directory / CATALOG_FILE), clock)
-    try:
-        with DiskBlockStore(directory / BLOCKS_DIRECTORY, clock=clock) as blocks:
-            yield Repository(blocks, catalog, recover_text, clock)
-    finally:
-        catalog.close()
+    with closing(catalog), closing(DiskBlockStore(directory / BLOCKS_DIRECTORY, clock=clock)) as blocks:
+        yield Repository(blocks, catalog, recover_text, clock)

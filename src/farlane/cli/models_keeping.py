@@ -48,7 +48,8 @@ def gc(spare: str, directory: Path | None, as_json: bool) -> None:
         print_json({"files": found.files, "blocks": found.blocks, "size_bytes": found.size_bytes})
         return
     click.echo(
-        f"{counted(found.files, 'file')} and {counted(found.blocks, 'block')} removed, {bytes_text(found.size_bytes)}"
+        f"{counted(found.files, 'file')} and {counted(found.blocks, 'block')} removed, {bytes_text(found.size_bytes)}; "
+        f"what came in or was used within {spare} stays (--spare)"
     )
 
 
