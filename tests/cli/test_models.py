@@ -13,6 +13,11 @@ from safetensors.numpy import save_file
 from farlane.cli.main import main
 
 
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARLANE_DIR", str(tmp_path / "farlane"))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "mini"
