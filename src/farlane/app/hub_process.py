@@ -15,6 +15,7 @@ from farlane.app.daemon import run_daemon, stop_signal
 from farlane.app.gateway_serving import gateway_listening, gateway_of, names_of
 from farlane.app.layout import Layout
 from farlane.app.settling import network_of, settlement_of
+from farlane.app.shared_models import deploying
 from farlane.hub.credentials import Credentials
 from farlane.hub.gateway.gateway import Gateway
 from farlane.hub.service import HubService
@@ -49,16 +50,17 @@ async def serve(layout: Layout, settings: HubSettings) -> None:
         (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup, settlement, keys,
         hub_admission(settings, certificate.spki_sha256, clock),
     )  # fmt: skip
-    gateway = gateway_of(service, settings, clock)
-    if settings.metrics_port:
-        _serve_metrics(service, gateway, settings.metrics_port)
-    async with service.running(), gateway_listening(gateway, layout, certificate) as ports:
-        ready = {
-            "port": service.port, "pid": os.getpid(), "network": store.network,
-            "gateway_port": ports.http, "gateway_grpc_port": ports.grpc,
-        }  # fmt: skip
-        atomic_write(layout.ready, json.dumps(ready).encode(), mode=0o600)
-        await stop_signal()
+    with deploying(service, settings, layout.root, clock):
+        gateway = gateway_of(service, settings, clock)
+        if settings.metrics_port:
+            _serve_metrics(service, gateway, settings.metrics_port)
+        async with service.running(), gateway_listening(gateway, layout, certificate) as ports:
+            ready = {
+                "port": service.port, "pid": os.getpid(), "network": store.network,
+                "gateway_port": ports.http, "gateway_grpc_port": ports.grpc,
+            }  # fmt: skip
+            atomic_write(layout.ready, json.dumps(ready).encode(), mode=0o600)
+            await stop_signal()
 
 
 def _serve_metrics(service: HubService, gateway: Gateway, port: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from farlane.app.configuration import Configuration
 from farlane.app.daemon import run_daemon
+from farlane.app.shared_models import host_of
 from farlane.errors import InvalidToken
 from farlane.kit.logs import LogFormat
 from farlane.node.agent import run_node
@@ -28,7 +30,7 @@ async def _serve(options: argparse.Namespace, given: Configuration) -> None:
         raise InvalidToken(
             f"no join token: set {TOKEN_VARIABLE} to what `farlane up` printed on the hub's machine"
         )
-    await run_node(given.node, options.url, parse_token(text))
+    await run_node(given.node, options.url, parse_token(text), host_of(given.node, Path(options.dir)))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ class HubSettings:
     blob_bytes: int = 20 << 30
     """Budget for payloads, functions and results kept out of band, in bytes; beyond it uploads are refused as on a
     full disk."""
+    models: Path | None = None
+    """Repository whose models the hub deploys, as `farlane models` keeps it; where none is given, `models` in the
+    network's directory."""
     payload_cache_bytes: int = 256 << 20
     """Queued payloads kept in memory, in bytes; beyond it they are read back from the store."""
     log_bytes_per_job: int = 64 << 20

@@ -259,13 +259,13 @@ class NodeAgent:
             await asyncio.to_thread(server.close)
 
 
-async def run_node(settings: NodeSettings, url: str, token: Token) -> None:
+async def run_node(settings: NodeSettings, url: str, token: Token, host: ReplicaHost | None = None) -> None:
     """Run a node until it is drained; SIGTERM or SIGINT drains it, a second one ends it at once.
 
     Raises:
         FarlaneError: see `NodeAgent.run`.
     """
-    agent = NodeAgent(settings, url, token)
+    agent = NodeAgent(settings, url, token, host=host)
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:

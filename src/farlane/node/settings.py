@@ -40,6 +40,9 @@ class NodeSettings:
     """How tasks run: in warm worker processes."""
     cache: str = "10GB"
     """Budget of the blob cache on disk; what was used least recently goes first."""
+    models: Path | None = None
+    """Repository of models that this node serves from, as `farlane models` keeps it, on this machine or on a disk that
+    it shares; where none is given, `models` in the network's directory, if there is one. Without one it serves none."""
     backlog: str = "256MB"
     """Results kept while the hub is away; beyond it the node starts no new work."""
     log_buffer: str = "4MB"

@@ -1,0 +1,89 @@
+"""The models that hub and nodes of one machine share: a repository that `farlane models` keeps, and folders from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from farlane.app.model_repository import MODELS_DIRECTORY, open_repository
+from farlane.errors import Conflict, NotFound
+from farlane.hub.service import HubService
+from farlane.hub.settings import HubSettings
+from farlane.kit.clock import Clock
+from farlane.node.replicas.model_host import ModelHost
+from farlane.node.settings import NodeSettings
+
+
+@contextmanager
+def deploying(service: HubService, settings: HubSettings, root: Path, clock: Clock) -> Iterator[None]:
+    """Let a hub deploy the models of a repository, which stays open during the block.
+
+    Args:
+        service: not running yet.
+        settings: of the hub.
+        root: the network's directory, where the repository is unless the settings name another.
+        clock: of the hub.
+
+    Raises:
+        Corrupted, DiskFull, PermissionRefused, InvalidInput: the repository cannot be opened.
+    """
+    from farlane.hub.deployments.catalog_versions import CatalogVersions
+
+    with open_repository(settings.models or root / MODELS_DIRECTORY, clock) as repository:
+        service.serve_models(CatalogVersions(repository.catalog))
+        yield
+
+
+def host_of(settings: NodeSettings, root: Path) -> ModelHost | None:
+    """Return what runs a node's models; None where it has no repository to take them from.
+
+    Args:
+        settings: of the node.
+        root: the network's directory, where the repository is unless the settings name another.
+    """
+    directory = settings.models or root / MODELS_DIRECTORY
+    if not directory.is_dir():
+        return None
+    replicas = settings.directory / "replicas"
+    return ModelHost(SharedModels(directory, settings.directory / "versions"), replicas)
+
+
+class SharedModels:
+    """Implements `ModelFolders` over a repository on this machine, or on a disk that it shares.
+
+    Args:
+        repository: its directory.
+        folders: where each version that was asked for has a folder, checked as it was written, and kept.
+    """
+
+    def __init__(self, repository: Path, folders: Path) -> None:
+        self._repository, self._folders = repository, folders
+
+    @asynccontextmanager
+    async def hold(self, version: str) -> AsyncIterator[Path]:
+        """See `ModelFolders.hold`."""
+        yield await asyncio.to_thread(self._folder, version)
+
+    def _folder(self, version: str) -> Path:
+        from farlane.models.cid import parse_cid
+        from farlane.models.exporting import export_folder
+        from farlane.models.repository import read_manifest
+
+        folder = self._folders / version
+        with open_repository(self._repository) as repository:
+            manifest = read_manifest(repository.blocks, parse_cid(version))
+            known = (
+                one for one in repository.catalog.versions(manifest.name) if one.manifest.text == version
+            )
+            if (found := next(known, None)) is None:
+                raise NotFound(f"no model in {self._repository} has version {version}", version=version)
+            repository.require_acceptance(found, manifest)
+            if not folder.is_dir():
+                try:
+                    export_folder(repository, manifest, folder)
+                except Conflict:
+                    if not folder.is_dir():  # else another replica has just written it
+                        raise
+        return folder
