@@ -19,6 +19,7 @@ from farlane.app.network import NodePlan, add_node, load, up
 from farlane.demo.embedding import shared_encoder
 from farlane.demo.passages import AUTHOR, TITLE, Passage, load_passages
 from farlane.demo.report import Progress, books, hits, quote_line
+from farlane.demo.serving import serve_and_update
 from farlane.demo.settling import settle_and_audit
 from farlane.demo.work import BATCH, VOLUME_STARTS, embedders
 from farlane.domain.units import seconds_text
@@ -87,6 +88,7 @@ def tell(directory: Path, limit: int | None) -> None:
                 )
         books(client, quotes, took, VICTIM)
     settle_and_audit(directory, endpoint, frozenset({VICTIM}), Random(time.time_ns()))
+    serve_and_update(directory, endpoint)
     print(f"\nall of it in {seconds_text(time.monotonic() - began)}")
 
 
