@@ -12,7 +12,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ from farlane.node.executors.settings import ProcessExecutorSettings
 from farlane.node.metering import METRICS as NODE_METRICS
 from farlane.node.settings import NodeSettings
 from farlane.sdk import direct_task, facade, functions, job_file, jobs, values
+from reference_markdown import Undescribed, described, page, table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = Path("docs/reference")
-NOTICE = "<!-- Made by scripts/generate_reference.py from the code: change the code, then run `make reference`. -->"
 RETURNED = (
     functions.Remote, functions.Map, facade.Job, jobs.JobHandle, values.Quote, values.JobStatus,
     values.Explanation, values.NodeStatus, values.LogChunk, direct_task.DirectRun,
@@ -46,35 +46,6 @@ RETURNED = (
 
 
 STARS = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}
-
-
-class Undescribed(Exception):
-    """Something that people can use has no description."""
-
-
-def described(what: str, text: str | None) -> str:
-    """Return a description on one line, or complain that there is none."""
-    line = " ".join((text or "").split())
-    if not line:
-        raise Undescribed(f"{what} has no description")
-    return line
-
-
-def cell(text: str) -> str:
-    """Return a text as a cell of a table."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def page(title: str, *parts: str) -> str:
-    """Return a whole page."""
-    return "\n\n".join((f"# {title}", NOTICE, *parts)) + "\n"
 
 
 def command_line() -> str:
