@@ -23,6 +23,9 @@ _ROLES: Final[Mapping[str, frozenset[Role]]] = {
     "farlane.v1.LedgerService": frozenset({"client"}),
     "farlane.v1.RecordService": frozenset({"client"}),
     "farlane.v1.BlobService": frozenset({"client", "node"}),
+    "farlane.v1.ModelService": frozenset({"client"}),
+    "farlane.v1.BlockService": frozenset({"client", "node"}),
+    "farlane.v1.SwarmService": frozenset({"node"}),
 }
 _GET_A_TOKEN = (
     "Ask the hub's operator for one: `farlane token` on the hub's machine prints the client token, `farlane up` the "
