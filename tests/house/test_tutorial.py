@@ -167,7 +167,7 @@ def run_until(shell: Shell, block: Block) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["tutorial.md", "tutorial-federation.md"])
+@pytest.mark.parametrize("page", ["tutorial.md", "tutorial-federation.md", "tutorial-models.md"])
 def test_a_tutorial_does_what_it_says(root: Path, tmp_path: Path, shell: Shell, page: str) -> None:
     blocks = blocks_of((root / "docs" / page).read_text(encoding="utf-8"))
     assert len(blocks) > 5

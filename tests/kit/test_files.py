@@ -166,9 +166,9 @@ class TestReadPrivate:
 
 
 class TestPrivateDirectory:
-    def test_it_is_made_with_its_parents(self, tmp_path: Path) -> None:
+    def test_it_is_made_with_its_parents_all_private(self, tmp_path: Path) -> None:
         path = private_directory(tmp_path / "a" / "b")
-        assert mode_of(path) == 0o700
+        assert (mode_of(path), mode_of(path.parent)) == (0o700, 0o700)
         assert private_directory(path) == path
 
     def test_an_empty_one_is_closed(self, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def undeploy(name: str, as_json: bool) -> None:
         print_json(status)
     else:
         left = counted(len(status.replicas), "replica")
-        click.echo(f"{name} is served no more; {left} finish what they have")
+        click.echo(f"{name} is served no more; {left} still to answer what was asked before")
 
 
 def _agreed(found: DeploymentQuote, wanted: Deployment, *, yes: bool, as_json: bool) -> bool:

@@ -143,7 +143,7 @@ def read_private(path: Path) -> bytes:
 
 
 def private_directory(path: Path) -> Path:
-    """Return a directory that only this user can enter (0700), made with its parents if it is missing.
+    """Return a directory that only this user can enter (0700), made if it is missing, as are its parents.
 
     An empty directory of ours is closed to others; one with content is not touched but refused, because
     it may be anything (a home, /tmp).
@@ -154,8 +154,10 @@ def private_directory(path: Path) -> Path:
         DiskFull: if there is no room for it.
     """
     with disk_full_as_error(path):
+        for parent in reversed(path.parents):
+            parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            path.mkdir(mode=0o700, parents=True)
+            path.mkdir(mode=0o700)
         except FileExistsError:
             _close_to_others(path)
     return path
