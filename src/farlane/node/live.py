@@ -38,6 +38,7 @@ from farlane.node.offer import Devices, size_of
 from farlane.node.preparation import JobPreparer
 from farlane.node.settings import NodeSettings
 from farlane.node.shell import MachineShell
+from farlane.wire.nodes import versions_held_to_wire
 from farlane.wire.tokens import Token
 from farlane.wire.v1 import node_pb2
 
@@ -101,6 +102,7 @@ class LiveNode:
             lambda: self._books.claim(settings), "claims", backoff=Backoff(1.0, 60.0), random=Random()
         )
         self._payload_bytes = self._result_bytes = 0
+        self._held_versions: tuple[str, ...] = ()
 
     def close(self) -> None:
         """Let nothing more happen."""
@@ -110,6 +112,12 @@ class LiveNode:
     async def claim_last(self) -> None:
         """Claim what is owed before the node leaves; bounded in time, and nothing is raised."""
         await self._books.claim_last(self._settings)
+
+    def hold_versions(self, versions: tuple[str, ...]) -> None:
+        """Say which versions of models are here whole, those used last first; on later streams, too."""
+        if versions != self._held_versions:
+            self._held_versions = versions
+            self._tell_versions()
 
     def tick(self) -> None:
         """Let machine and books look at the clock."""
@@ -148,6 +156,8 @@ class LiveNode:
         log.info("joined network %s", welcome.network, extra={"node": self._spec.node})
         # First, so that the hub hears whose work is not taken before it hears of anything handed back.
         self._books.joined(welcome, self._tasks)
+        if self._held_versions:
+            self._tell_versions()
         self._shell.handle(events.HubJoined(self._shell.now(), welcome.epoch, welcome.interim_s))
 
     def on_lost(self) -> None:
@@ -245,6 +255,10 @@ class LiveNode:
             free_disk_bytes=self.free_bytes(),
             books=self._books.read(),
         )
+
+    def _tell_versions(self) -> None:
+        held = versions_held_to_wire(self._held_versions)
+        self.link.send(node_pb2.NodeMessage(held_versions=held))
 
     def _take_output(self, reports: list[Event]) -> None:
         for report in reports:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from farlane.domain.ids import NodeId
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.prices import RateVector
 from farlane.domain.resources import MAX_BYTES, MAX_CPU_MILLI, MAX_GPUS, Capacity, GpuKind
+from farlane.errors import InvalidInput
 from farlane.wire import limits
 from farlane.wire.jobs import MAX_LABEL_CHARS, MAX_LABELS, pairs_to_wire
-from farlane.wire.v1 import types_pb2
+from farlane.wire.v1 import node_pb2, types_pb2
 
 MAX_GPU_KINDS = 64
 MAX_RATE = 10**12
 """A thousand credits a second for one core, GiB or GPU: beyond it a price is a slip of the pen."""
 
+MAX_HELD_VERSIONS = 1024
+"""Versions of models a node may say it has; those used last count."""
 MAX_SERVED = 100
 """Organisations a node may name that it serves."""
 
@@ -55,6 +60,24 @@ def node_spec_from_wire(message: types_pb2.NodeSpec) -> NodeSpec:
         labels=limits.pairs("labels", message.labels, MAX_LABELS, MAX_LABEL_CHARS),
         serves=_serves(message),
     )
+
+
+def versions_held_to_wire(versions: Sequence[str]) -> node_pb2.VersionsHeld:
+    """Return which versions a node has whole as it travels: the first MAX_HELD_VERSIONS of them."""
+    return node_pb2.VersionsHeld(versions=versions[:MAX_HELD_VERSIONS])
+
+
+def versions_held_from_wire(message: node_pb2.VersionsHeld) -> tuple[str, ...]:
+    """Read which versions a node has whole.
+
+    Raises:
+        InvalidInput: too many, or a text that is no CID.
+    """
+    limits.at_most("versions held", message.versions, MAX_HELD_VERSIONS)
+    for cid in message.versions:
+        if not 0 < len(cid) <= limits.MAX_CID_CHARS or not (cid.isascii() and cid.isalnum()):
+            raise InvalidInput(f"{cid[:40]!r} is no CID of a version that a node could hold")
+    return tuple(dict.fromkeys(message.versions))
 
 
 def _serves(message: types_pb2.NodeSpec) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from farlane.kit.tasks import TaskSupervisor
 from farlane.wire import limits
 from farlane.wire.books import account_from_wire, credit_from_wire, head_from_wire, marks_from_wire
 from farlane.wire.columns import column_from_wire
-from farlane.wire.nodes import node_spec_from_wire
+from farlane.wire.nodes import node_spec_from_wire, versions_held_from_wire
 from farlane.wire.outbox import Outbox
 from farlane.wire.results import below, clipped, failures_from_wire, outputs_from_wire
 from farlane.wire.serving import current_identity
@@ -179,6 +179,9 @@ class _Reader:
                     node, credit.organisation, credit.reason if credit.stopped else None
                 )
             )
+        elif kind == "held_versions":
+            versions = versions_held_from_wire(message.held_versions)
+            engine.run(lambda reactor, _: reactor.set_held_versions(node, versions))
         elif kind == "draining":
             engine.run(lambda reactor, now: reactor.mark_draining(node))
         elif kind == "farewell":

@@ -81,10 +81,15 @@ class Reactor:
     def join_node(
         self, now: float, spec: NodeSpec, secret_sha256: bytes, epoch: int, held: Mapping[TaskId, int]
     ) -> Node:
-        """Admit a node's stream; see `membership.join`. Whom it gives no credit it says anew."""
+        """Admit a node's stream; see `membership.join`.
+
+        Whom it gives no credit, and which versions of models it has, it says anew.
+        """
         for organisation in list(self.state.credit_stops):
             self.set_credit(spec.node, organisation, None)
-        return membership.join(self.state, self._out, now, spec, secret_sha256, epoch, held)
+        node = membership.join(self.state, self._out, now, spec, secret_sha256, epoch, held)
+        node.held_versions = ()
+        return node
 
     def hear_node(self, now: float, node: NodeId, rtt_s: float | None = None) -> None:
         """Renew a node's leases at its heartbeat."""
@@ -92,6 +97,10 @@ class Reactor:
         membership.heard(self.state, now, found)
         if rtt_s is not None:
             found.rtt_s = rtt_s
+
+    def set_held_versions(self, node: NodeId, versions: tuple[str, ...]) -> None:
+        """Hear which versions of models a node has whole."""
+        self.state.nodes[node].held_versions = versions
 
     def set_credit(self, node: NodeId, organisation: str, stopped: str | None) -> None:
         """Hear that a node takes no more work of an organisation and why, or (None) that it does again."""

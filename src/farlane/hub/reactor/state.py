@@ -118,7 +118,11 @@ class Job:
 
 @dataclass(slots=True)
 class Node:
-    """One node the hub has met. lease_until: unix seconds; session: counts its streams."""
+    """One node the hub has met.
+
+    lease_until: unix seconds; session: counts its streams; held_versions: CIDs of the versions of models that it says
+    it has whole, those used last first.
+    """
 
     spec: NodeSpec
     secret_sha256: bytes
@@ -137,6 +141,7 @@ class Node:
     lost: int = 0
     earned: int = 0
     busy_ms: int = 0
+    held_versions: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

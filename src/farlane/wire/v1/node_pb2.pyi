@@ -32,6 +32,7 @@ class NodeMessage(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
+    HELD_VERSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___NodeHello: ...
     @_builtins.property
@@ -50,6 +51,8 @@ class NodeMessage(_message.Message):
     def credit(self) -> Global___CreditState: ...
     @_builtins.property
     def running(self) -> Global___AttemptsRunning: ...
+    @_builtins.property
+    def held_versions(self) -> Global___VersionsHeld: ...
     def __init__(
         self,
         *,
@@ -62,12 +65,13 @@ class NodeMessage(_message.Message):
         head: Global___HeadSigned | None = ...,
         credit: Global___CreditState | None = ...,
         running: Global___AttemptsRunning | None = ...,
+        held_versions: Global___VersionsHeld | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log", "running", b"running"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "held_versions", b"held_versions", "hello", b"hello", "kind", b"kind", "log", b"log", "running", b"running"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "log", b"log", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "draining", b"draining", "ended", b"ended", "farewell", b"farewell", "head", b"head", "heartbeat", b"heartbeat", "held_versions", b"held_versions", "hello", b"hello", "kind", b"kind", "log", b"log", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "ended", "log", "draining", "farewell", "head", "credit", "running"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "ended", "log", "draining", "farewell", "head", "credit", "running", "held_versions"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -345,6 +349,30 @@ class AttemptsRunning(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptsRunning: _TypeAlias = AttemptsRunning  # noqa: Y015
+
+@_typing.final
+class VersionsHeld(_message.Message):
+    """The versions of models that the node has whole, by the CIDs of their manifests: all of them each time, those used
+    last first. Sent on each stream where there are any, and again whenever they have changed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionsHeld: _TypeAlias = VersionsHeld  # noqa: Y015
 
 @_typing.final
 class LogChunk(_message.Message):
