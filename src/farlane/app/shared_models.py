@@ -32,7 +32,7 @@ def deploying(service: HubService, settings: HubSettings, root: Path, clock: Clo
     from farlane.hub.deployments.catalog_versions import CatalogVersions
 
     with open_repository(settings.models or root / MODELS_DIRECTORY, clock) as repository:
-        service.serve_models(CatalogVersions(repository.catalog))
+        service.serve_models(CatalogVersions(repository.catalog), repository)
         yield
 
 

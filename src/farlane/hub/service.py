@@ -18,6 +18,7 @@ from farlane.hub.books.books import Accounts
 from farlane.hub.deployments.desk import Deployments, Versions
 from farlane.hub.grpc_api.admission_service import AdmissionService
 from farlane.hub.grpc_api.blob_service import BlobService
+from farlane.hub.grpc_api.block_service import BlockService
 from farlane.hub.grpc_api.client_service import ClientService
 from farlane.hub.grpc_api.deployment_service import DeploymentService
 from farlane.hub.grpc_api.ledger_service import LedgerService
@@ -25,6 +26,7 @@ from farlane.hub.grpc_api.node_service import NodeService
 from farlane.hub.grpc_api.record_service import RecordService
 from farlane.hub.grpc_api.replica_service import ReplicaService
 from farlane.hub.hub import ALERTS, Hub
+from farlane.hub.models.access import ModelAccess
 from farlane.hub.retention import forget_old
 from farlane.hub.settings import HubSettings
 from farlane.hub.settlement.reading import SettlementReader
@@ -32,6 +34,7 @@ from farlane.hub.settlement.service import Settlement
 from farlane.hub.store.port import Store
 from farlane.kit.clock import Clock
 from farlane.kit.tasks import TaskSupervisor
+from farlane.models.repository import Repository
 from farlane.models.store import ContentStore
 from farlane.scheduler.policy import Policy
 from farlane.wire.channel import SERVER_OPTIONS, server_credentials
@@ -42,6 +45,7 @@ from farlane.wire.v1 import (
     client_pb2_grpc,
     deployment_pb2_grpc,
     ledger_pb2_grpc,
+    models_pb2_grpc,
     node_pb2_grpc,
     record_pb2_grpc,
     serving_pb2_grpc,
@@ -92,6 +96,7 @@ class HubService:
         self._hub: Hub | None = None
         self.port = 0
         self.deployments: Deployments | None = None
+        self._repository: Repository | None = None
 
     @property
     def hub(self) -> Hub:
@@ -104,12 +109,17 @@ class HubService:
             raise Unavailable("the hub is starting; try again in a moment")
         return self._hub
 
-    def serve_models(self, versions: Versions) -> Deployments:
-        """Deploy models too, from the next start on; `versions` says which version a name means.
+    def serve_models(self, versions: Versions, repository: Repository | None = None) -> Deployments:
+        """Deploy models too, from the next start on.
+
+        Args:
+            versions: says which version a name means.
+            repository: whose versions are published to this hub and fetched from it; None: nobody publishes here.
 
         Raises:
             Corrupted: the file of the deployments is not one of ours.
         """
+        self._repository = repository
         self.deployments = Deployments(lambda: self.hub, versions, self._settings.directory, self._clock)
         return self.deployments
 
@@ -194,6 +204,9 @@ class HubService:
             deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(
                 DeploymentService(lambda: self.hub, self.deployments, self._clock), server
             )
+        if self._repository is not None:
+            access = ModelAccess(self._repository, lambda: self.hub)
+            models_pb2_grpc.add_BlockServiceServicer_to_server(BlockService(self._repository, access), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         certificate, key = self._certificate
         address = f"{self._settings.host}:{self._settings.port}"

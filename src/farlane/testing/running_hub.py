@@ -15,6 +15,7 @@ import grpc
 from farlane.domain.jobs import JobSpec
 from farlane.domain.resources import Resources
 from farlane.hub.credentials import Credentials
+from farlane.hub.deployments.catalog_versions import CatalogVersions
 from farlane.hub.deployments.desk import Versions
 from farlane.hub.hub import Hub
 from farlane.hub.service import HubService
@@ -23,6 +24,7 @@ from farlane.hub.store.port import Store
 from farlane.hub.store.sqlite.store import SqliteStore
 from farlane.kit.clock import SystemClock
 from farlane.kit.keys import random_secret, server_certificate
+from farlane.models.repository import Repository
 from farlane.models.store_disk import DiskStore
 from farlane.scheduler.policy import policy_named
 from farlane.sdk.client import AsyncClient
@@ -45,6 +47,7 @@ class RunningHub:
         open_store: opens the store at each start; None: SQLite in the directory.
         settings: changes to the hub's settings.
         versions: says which version a model's name means; None: it deploys no models.
+        models: the repository whose models it deploys, and that versions are pushed to; None: `versions` alone counts.
     """
 
     def __init__(
@@ -54,12 +57,14 @@ class RunningHub:
         open_store: Callable[[], Store] | None = None,
         settings: HubSettings | None = None,
         versions: Versions | None = None,
+        models: Repository | None = None,
     ) -> None:
         self.directory = directory
         self.settings = replace(settings or HubSettings(), directory=directory, port=0)
         self.certificate = server_certificate(directory / "tls", ["127.0.0.1", "localhost"])
         self.store_path = directory / "store.db"
-        self._versions = versions
+        self.models = models
+        self._versions = versions or (CatalogVersions(models.catalog) if models is not None else None)
         self._open_store = open_store or self._sqlite
         self._credentials = Credentials(directory / "credentials.json")
         self._running = contextlib.AsyncExitStack()
@@ -83,7 +88,7 @@ class RunningHub:
             SystemClock(), certificate, self._credentials.lookup,
         )  # fmt: skip
         if self._versions is not None:
-            self.service.serve_models(self._versions)
+            self.service.serve_models(self._versions, self.models)
         await self._running.enter_async_context(self.service.running())
         self.settings = replace(self.settings, port=self.service.port)
 

@@ -54,6 +54,9 @@ class ModelVersion(_message.Message):
     ADDED_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     PRIVATE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     number: _builtins.int
     cid: _builtins.str
@@ -62,6 +65,10 @@ class ModelVersion(_message.Message):
     """unix seconds"""
     size_bytes: _builtins.int
     private: _builtins.bool
+    format: _builtins.str
+    """this and the following as the manifest says"""
+    dtype: _builtins.str
+    licence: _builtins.str
     @_builtins.property
     def signature(self) -> Global___ModelSignature: ...
     def __init__(
@@ -74,10 +81,13 @@ class ModelVersion(_message.Message):
         added: _builtins.float = ...,
         size_bytes: _builtins.int = ...,
         private: _builtins.bool = ...,
+        format: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+        licence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "cid", b"cid", "name", b"name", "number", b"number", "private", b"private", "signature", b"signature", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "cid", b"cid", "dtype", b"dtype", "format", b"format", "licence", b"licence", "name", b"name", "number", b"number", "private", b"private", "signature", b"signature", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,16 +208,20 @@ class ListModelsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """this one alone, with its history; empty for all"""
+    """this one alone, with its versions and history; empty for all, each with its newest version"""
+    after: _builtins.str
+    """of all: those behind this name"""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        after: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,16 +232,20 @@ class ListModelsReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """ask again, after the last of these"""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelEntry]: ...
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___ModelEntry] | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "more", b"more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,15 +303,19 @@ class RemoveVersionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFERENCE_FIELD_NUMBER: _builtins.int
+    EVERYTHING_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
+    everything: _builtins.bool
+    """the reference is a name: the model with all its versions, aliases and history"""
     def __init__(
         self,
         *,
         reference: _builtins.str = ...,
+        everything: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["everything", b"everything", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -540,7 +562,7 @@ Global___PushWelcome: _TypeAlias = PushWelcome  # noqa: Y015
 
 @_typing.final
 class WantBlocks(_message.Message):
-    """The hub lacks these blocks; the answer may leave out what the publisher does not have either."""
+    """The hub lacks these blocks, and waits for every one of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -638,20 +660,50 @@ class DescribeVersionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFERENCE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """NAME, NAME@alias, NAME@v3, NAME@CID, or the CID of a version"""
+    @_builtins.property
+    def node(self) -> Global___NodeProof:
+        """of a node that serves a private version"""
+
     def __init__(
         self,
         *,
         reference: _builtins.str = ...,
+        node: Global___NodeProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeVersionRequest: _TypeAlias = DescribeVersionRequest  # noqa: Y015
+
+@_typing.final
+class NodeProof(_message.Message):
+    """Which node asks: a node reads private versions while it holds the lease of a replica of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    secret: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        secret: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeProof: _TypeAlias = NodeProof  # noqa: Y015
 
 @_typing.final
 class VersionDescription(_message.Message):
@@ -690,19 +742,25 @@ class BlockWants(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     CIDS_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """CID of the manifest; in the first message"""
     @_builtins.property
     def cids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def node(self) -> Global___NodeProof:
+        """in the first message, of a node that serves a private version"""
+
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         cids: _abc.Iterable[_builtins.bytes] | None = ...,
+        node: Global___NodeProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cids", b"cids", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cids", b"cids", "node", b"node", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

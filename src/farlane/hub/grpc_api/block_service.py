@@ -1,0 +1,144 @@
+"""BlockService: what a version is, and its blocks, for publishers who pull and nodes that serve."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
+
+import grpc
+
+from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, TooLarge
+from farlane.hub.grpc_api.answering import Context, answered
+from farlane.hub.grpc_api.model_messages import version_message
+from farlane.hub.models.access import ModelAccess
+from farlane.hub.models.reading import BlockReading, VersionBlocks
+from farlane.kit.tasks import TaskSupervisor
+from farlane.models.repository import Repository
+from farlane.wire import limits
+from farlane.wire.block_stream import MAX_WANTED
+from farlane.wire.outbox import Outbox
+from farlane.wire.serving import Identity, current_identity
+from farlane.wire.status import abort, error_to_wire
+from farlane.wire.stream import pump, received
+from farlane.wire.v1 import models_pb2, models_pb2_grpc
+
+log = logging.getLogger(__name__)
+DOING: Final = "sending blocks of a model"
+PIECE_BYTES: Final = 1 << 20
+"""A larger block goes in several messages."""
+AHEAD_BYTES: Final = 4 << 20
+"""Blocks read ahead of what a reader has taken."""
+HELLO_S: Final = 15.0
+MAX_REFERENCE_CHARS: Final = 256
+
+Wants = AsyncIterator[models_pb2.BlockWants]
+BlockContext = grpc.aio.ServicerContext[models_pb2.BlockWants, models_pb2.BlockPart]
+
+
+class BlockService(models_pb2_grpc.BlockServiceServicer):
+    """Serves the blocks of the hub's repository.
+
+    Args:
+        repository: the hub's.
+        access: who may read what.
+    """
+
+    def __init__(self, repository: Repository, access: ModelAccess) -> None:
+        self._repository, self._access = repository, access
+        self._reading = BlockReading(repository)
+
+    @answered
+    async def DescribeVersion(
+        self, request: models_pb2.DescribeVersionRequest, context: Context
+    ) -> models_pb2.VersionDescription:
+        """Tell what a version is: its manifest and who signed it."""
+        return await asyncio.to_thread(self._described, current_identity(), request)
+
+    async def GetBlocks(  # type: ignore[override]  # it writes to the context instead of yielding
+        self, request_iterator: Wants, context: BlockContext
+    ) -> None:
+        """Send the blocks of one version that are asked for."""
+        try:
+            await self._send(request_iterator, context)
+        except ConnectionLost as error:
+            log.debug("%s", error.message)  # nobody is left to be told
+        except FarlaneError as error:
+            await abort(context, error)
+
+    def _described(
+        self, who: Identity, request: models_pb2.DescribeVersionRequest
+    ) -> models_pb2.VersionDescription:
+        reference = limits.text("reference", request.reference, MAX_REFERENCE_CHARS, required=True)
+        version, manifest = self._access.find(who, reference, request.node)
+        return models_pb2.VersionDescription(
+            version=version_message(version, manifest), manifest=self._repository.blocks.get(version.manifest)
+        )
+
+    async def _send(self, requests: Wants, context: BlockContext) -> None:
+        wants = received(requests, doing=DOING, silence_s=HELLO_S)
+        first = await anext(wants, None)
+        if first is None:
+            return
+        blocks = await asyncio.to_thread(self._blocks, current_identity(), first)
+        outbox: Outbox[models_pb2.BlockPart] = Outbox(
+            max_bytes=AHEAD_BYTES, size_of=models_pb2.BlockPart.ByteSize
+        )
+        failed: list[FarlaneError] = []
+        async with TaskSupervisor("blocks of a model") as tasks:
+            tasks.start(_answer(blocks, first, requests, outbox, failed), "blocks read")
+            await pump(outbox, context, iter, doing=DOING)
+        if failed:
+            raise failed[0]
+
+    def _blocks(self, who: Identity, first: models_pb2.BlockWants) -> VersionBlocks:
+        version, manifest = self._access.find(who, _cid_text(first.version), first.node)
+        self._access.require_acceptance(who, version, manifest)
+        return self._reading.of(version.manifest, manifest)
+
+
+async def _answer(
+    blocks: VersionBlocks, first: models_pb2.BlockWants, requests: Wants, outbox: Outbox[models_pb2.BlockPart],
+    failed: list[FarlaneError],
+) -> None:  # fmt: skip
+    """Read what is wanted until the reader ends the stream; no faster than it takes the blocks."""
+    try:
+        await _answer_one(blocks, first, outbox)
+        async for message in received(requests, doing=DOING):
+            await _answer_one(blocks, message, outbox)
+    except FarlaneError as error:
+        failed.append(error)
+    finally:
+        outbox.close()
+
+
+async def _answer_one(
+    blocks: VersionBlocks, message: models_pb2.BlockWants, outbox: Outbox[models_pb2.BlockPart]
+) -> None:
+    if len(message.cids) > MAX_WANTED:
+        raise TooLarge(f"{len(message.cids)} blocks were asked for at once; expected at most {MAX_WANTED}")
+    for cid in message.cids:
+        if not await outbox.room():
+            return
+        try:
+            data = await asyncio.to_thread(blocks.get, cid)
+        except FarlaneError as error:
+            outbox.put(models_pb2.BlockPart(cid=cid[:64], last=True, error=error_to_wire(error)))
+            continue
+        for part in _parts(cid, data):
+            outbox.put(part)
+
+
+def _parts(cid: bytes, data: bytes) -> Iterator[models_pb2.BlockPart]:
+    for at in range(0, max(len(data), 1), PIECE_BYTES):
+        piece = data[at : at + PIECE_BYTES]
+        yield models_pb2.BlockPart(cid=cid, data=piece, last=at + PIECE_BYTES >= len(data))
+
+
+def _cid_text(text: str) -> str:
+    if not text.startswith("baf") or "@" in text:
+        raise InvalidInput(
+            "blocks are asked for by the CID of a version's manifest, in the first message; ask DescribeVersion for it"
+        )
+    return limits.text("CID of the version", text, limits.MAX_CID_CHARS)

@@ -1,0 +1,107 @@
+"""Who may do what with the models of a hub: whose name it is, who reads a private version, who accepted its licence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from farlane.domain.ids import NodeId, job_of
+from farlane.errors import NotFound, PermissionRefused
+from farlane.hub.hub import Hub
+from farlane.models.catalog.values import Author, Model, Version
+from farlane.models.cid import Cid, parse_cid
+from farlane.models.manifest.values import Manifest
+from farlane.models.names import Reference
+from farlane.models.repository import Repository, read_manifest
+from farlane.wire.serving import Identity
+from farlane.wire.tokens import secret_digest
+from farlane.wire.v1 import models_pb2
+
+
+class ModelAccess:
+    """Finds models for whoever asks, and refuses what they may not have.
+
+    Names that were added on the hub's machine, without any organisation, are of the hub's owner.
+
+    Args:
+        repository: the hub's.
+        hub: returns the hub in force.
+    """
+
+    def __init__(self, repository: Repository, hub: Callable[[], Hub]) -> None:
+        self._repository, self._hub = repository, hub
+
+    def author(self, who: Identity, name: str) -> Author:
+        """Return as whom somebody changes a name; whether they may is the catalog's to say."""
+        try:
+            owned_here = not self._repository.catalog.model(name).organisation
+        except NotFound:
+            owned_here = False
+        return Author("" if owned_here and who.owner else who.organisation, who.publisher)
+
+    def find(
+        self, who: Identity, text: str, node: models_pb2.NodeProof | None = None
+    ) -> tuple[Version, Manifest]:
+        """Return a version that the caller may read, by a reference or by its manifest's CID.
+
+        Raises:
+            InvalidInput: it is neither.
+            NotFound: there is none, or it is private and not theirs.
+        """
+        version, manifest = self._resolved(text)
+        if not self.may_read(who, version.name, version.manifest, manifest, node):
+            raise NotFound(
+                f"there is no version {text[:160]} here that is yours to read", reference=text[:160]
+            )
+        return version, manifest
+
+    def may_read(
+        self, who: Identity, name: str, cid: Cid, manifest: Manifest, node: models_pb2.NodeProof | None = None
+    ) -> bool:
+        """Tell whether somebody may read a version: all may if it is public.
+
+        A private one is its organisation's, and that of nodes that hold the lease of a replica of it.
+        """
+        if manifest.encryption is None:
+            return True
+        if who.role == "client":
+            return owns(who, self._repository.catalog.model(name))
+        return node is not None and bool(node.node) and self._serves(who, node, cid)
+
+    def require_acceptance(self, who: Identity, version: Version, manifest: Manifest) -> None:
+        """Refuse a publisher whose organisation must accept the licence first; the owner of the name need not.
+
+        Raises:
+            PermissionRefused: it has not.
+        """
+        if who.role == "client" and not owns(who, self._repository.catalog.model(version.name)):
+            self._repository.require_acceptance(version, manifest, who.organisation)
+
+    def _resolved(self, text: str) -> tuple[Version, Manifest]:
+        if not text.startswith("baf") or "@" in text:
+            return self._repository.resolve(text)
+        cid = parse_cid(text)
+        try:
+            name = read_manifest(self._repository.blocks, cid).name
+        except NotFound as error:
+            raise NotFound(f"this hub has no version {text}", version=text) from error
+        return self._repository.resolve(Reference(name, cid=cid))
+
+    def _serves(self, who: Identity, proof: models_pb2.NodeProof, version: Cid) -> bool:
+        state = self._hub().reactor.state
+        node = state.nodes.get(NodeId(proof.node))
+        if (
+            node is None
+            or node.secret_sha256 != secret_digest(proof.secret.hex())
+            or node.spec.organisation != who.organisation
+        ):
+            raise PermissionRefused("this is not the node that it says: its id, secret and token disagree")
+        jobs = (state.jobs.get(job_of(task)) for task in node.leases)
+        return any(
+            job is not None and job.spec.serve is not None and job.spec.serve.version == version.text
+            for job in jobs
+        )
+
+
+def owns(who: Identity, model: Model) -> bool:
+    """Tell whether a name is of somebody's organisation, or of the hub's owner who asks."""
+    return model.organisation == who.organisation or (not model.organisation and who.owner)

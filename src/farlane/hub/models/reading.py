@@ -1,0 +1,68 @@
+"""The blocks of versions, for whoever may read them: each checked to belong to the version that was named."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+from farlane.errors import InvalidInput, NotFound
+from farlane.models.cid import Cid, cid_from_bytes
+from farlane.models.manifest.values import Manifest
+from farlane.models.repository import Repository
+from farlane.models.version_blocks import digests_of
+
+KEPT_DIGESTS: Final = 4_000_000
+"""Digests of versions' blocks kept in memory, over all versions that are being read: about 400 MB."""
+
+
+class VersionBlocks:
+    """One version's blocks, and no others."""
+
+    def __init__(self, repository: Repository, version: Cid, digests: frozenset[bytes]) -> None:
+        self._repository, self._version, self._digests = repository, version, digests
+
+    def get(self, raw: bytes) -> bytes:
+        """Return a block of the version by its CID in binary form, verified.
+
+        Raises:
+            InvalidInput: it is no CID.
+            NotFound: it is no block of this version, or not here (any more).
+            Corrupted: it is damaged here.
+        """
+        try:
+            cid = cid_from_bytes(raw)
+        except InvalidInput as error:
+            raise InvalidInput(f"a block was asked for by what is no CID: {error.message}") from error
+        if cid.digest not in self._digests:
+            raise NotFound(f"{cid} is no block of the version {self._version}", cid=cid.text)
+        return self._repository.blocks.get(cid)
+
+
+class BlockReading:
+    """Remembers which blocks are those of the versions read lately. May be used from any thread.
+
+    Args:
+        repository: the hub's.
+        kept: digests kept in memory; one version is kept however large it is.
+    """
+
+    def __init__(self, repository: Repository, kept: int = KEPT_DIGESTS) -> None:
+        self._repository, self._kept = repository, kept
+        self._known: OrderedDict[Cid, frozenset[bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, version: Cid, manifest: Manifest) -> VersionBlocks:
+        """Return the blocks of a version.
+
+        Raises:
+            NotFound: it is not here whole.
+        """
+        with self._lock:
+            digests = self._known.get(version)
+            if digests is None:
+                digests = self._known[version] = digests_of(self._repository.blocks, version, manifest)
+            self._known.move_to_end(version)
+            while len(self._known) > 1 and sum(map(len, self._known.values())) > self._kept:
+                self._known.popitem(last=False)
+        return VersionBlocks(self._repository, version, digests)

@@ -1,0 +1,141 @@
+"""BlockService: every block of a version is given to who may read it, and no other block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farlane.errors import InvalidInput, NotFound, PermissionRefused, TooLarge
+from farlane.kit.hashing import sha256
+from farlane.models.adding import Description, add
+from farlane.models.catalog.values import Author, Version
+from farlane.models.cid import Cid, verify_block
+from farlane.models.manifest.values import Encryption
+from farlane.models.repository import Repository
+from farlane.models.version_blocks import digests_of
+from farlane.testing.running_hub import RunningHub
+from farlane.wire.block_stream import MAX_WANTED, BlockStream
+from farlane.wire.status import from_rpc_error
+from farlane.wire.v1 import models_pb2
+from farlane.wire.v1.models_pb2_grpc import BlockServiceStub
+
+SECRET = Encryption(algorithm="test", recipients=(b"wrapped",))
+
+
+@pytest.fixture
+def kept(hub: RunningHub) -> Repository:
+    """The hub's repository."""
+    assert hub.models is not None
+    return hub.models
+
+
+@pytest.fixture
+def version(kept: Repository, folder: Path) -> Version:
+    """A public version of the organisation lab, at the hub."""
+    return add(kept, folder, "lab/mini", author=Author("lab", "ada")).version
+
+
+@pytest.fixture
+def private(kept: Repository, tmp_path: Path) -> Version:
+    """A private version of the organisation lab, at the hub."""
+    (tmp_path / "sealed.bin").write_bytes(b"sealed")
+    described = Description(encryption=SECRET)
+    return add(kept, tmp_path / "sealed.bin", "lab/secret", described, author=Author("lab", "ada")).version
+
+
+async def described(hub: RunningHub, reference: str, organisation: str = "lab", **more: Any) -> Any:
+    async with hub.channel(hub.token("client", f"{organisation}/ada", organisation)) as channel:
+        request = models_pb2.DescribeVersionRequest(reference=reference, **more)
+        try:
+            return await BlockServiceStub(channel).DescribeVersion(request)
+        except Exception as error:
+            raise from_rpc_error(error, "describing") from error  # type: ignore[arg-type]
+
+
+async def test_every_block_of_a_version_is_given(hub: RunningHub, kept: Repository, version: Version) -> None:
+    digests = digests_of(kept.blocks, version.manifest, kept.manifest(version))
+    async with hub.channel() as channel, BlockStream(channel, version.manifest.text) as blocks:
+        cids = [Cid(1, 0x55, digest) for digest in digests]
+        for cid, block in zip(cids, await blocks.fetch_all([one.bytes for one in cids]), strict=True):
+            verify_block(cid, block)
+    assert len(cids) > 10  # leaves, inner nodes, both directories and the manifest
+
+
+@pytest.mark.parametrize("reference", ["lab/mini", "lab/mini@v1", "{cid}", "lab/mini@{cid}"])
+async def test_a_version_is_described(hub: RunningHub, version: Version, reference: str) -> None:
+    found = await described(hub, reference.format(cid=version.manifest.text), "elsewhere")
+    assert (found.version.name, found.version.number, found.version.cid) == (
+        "lab/mini",
+        1,
+        version.manifest.text,
+    )
+    assert Cid(1, 0x71, sha256(found.manifest)) == version.manifest
+
+
+async def test_a_block_of_another_version_is_refused(
+    hub: RunningHub, kept: Repository, version: Version, private: Version
+) -> None:
+    other = kept.manifest(private).files[0].cid
+    async with hub.channel() as channel, BlockStream(channel, version.manifest.text) as blocks:
+        with pytest.raises(NotFound, match="no block of the version"):
+            await blocks.fetch(other.bytes)
+        assert await blocks.fetch(version.manifest.bytes)  # the stream goes on
+        with pytest.raises(InvalidInput, match="no CID"):
+            await blocks.fetch(b"nonsense")
+
+
+async def test_a_private_version_is_its_organisations_alone(hub: RunningHub, private: Version) -> None:
+    assert (await described(hub, private.manifest.text)).version.private
+    for reference in ("lab/secret", private.manifest.text):
+        with pytest.raises(NotFound):
+            await described(hub, reference, "elsewhere")
+    token = hub.token("client", "elsewhere/bob", "elsewhere")
+    async with hub.channel(token) as channel, BlockStream(channel, private.manifest.text) as blocks:
+        with pytest.raises(NotFound):
+            await blocks.fetch(private.manifest.bytes)
+
+
+@pytest.mark.parametrize("organisation", ["lab", "elsewhere"])
+async def test_a_node_without_a_replica_reads_no_private_version(
+    hub: RunningHub, private: Version, organisation: str
+) -> None:
+    async with (
+        hub.channel(hub.token("node", "", organisation)) as channel,
+        BlockStream(channel, private.manifest.text) as blocks,
+    ):
+        with pytest.raises(NotFound):
+            await blocks.fetch(private.manifest.bytes)
+
+
+async def test_a_node_that_is_not_who_it_says_is_refused(hub: RunningHub, private: Version) -> None:
+    proof = models_pb2.NodeProof(node="n1", secret=b"guessed")
+    async with (
+        hub.channel(hub.token("node", "", "lab")) as channel,
+        BlockStream(channel, private.manifest.text, proof) as blocks,
+    ):
+        with pytest.raises(PermissionRefused, match="not the node"):
+            await blocks.fetch(private.manifest.bytes)
+
+
+async def test_blocks_wait_for_the_licence(hub: RunningHub, kept: Repository, folder: Path) -> None:
+    asked = Description(licence="MIT", acceptance=True)
+    version = add(kept, folder, "lab/asked", asked, author=Author("lab", "ada")).version
+    token = hub.token("client", "elsewhere/bob", "elsewhere")
+    async with hub.channel(token) as channel:
+        async with BlockStream(channel, version.manifest.text) as blocks:
+            with pytest.raises(PermissionRefused, match="farlane models accept"):
+                await blocks.fetch(version.manifest.bytes)
+        kept.accept(version, "MIT", "elsewhere")
+        async with BlockStream(channel, version.manifest.text) as blocks:
+            assert await blocks.fetch(version.manifest.bytes)
+
+
+async def test_too_many_blocks_at_once_are_refused(hub: RunningHub, version: Version) -> None:
+    async with hub.channel() as channel:
+        call = BlockServiceStub(channel).GetBlocks()
+        await call.write(models_pb2.BlockWants(version=version.manifest.text, cids=[b"x"] * (MAX_WANTED + 1)))
+        with pytest.raises(Exception, match=r"blocks were asked for") as caught:
+            await call.read()
+        assert isinstance(from_rpc_error(caught.value, "asking"), TooLarge)  # type: ignore[arg-type]
