@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 from dataclasses import replace
 
@@ -27,6 +28,8 @@ from farlane.kit.keys import server_certificate
 from farlane.models.store_disk import DiskStore
 from farlane.scheduler.policy import policy_named
 
+OPEN_FILES = 65_536
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a hub on a network directory."""
@@ -40,6 +43,7 @@ async def _serve(options: argparse.Namespace, given: Configuration) -> None:
 
 async def serve(layout: Layout, settings: HubSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    _allow_open_files()
     certificate = server_certificate(layout.tls, names_of(settings))
     store = SqliteStore(layout.store, network=network_of(settings))
     blobs = DiskStore(layout.blobs, max_bytes=settings.blob_bytes, evict=False)
@@ -61,6 +65,13 @@ async def serve(layout: Layout, settings: HubSettings) -> None:
             }  # fmt: skip
             atomic_write(layout.ready, json.dumps(ready).encode(), mode=0o600)
             await stop_signal()
+
+
+def _allow_open_files() -> None:
+    """Let the hub have as many connections as the machine's owner allows; shells often say 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _serve_metrics(service: HubService, gateway: Gateway, port: int) -> None:

@@ -93,5 +93,9 @@ class HubSettings:
     """Bodies of all requests that the gateway holds at the same time, in bytes."""
     gateway_read_timeout_s: float = 60.0
     """How long a request's body may take to arrive, in seconds."""
+    gateway_connections: int = 1000
+    """HTTP connections to the gateway at the same time; more are told to come back."""
+    gateway_idle_timeout_s: float = 75.0
+    """How long a connection may take to send the headers of its next request, silence included, in seconds."""
     gateway_write_timeout_s: float = 30.0
     """How long a client may leave a piece of a stream unread before it is cut off, in seconds."""

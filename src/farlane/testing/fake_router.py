@@ -88,6 +88,8 @@ class FakeRouter:
         self.failure: FarlaneError | None = None
         """Raised by the next request, at its start or after `fail_after` pieces."""
         self.fail_after = 0
+        self.down = ""
+        """What `trouble` tells."""
         self._turns = asyncio.Semaphore(0) if paused else None
 
     def step(self, pieces: int = 1) -> None:
@@ -95,6 +97,10 @@ class FakeRouter:
         assert self._turns is not None, "only a paused router is stepped"
         for _ in range(pieces):
             self._turns.release()
+
+    def trouble(self) -> str:
+        """See `Router.trouble`."""
+        return self.down
 
     async def models(self, caller: Caller) -> list[ServedModel]:
         """See `Router.models`."""

@@ -7,6 +7,7 @@ import base64
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -208,6 +209,15 @@ async def test_rates_hold_and_are_told() -> None:
         assert (await post(gateway, "/v1/chat/completions", CHAT))[0] == 200
 
 
+async def test_models_of_one_name_have_rates_of_their_own_in_each_organisation() -> None:
+    router = FakeRouter()
+    async with running_gateway(router, ManualClock(), model_requests_per_minute=1) as gateway:
+        assert (await post(gateway, "/v1/chat/completions", CHAT))[0] == 200
+        assert (await post(gateway, "/v1/chat/completions", CHAT))[0] == 429
+        router.served["echo"] = replace(router.served["echo"], owner="other")
+        assert (await post(gateway, "/v1/chat/completions", CHAT))[0] == 200
+
+
 async def test_bodies_are_capped() -> None:
     async with running_gateway(body_bytes=1000) as gateway:
         status, answer, _ = await post(gateway, "/v1/chat/completions", b"x" * 1001)
@@ -236,7 +246,7 @@ async def test_health_is_open_and_metrics_are_the_owners() -> None:
     assert 'farlane_gateway_requests_total{kind="generation",model="echo",outcome="ok"} 1.0' in text
     assert 'farlane_gateway_tokens_total{direction="completion",model="echo"} 3.0' in text
     assert 'farlane_gateway_request_seconds_count{model="echo"} 1.0' in text
-    assert 'farlane_gateway_errors_total{status="403"} 1.0' in text
+    assert 'farlane_gateway_errors_total{protocol="http",status="403"} 1.0' in text
 
 
 async def test_unknown_paths_and_methods_are_told_in_the_same_shape() -> None:

@@ -77,6 +77,7 @@ class Deployments:
         self._routes: dict[str, Route] = {}
         self._random = random or Random()
         self._wake = asyncio.Event()
+        self._adopted = False
 
     async def run(self) -> None:
         """Observe and act until cancelled."""
@@ -96,6 +97,16 @@ class Deployments:
     def records(self) -> Iterable[Record]:
         """Return every deployment."""
         return [record for record in self._controller.records.values() if not record.removed]
+
+    def trouble(self) -> str:
+        """Return why no request can be routed at this moment, in a sentence; empty while they can."""
+        if not self._adopted:
+            return "the hub has not taken up its deployments yet"
+        try:
+            self._hub().engine.check()
+        except FarlaneError as error:
+            return error.message
+        return ""
 
     def record(self, deployment: str) -> Record:
         """Return one deployment by its id.
@@ -230,6 +241,7 @@ class Deployments:
                 self._tell(events.ReplicaSubmitted(now, serve.deployment, job.id, serve.version))
             else:
                 self._stop(job.id, job.spec.publisher, "its deployment was removed")
+        self._adopted = True
 
     def _name_versions(self, record: Record, now: float) -> None:
         deployment = record.deployment

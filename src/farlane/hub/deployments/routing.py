@@ -45,6 +45,10 @@ class Served(Protocol):
         """Return every deployment."""
         ...
 
+    def trouble(self) -> str:
+        """Return why no request can be routed at this moment; empty while they can."""
+        ...
+
     def route(self, deployment: str) -> Route:
         """Return where a deployment's requests go."""
         ...
@@ -68,6 +72,10 @@ class DeploymentRouter:
 
     def __init__(self, served: Served, clock: Clock) -> None:
         self._served, self._clock = served, clock
+
+    def trouble(self) -> str:
+        """See `Router.trouble`."""
+        return self._served.trouble()
 
     async def models(self, caller: Caller) -> list[ServedModel]:
         """See `Router.models`."""
@@ -115,8 +123,8 @@ class DeploymentRouter:
                     _count(route, reply)
                     yield reply
             outcome = "ok"
-        except GeneratorExit:
-            outcome = "cancelled"
+        except (GeneratorExit, asyncio.CancelledError):
+            outcome = "cancelled"  # the client went away: no fault of what is served
             raise
         finally:
             counts.failed += outcome == "failed"

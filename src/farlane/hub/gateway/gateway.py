@@ -132,7 +132,7 @@ class Gateway:
         kind = _kind(request)
         _check_kind(served, kind)
         started = self.clock.monotonic()
-        self.limits.admit(started, caller.organisation, served.name)
+        self.limits.admit(started, caller.organisation, served.id)
         usage = Usage(
             request_id=request_id, caller=caller, model=served.name, version=version or served.version, kind=kind,
             started=self.clock.now(), duration_s=0.0, request_bytes=request_bytes,
@@ -175,7 +175,7 @@ class Gateway:
     def _book(self, usage: Usage, asking: Asking, outcome: str, started: float) -> None:
         prompt, completion = asking.tokens
         now = self.clock.monotonic()
-        self.limits.spend(now, usage.caller.organisation, usage.model, prompt + completion)
+        self.limits.spend(now, usage.caller.organisation, asking.model.id, prompt + completion)
         booked = replace(
             usage, duration_s=now - started, prompt_tokens=prompt, completion_tokens=completion,
             reply_bytes=asking.reply_bytes, outcome=outcome,

@@ -10,6 +10,8 @@ import grpc
 
 from farlane.errors import FarlaneError, Unauthenticated
 from farlane.hub.gateway.access import Access
+from farlane.hub.gateway.grpc_answering import count_error
+from farlane.hub.gateway.metrics import GatewayMetrics
 from farlane.hub.gateway.port import Caller
 from farlane.wire.status import abort
 
@@ -34,10 +36,11 @@ class GatewayAuthenticator(grpc.aio.ServerInterceptor):
 
     Args:
         access: knows the callers.
+        metrics: counts those that it does not.
     """
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    def __init__(self, access: Access, metrics: GatewayMetrics) -> None:
+        self._access, self._metrics = access, metrics
 
     async def intercept_service(
         self,
@@ -53,6 +56,7 @@ class GatewayAuthenticator(grpc.aio.ServerInterceptor):
         try:
             _current.set(self._access.caller([str(value) for value in shown]))
         except FarlaneError as error:
+            count_error(self._metrics, error)
             return _refusing(error)
         return await continuation(handler_call_details)
 

@@ -41,10 +41,12 @@ async def serve_grpc(
     settings = gateway.settings
     limit = settings.body_bytes + _FRAME_BYTES
     options = dict(SERVER_OPTIONS) | {
-        "grpc.max_receive_message_length": limit, "grpc.max_send_message_length": -1
+        "grpc.max_receive_message_length": limit, "grpc.max_send_message_length": -1,
+        "grpc.max_concurrent_streams": settings.concurrent_each, "grpc.server_handshake_timeout_ms": 15_000,
+        "grpc.max_connection_idle_ms": int(settings.idle_timeout_s * 1000),
     }  # fmt: skip
     server = grpc.aio.server(
-        interceptors=[GatewayAuthenticator(access)],
+        interceptors=[GatewayAuthenticator(access, gateway.metrics)],
         options=tuple(options.items()),
         maximum_concurrent_rpcs=2 * settings.concurrent,
     )

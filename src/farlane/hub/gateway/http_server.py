@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import ssl
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from farlane.errors import Exhausted, FarlaneError, Internal, InvalidSetting, Unauthenticated, Unavailable
 from farlane.hub.gateway.access import Access
+from farlane.hub.gateway.connections import LINGER_S, accepting
 from farlane.hub.gateway.door import REQUEST_ID, Door, name_request, request_id
 from farlane.hub.gateway.gateway import Gateway
 from farlane.hub.gateway.json_bodies import encoded
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RETRY_S = 1
+_HTTP = "http"
 STOP_GRACE_S = 5.0
 """How long running requests may go on when the hub stops, in seconds."""
 
@@ -55,22 +58,27 @@ async def serve_http(
         handler_cancellation=True,
         auto_decompress=False,
         shutdown_timeout=STOP_GRACE_S,
+        keepalive_timeout=settings.idle_timeout_s,
+        lingering_time=LINGER_S,
     )
     await runner.setup()
-    try:
+    assert runner.server is not None  # set up just now
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        listening = accepting(
+            runner.server, settings.host.strip("[]"), settings.port,
+            tls=None if certificate is None else _tls(*certificate), most=settings.connections,
+            refused=lambda: gateway.metrics.failed(_HTTP, str(Unavailable.http_status)),
+        )  # fmt: skip
         try:
-            tls = None if certificate is None else _tls(*certificate)
-            await web.TCPSite(runner, settings.host.strip("[]"), settings.port, ssl_context=tls).start()
+            port = await stack.enter_async_context(listening)
         except OSError as error:
             raise InvalidSetting(
                 f"the gateway cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. Choose "
                 "another hub.gateway_port, 0 for any or -1 for none"
             ) from error
-        port: int = runner.addresses[0][1]
         log.info("the gateway listens on %s:%d", settings.host, port)
         yield port
-    finally:
-        await runner.cleanup()
 
 
 def _application(door: Door) -> Application:
@@ -84,6 +92,7 @@ def _application(door: Door) -> Application:
         except FarlaneError as error:
             response = _failed(door.gateway, request, error)
         except web.HTTPException as error:
+            door.gateway.metrics.failed(_HTTP, str(error.status))
             response = _plain(request, error.status, error.text or error.reason, error.headers.get("Allow"))
         except Exception:
             log.exception("request %s died", request_id(request))
@@ -107,13 +116,20 @@ class _Probes:
 
     def add_to(self, app: Application) -> None:
         app.router.add_get("/health", self.healthy)
-        app.router.add_get("/ready", self.healthy)
+        app.router.add_get("/ready", self.ready)
         app.router.add_get("/metrics", self.metrics)
 
     async def healthy(self, request: Request) -> Response:
         from aiohttp.web import Response
 
         return Response(text="ok\n")
+
+    async def ready(self, request: Request) -> Response:
+        """Say whether requests can be routed: 200, or 503 and why not."""
+        from aiohttp.web import Response
+
+        trouble = self._door.gateway.router.trouble()
+        return Response(text=f"{trouble or 'ok'}\n", status=503 if trouble else 200)
 
     async def metrics(self, request: Request) -> Response:
         from aiohttp.web import Response
@@ -127,7 +143,7 @@ def _failed(gateway: Gateway, request: Request, error: FarlaneError) -> Response
     """Return an error in the shape of the protocol that was spoken."""
     from aiohttp.web import Response
 
-    gateway.metrics.failed(error.http_status)
+    gateway.metrics.failed(_HTTP, str(error.http_status))
     openai = not request.path.startswith("/v2")
     document = error_document(error) if openai else {"error": error.message}
     response = Response(body=encoded(document), status=error.http_status, content_type="application/json")

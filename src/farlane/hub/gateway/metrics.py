@@ -53,8 +53,8 @@ RUNNING = GatewayMetric("farlane_gateway_running", "gauge", ("model",), "Request
 ERRORS = GatewayMetric(
     "farlane_gateway_errors",
     "counter",
-    ("status",),
-    "HTTP requests that were answered with an error, by status.",
+    ("protocol", "status"),
+    "Requests that were answered with an error: over http by status, over grpc by code.",
 )
 METRICS = (REQUESTS, TOKENS, BYTES, DURATION, RUNNING, ERRORS)
 
@@ -89,9 +89,14 @@ class GatewayMetrics(Collector):
         counts[bisect_left(SECONDS, usage.duration_s)] += 1
         self._seconds[model] = self._seconds.get(model, 0.0) + usage.duration_s
 
-    def failed(self, status: int) -> None:
-        """Count an answer that was an error."""
-        self._errors[(str(status),)] += 1
+    def failed(self, protocol: str, status: str) -> None:
+        """Count an answer that was an error.
+
+        Args:
+            protocol: http or grpc.
+            status: HTTP's number, gRPC's name.
+        """
+        self._errors[protocol, status] += 1
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric's value of this moment."""

@@ -51,7 +51,7 @@ class OipRoutes:
         """Add every route; longer paths before those that would take them for a model's name."""
         router.add_get("/v2", self.server)
         router.add_get("/v2/health/live", self.healthy)
-        router.add_get("/v2/health/ready", self.healthy)
+        router.add_get("/v2/health/ready", self.routable)
         router.add_post("/v2/repository/index", self.index)
         router.add_post("/v2/repository/models/{model:.+}/load", self.load)
         router.add_post("/v2/repository/models/{model:.+}/unload", self.unload)
@@ -68,6 +68,13 @@ class OipRoutes:
     async def healthy(self, request: Request) -> Response:
         """Say that the server answers; open to all."""
         return _json({})
+
+    async def routable(self, request: Request) -> Response:
+        """Say whether requests can be routed: 200 or 503; open to all."""
+        trouble = self._gateway.router.trouble()
+        return _json(
+            {"ready": not trouble} | ({"error": trouble} if trouble else {}), 503 if trouble else 200
+        )
 
     async def model(self, request: Request) -> Response:
         """Describe a model's arrays."""

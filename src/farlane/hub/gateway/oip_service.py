@@ -11,13 +11,13 @@ from farlane.errors import FarlaneError, Internal
 from farlane.hub.gateway.bodies import holding
 from farlane.hub.gateway.gateway import Gateway
 from farlane.hub.gateway.grpc_access import current_caller
+from farlane.hub.gateway.grpc_answering import Context, answered, count_error
 from farlane.hub.gateway.oip import inference_pb2 as pb
 from farlane.hub.gateway.oip import inference_pb2_grpc
 from farlane.hub.gateway.oip_json import EXTENSIONS
 from farlane.hub.gateway.oip_messages import metadata_to_wire, reply_to_wire, request_from_wire
 from farlane.hub.gateway.oip_routes import refuse_parameters
 from farlane.hub.gateway.port import Caller, ModelState
-from farlane.hub.grpc_api.answering import Context, answered
 
 
 class OipService(inference_pb2_grpc.GRPCInferenceServiceServicer):
@@ -28,20 +28,20 @@ class OipService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     """
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+        self.gateway = gateway
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         """Say that the server runs."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
-        """Say that the server answers."""
-        return pb.ServerReadyResponse(ready=True)
+        """Say whether requests can be routed."""
+        return pb.ServerReadyResponse(ready=not self.gateway.router.trouble())
 
     @answered
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
         """Say whether a model answers."""
-        found = await self._gateway.router.describe(current_caller(), request.name, request.version or None)
+        found = await self.gateway.router.describe(current_caller(), request.name, request.version or None)
         return pb.ModelReadyResponse(ready=found.state is ModelState.READY)
 
     @answered
@@ -57,7 +57,7 @@ class OipService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
         """Describe a model's arrays."""
-        found = await self._gateway.router.describe(current_caller(), request.name, request.version or None)
+        found = await self.gateway.router.describe(current_caller(), request.name, request.version or None)
         return metadata_to_wire(found)
 
     @answered
@@ -74,6 +74,7 @@ class OipService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             try:
                 yield pb.ModelStreamInferResponse(infer_response=await self._infer(caller, request))
             except FarlaneError as error:
+                count_error(self.gateway.metrics, error)
                 yield pb.ModelStreamInferResponse(
                     error_message=error.message, infer_response=pb.ModelInferResponse(id=request.id)
                 )
@@ -84,7 +85,7 @@ class OipService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> pb.RepositoryIndexResponse:
         """List models and their states."""
         entry = pb.RepositoryIndexResponse.ModelIndex
-        found = await self._gateway.router.models(current_caller())
+        found = await self.gateway.router.models(current_caller())
         return pb.RepositoryIndexResponse(
             models=[
                 entry(name=one.name, version=one.version, state=one.state, reason=one.reason)
@@ -99,7 +100,7 @@ class OipService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> pb.RepositoryModelLoadResponse:
         """Have a model served again."""
         refuse_parameters(request.parameters)
-        await self._gateway.change(current_caller(), request.model_name, load=True)
+        await self.gateway.change(current_caller(), request.model_name, load=True)
         return pb.RepositoryModelLoadResponse()
 
     @answered
@@ -108,14 +109,14 @@ class OipService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> pb.RepositoryModelUnloadResponse:
         """Stop serving a model."""
         refuse_parameters(request.parameters)
-        await self._gateway.change(current_caller(), request.model_name, load=False)
+        await self.gateway.change(current_caller(), request.model_name, load=False)
         return pb.RepositoryModelUnloadResponse()
 
     async def _infer(self, caller: Caller, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
         size = request.ByteSize()
-        with self._gateway.concurrency.slot(caller.organisation), holding(self._gateway.bodies, size):
+        with self.gateway.concurrency.slot(caller.organisation), holding(self.gateway.bodies, size):
             asked = request_from_wire(request)
-            async with self._gateway.asking(
+            async with self.gateway.asking(
                 caller, request.model_name, request.model_version or None, asked,
                 request_id=uuid4().hex, request_bytes=size,
             ) as asking:  # fmt: skip

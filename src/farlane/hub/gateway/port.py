@@ -51,9 +51,18 @@ class ServedModel:
     owner: str = ""
     """Organisation that deployed it."""
 
+    @property
+    def id(self) -> str:
+        """Which it is among all that are served: two organisations may use one name."""
+        return f"{self.owner}/{self.name}" if self.owner else self.name
+
 
 class Router(Protocol):
     """Knows what is served and carries requests to replicas. Nothing is told of models that a caller may not use."""
+
+    def trouble(self) -> str:
+        """Return why no request can be routed at this moment, in a sentence; empty while they can."""
+        ...
 
     async def models(self, caller: Caller) -> list[ServedModel]:
         """Return every model that a caller may use, by name."""
@@ -159,6 +168,10 @@ class NoUsage:
 
 class NoModels:
     """A router where nothing is served: every name is unknown."""
+
+    def trouble(self) -> str:
+        """Return nothing."""
+        return ""
 
     async def models(self, caller: Caller) -> list[ServedModel]:
         """Return nothing."""

@@ -37,6 +37,10 @@ class GatewaySettings:
     """Bodies of all requests held at the same time, in bytes."""
     read_timeout_s: float = 60.0
     """How long a body may take to arrive, in seconds."""
+    connections: int = 1000
+    """HTTP connections at the same time; 1 or more."""
+    idle_timeout_s: float = 75.0
+    """How long a connection may take to send the headers of its next request, silence included, in seconds."""
     write_timeout_s: float = 30.0
     """How long a client may leave a piece of a stream unread before it is cut off, in seconds."""
 
