@@ -57,6 +57,8 @@ class DeploymentWorld:
 
     def _check_swap(self, before: set[JobId], commands: list[events.Command]) -> None:
         drained = {each.job for each in commands if isinstance(each, events.DrainReplica)}
+        gone = {job for job in drained if self._abandoned(job)}  # their node goes, whatever answers
+        drained, before = drained - gone, before - gone
         if not drained or ID not in self.controller.records:
             return
         record = self.record
@@ -67,6 +69,10 @@ class DeploymentWorld:
         floor = record.wanted - record.deployment.update.max_unavailable
         canaries = {each.job for each in record.ready() if each.version == record.trial}
         assert len(after) >= min(len(before), floor) - len(canaries)
+
+    def _abandoned(self, job: JobId) -> bool:
+        replica = self.controller.replica(job)
+        return replica is not None and replica.abandoned(self.now)
 
     def _check_size(self, commands: list[events.Command]) -> None:
         record = self.record

@@ -8,7 +8,15 @@ import pytest
 
 from farlane.domain.deployments import DeploymentState, ReplicaState, ScalePolicy, UpdatePolicy
 from farlane.hub.deployments import events
-from farlane.hub.deployments.state import LOADING_S, MAX_CRASHES, MAX_TRIES, RENEW_S, STEADY_S, TERM_S
+from farlane.hub.deployments.state import (
+    LOADING_S,
+    MAX_CRASHES,
+    MAX_TRIES,
+    PLACE_S,
+    RENEW_S,
+    STEADY_S,
+    TERM_S,
+)
 from farlane.testing.deployment_world import ID, DeploymentWorld
 
 READY, DRAINING = ReplicaState.READY, ReplicaState.DRAINING
@@ -164,6 +172,36 @@ def test_a_node_that_drains_is_left_once_another_answers() -> None:
     world.settle(turns=4)
     assert job not in world.jobs(READY)
     assert len(world.jobs(READY)) == 2
+
+
+def test_a_node_that_drains_alone_is_left_at_once() -> None:
+    world = two()
+    for job in world.jobs(READY):
+        world.tell(events.ReplicaLeaving(world.now, job, nowhere=True))
+    assert len(world.draining) == 2
+
+
+def test_a_node_that_drains_is_left_when_nobody_takes_over() -> None:
+    world = two()
+    job = world.jobs(READY)[0]
+    world.tell(events.ReplicaLeaving(world.now, job))
+    world.submit_next()
+    world.wait(PLACE_S)
+    assert not world.draining
+    world.wait(1.0)
+    assert world.draining == {job}
+
+
+def test_a_node_that_drains_waits_while_another_loads() -> None:
+    world = two()
+    job = world.jobs(READY)[0]
+    world.tell(events.ReplicaLeaving(world.now, job))
+    other = world.submit_next()
+    world.tell(events.ReplicaPlaced(world.now, other, "n2"))
+    world.wait(PLACE_S + 60.0)
+    assert not world.draining
+    world.tell(events.ReplicaReady(world.now, other))
+    assert world.draining == {job}
 
 
 def test_a_replica_is_renewed_before_its_lease_is_over() -> None:

@@ -13,8 +13,8 @@ READY = ReplicaState.READY
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["submit", "refuse", "place", "ready", "unready", "unplace", "leave", "drained", "end", "crash",
-             "name", "canary", "load", "wait", "scale", "turn"]
+            ["submit", "refuse", "place", "ready", "unready", "unplace", "leave", "strand", "drained", "end",
+             "crash", "name", "canary", "load", "wait", "scale", "turn"]
         ),
         st.integers(0, 6),
     ),
@@ -78,6 +78,8 @@ def about(world: DeploymentWorld, step: str, job: int) -> None:
                 world.tell(events.ReplicaPlaced(now, each, ""))
             case "leave":
                 world.tell(events.ReplicaLeaving(now, each))
+            case "strand":
+                world.tell(events.ReplicaLeaving(now, each, nowhere=True))
             case "drained" if each in world.draining:
                 world.tell(events.ReplicaDrained(now, each))
             case "end":

@@ -162,7 +162,8 @@ class Controller:
             case events.ReplicaUnready() | events.ReplicaDrained() if replica.state is DRAINING:
                 stop(replica, out, "it was replaced or is no longer needed")
             case events.ReplicaLeaving():
-                replica.leaving = True
+                replica.leaving_since = replica.leaving_since or event.now
+                replica.nowhere = event.nowhere
             case events.ReplicaEnded():
                 self._end(record, replica, event, out)
         return [record]
@@ -216,7 +217,7 @@ def _place(replica: Replica, event: events.ReplicaPlaced) -> None:
     if replica.node == event.node:
         return
     replica.node = event.node
-    replica.leaving = False
+    replica.leaving_since, replica.nowhere = 0.0, False
     if replica.state is DRAINING:
         return
     replica.leased_at = event.now if event.node else 0.0

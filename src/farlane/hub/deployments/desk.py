@@ -276,8 +276,12 @@ class Deployments:
         if (node or "") != replica.node:
             self._close_elsewhere(replica, node or "")
             self._tell(events.ReplicaPlaced(now, replica.job, node or ""))
-        if node is not None and hub.reactor.state.nodes[node].draining and not replica.leaving:
-            self._tell(events.ReplicaLeaving(now, replica.job))
+        if node is not None and hub.reactor.state.nodes[node].draining:
+            nowhere = not any(
+                each.connected and not each.draining for each in hub.reactor.state.nodes.values()
+            )
+            if not replica.leaving or nowhere != replica.nowhere:
+                self._tell(events.ReplicaLeaving(now, replica.job, nowhere))
         if replica.state is ReplicaState.DRAINING and not replica.stopping:
             session = self.route(replica.deployment).sessions.get(replica.job)
             if session is None or not session.in_flight or now - replica.since > DRAIN_S:

@@ -89,10 +89,11 @@ class ReplicaUnready:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLeaving:
-    """A replica answers and will not for long: its node drains."""
+    """A replica answers and will not for long: its node drains. nowhere: no other node is there to take its place."""
 
     now: float
     job: JobId
+    nowhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

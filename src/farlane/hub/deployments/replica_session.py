@@ -127,6 +127,8 @@ class ReplicaSession:
             ended = self._exchanges.get(message.ended.request)
             if ended is not None:
                 ended.end(error_from_wire(message.ended.error) if message.ended.HasField("error") else None)
+        elif kind == "health" and not message.health.ready:
+            self.draining = True
         elif kind == "hello":
             raise InvalidInput("a replica's stream said hello twice; open one stream for each replica")
 

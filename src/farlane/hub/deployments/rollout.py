@@ -1,6 +1,7 @@
 """Rollout: which replicas are submitted, drained and stopped so that the right number of the right version answers.
 
 One rule stands above all: a replica that answers is not taken away before another that answers is there in its place.
+The only exception is one whose node leaves while no other node can take it.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ def _retire(record: Record, out: list[Command], now: float) -> None:
     """Drain what answers and should not go on, as far as enough others answer."""
     _retire_main(record, out, now)
     _retire_trials(record, out, now)
+    _let_go(record, out, now)
 
 
 def _retire_main(record: Record, out: list[Command], now: float) -> None:
@@ -149,6 +151,16 @@ def _retire_trials(record: Record, out: list[Command], now: float) -> None:
     trials.sort(key=lambda each: (keeps(record, each, now), -each.job))
     for replica in trials[: max(0, spare)]:
         drain(replica, out, now)
+
+
+def _let_go(record: Record, out: list[Command], now: float) -> None:
+    """Drain what answers on nodes that leave, where no other can take its place: they are not held up for it."""
+    loading = any(
+        each.state is ReplicaState.LOADING and keeps(record, each, now) for each in record.replicas.values()
+    )
+    for replica in record.ready():
+        if replica.abandoned(now) and (replica.nowhere or not loading):
+            drain(replica, out, now)
 
 
 def _share(record: Record, out: list[Command]) -> None:

@@ -18,6 +18,8 @@ STEADY_S = 60.0
 """A replica that answered for so long shows that its version works: crashes are counted anew."""
 LOADING_S = 900.0
 """How long a replica may take on a node before it counts as failed."""
+PLACE_S = 3.0
+"""How long a replica of a node that drains waits for another node to take its place, where none is loading it yet."""
 TERM_S = 24 * 3600.0
 """Time limit of a replica's task: what its lease reserves is bounded. A fresh one takes its place in time."""
 RENEW_S = 1800.0
@@ -26,7 +28,11 @@ RENEW_S = 1800.0
 
 @dataclass(slots=True)
 class Replica:
-    """One replica. since: when it got into this state, unix seconds; leased_at: when its present node got it."""
+    """One replica.
+
+    since: when it got into this state, unix seconds; leased_at: when its present node got it; leaving_since: when
+    its node began to drain, 0 while it does not; nowhere: no other node is there.
+    """
 
     job: JobId
     deployment: str
@@ -35,8 +41,18 @@ class Replica:
     since: float
     node: str = ""
     leased_at: float = 0.0
-    leaving: bool = False
+    leaving_since: float = 0.0
+    nowhere: bool = False
     stopping: bool = False
+
+    @property
+    def leaving(self) -> bool:
+        """Tell whether its node drains."""
+        return self.leaving_since > 0
+
+    def abandoned(self, now: float) -> bool:
+        """Tell whether its node drains and nobody has taken its place within the time that placing takes."""
+        return self.leaving and (self.nowhere or now - self.leaving_since > PLACE_S)
 
     def expiring(self, now: float) -> bool:
         """Tell whether its lease's time limit is near."""

@@ -91,6 +91,7 @@ class ReplicaStream:
         self._backoff, self._random = backoff or Backoff(0.1, 5.0), random or Random()
         self._requests: dict[int, _Request] = {}
         self._welcomed = False
+        self._outbox: Outbox[Message] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -108,7 +109,10 @@ class ReplicaStream:
             await asyncio.sleep(next(delays))
 
     async def answered(self, timeout_s: float) -> None:
-        """Wait until every request that has come is answered, or the time is over."""
+        """Have the hub send nothing more; wait until all that has come is answered, or the time is over."""
+        if self._outbox is not None:
+            health = serving_pb2.ReplicaHealth(ready=False, reason="the replica is stopped")
+            self._outbox.put(Message(health=health))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
@@ -118,12 +122,14 @@ class ReplicaStream:
         call: Call = serving_pb2_grpc.ReplicaServiceStub(channel).Serve()
         outbox: Outbox[Message] = Outbox(size_of=Message.ByteSize)
         outbox.put(self._hello())
+        self._outbox = outbox
         try:
             async with TaskSupervisor("replica stream") as tasks:
                 tasks.start(self._write(outbox, call), "replica stream writer")
                 async for command in received(call, doing=_DOING):
                     self._obey(command, outbox, tasks)
         finally:
+            self._outbox = None
             outbox.close()
             call.cancel()
             self._requests.clear()

@@ -148,7 +148,7 @@ Global___RequestEnded: _TypeAlias = RequestEnded  # noqa: Y015
 
 @_typing.final
 class ReplicaHealth(_message.Message):
-    """Whether the replica takes requests: it drains with its node, or takes them again."""
+    """Not `ready`: the replica takes no request from now on and answers those it has; it leaves with its node."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
