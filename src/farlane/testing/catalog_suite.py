@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from farlane.errors import Conflict, FarlaneError, InvalidInput, NotFound, PermissionRefused
+from farlane.errors import Conflict, Exhausted, FarlaneError, InvalidInput, NotFound, PermissionRefused
 from farlane.kit.clock import ManualClock
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows import Rows
-from farlane.models.catalog.values import AliasMove, Author
+from farlane.models.catalog.values import MAX_DELTAS, AliasMove, Author, DeltaRow
 from farlane.models.cid import Cid
 from farlane.models.manifest.signature import Signature
 from farlane.models.names import parse_reference
@@ -22,6 +22,12 @@ ADA, BOB = Author("lab", "ada"), Author("rival", "bob")
 def manifest(number: int) -> Cid:
     """Return the CID of some manifest."""
     return Cid(1, 0x71, bytes([number]) * 32)
+
+
+def delta(target: int, base: int, size_bytes: int) -> DeltaRow:
+    """Return a delta between two of these manifests, with a root of its own for each size."""
+    root = Cid(1, 0x71, bytes([target, base]) + size_bytes.to_bytes(30, "big"))
+    return DeltaRow(manifest(target), manifest(base), root, size_bytes)
 
 
 class CatalogSuite:
@@ -92,6 +98,55 @@ class CatalogSuite:
         assert catalog.roots() == ()
         assert catalog.moves_after(0) == ()
         assert catalog.add("lab/mini", manifest(7), author=BOB).number == 1
+
+    def test_deltas_are_kept_between_versions_smallest_first(self, catalog: Catalog) -> None:
+        """One for each pair; a second one takes the place of the first."""
+        large, small = delta(3, 1, 700), delta(3, 2, 500)
+        for one in (delta(3, 1, 900), large, small):
+            catalog.deltas.add(one)
+        assert catalog.deltas.of(manifest(3)) == (small, large)
+        assert catalog.deltas.of(manifest(2)) == ()
+        assert set(catalog.roots()) == {manifest(1), manifest(2), manifest(3), small.root, large.root}
+        catalog.deltas.remove(manifest(3), manifest(2))
+        assert catalog.deltas.of(manifest(3)) == (large,)
+
+    def test_a_delta_needs_both_its_versions(self, catalog: Catalog) -> None:
+        """What is not here is no base, and nothing is made that is not here."""
+        for one in (delta(3, 9, 1), delta(9, 3, 1)):
+            with pytest.raises(NotFound, match="no version here"):
+                catalog.deltas.add(one)
+
+    def test_a_delta_goes_with_either_of_its_versions(self, catalog: Catalog) -> None:
+        """Its root is no root of a collection any more."""
+        catalog.deltas.add(delta(3, 1, 1))
+        catalog.deltas.add(delta(3, 2, 1))
+        catalog.remove("lab/mini@v1", ADA)
+        assert catalog.deltas.of(manifest(3)) == (delta(3, 2, 1),)
+        catalog.remove("lab/mini@v3", ADA)
+        assert catalog.deltas.of(manifest(3)) == ()
+        catalog.add("other", manifest(5), author=ADA)
+        catalog.deltas.add(delta(2, 5, 1))
+        catalog.remove_model("other", ADA)
+        assert catalog.roots() == (manifest(2),)
+
+    def test_a_version_has_so_many_deltas_and_no_more(self, catalog: Catalog) -> None:
+        """Whoever adds the next is told so; those there are can be replaced."""
+        for number in range(10, 11 + MAX_DELTAS):
+            catalog.add("lab/mini", manifest(number), author=ADA)
+        for number in range(10, 10 + MAX_DELTAS):
+            catalog.deltas.add(delta(1, number, number))
+        with pytest.raises(Exhausted):
+            catalog.deltas.add(delta(1, 10 + MAX_DELTAS, 1))
+        catalog.deltas.add(delta(1, 10, 1))
+        assert len(catalog.deltas.of(manifest(1))) == MAX_DELTAS
+
+    def test_a_manifest_is_known_while_its_version_is(self, catalog: Catalog) -> None:
+        """By whatever name; the root of a delta is no version."""
+        catalog.deltas.add(delta(3, 1, 1))
+        assert catalog.has(manifest(3))
+        assert not catalog.has(delta(3, 1, 1).root)
+        catalog.remove("lab/mini@v3", ADA)
+        assert not catalog.has(manifest(3))
 
     def test_moves_are_recorded_with_who_and_when(self, catalog: Catalog, clock: ManualClock) -> None:
         """The history tells it all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,10 @@ from farlane.errors import Conflict, Corrupted, InvalidInput
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows import Rows
 from farlane.models.catalog.rows_sqlite import SqliteRows
-from farlane.testing.catalog_suite import ADA, CatalogSuite, manifest
+from farlane.testing.catalog_suite import ADA, CatalogSuite, delta, manifest
+
+OLD = Path(__file__).parents[2] / "data/catalog-v1.sqlite.gz"
+"""Made by the code of schema 1: two versions of lab/mini, `champion` on the first, one licence accepted."""
 
 
 class TestSqliteCatalog(CatalogSuite):
@@ -97,3 +101,15 @@ def test_a_newer_catalog_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(Conflict, match="newer farlane"):
         SqliteRows(tmp_path / "catalog.db")
+
+
+def test_a_catalog_of_schema_1_opens_and_can_have_deltas(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    path.write_bytes(gzip.decompress(OLD.read_bytes()))
+    for _ in range(2):
+        catalog = Catalog(SqliteRows(path))
+        assert catalog.resolve("lab/mini@champion").manifest == manifest(1)
+        assert catalog.accepted("ada", manifest(2)) == "MIT"
+        catalog.deltas.add(delta(2, 1, 7))
+        assert catalog.roots() == (manifest(1), manifest(2), delta(2, 1, 7).root)
+        catalog.close()

@@ -32,6 +32,6 @@ class CatalogVersions:
             wanted = parse_cid(text)
         except InvalidInput as error:
             raise InvalidInput(f"{text[:80]!r} is neither a name nor a CID: {error.message}") from error
-        if wanted not in self._catalog.roots():
+        if not self._catalog.has(wanted):
             raise NotFound(f"this hub has no version {text}", version=text)
         return wanted.text

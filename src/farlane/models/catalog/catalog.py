@@ -10,6 +10,8 @@ from typing import Final
 from farlane.errors import Conflict, Exhausted, InvalidInput, NotFound, PermissionRefused
 from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.suggestions import hint
+from farlane.models.catalog.deltas import Deltas
+from farlane.models.catalog.history import previous_target
 from farlane.models.catalog.rows import Rows
 from farlane.models.catalog.values import MAX_ALIASES, MAX_VERSIONS, AliasMove, Author, Model, Version
 from farlane.models.cid import Cid
@@ -35,9 +37,13 @@ class Catalog:
     Args:
         rows: the storage.
         clock: dates versions and moves.
+
+    Attributes:
+        deltas: between the versions here.
     """
 
     def __init__(self, rows: Rows, clock: Clock | None = None) -> None:
+        self.deltas = Deltas(rows)
         self._rows, self._clock = rows, clock or SystemClock()
         self._listeners: list[OnMove] = []
         self._lock = threading.Lock()
@@ -115,6 +121,11 @@ class Catalog:
         with self._rows.reading():
             self._known(wanted.name)
             return self._resolved(wanted)
+
+    def has(self, manifest: Cid) -> bool:
+        """Tell whether a version of any name has this manifest."""
+        with self._rows.reading():
+            return self._rows.has_manifest(manifest)
 
     def remove(self, reference: Reference | str, author: Author | None = None) -> Version:
         """Remove a version; its number is never given again.
@@ -299,9 +310,9 @@ class Catalog:
             return self._rows.accepted(who, manifest)
 
     def roots(self) -> tuple[Cid, ...]:
-        """Return the manifests of all versions: what a collection must keep."""
+        """Return the manifests of all versions and the roots of all deltas: what a collection must keep."""
         with self._rows.reading():
-            return tuple(self._rows.all_manifests())
+            return (*self._rows.all_manifests(), *self._rows.all_deltas())
 
     def _known(self, name: str) -> Model:
         found = self._rows.model(name)
@@ -378,17 +389,3 @@ class Catalog:
     def _no_alias(self, name: str, alias: str) -> NotFound:
         known = [*self._rows.aliases(name), NEWEST]
         return NotFound(f"{name} has no alias {alias!r}; {hint(alias, known)}", name=name, alias=alias)
-
-
-def previous_target(moves: Iterable[AliasMove]) -> Cid | None:
-    """Return where an alias stood before it was put where it is; None where it never stood elsewhere.
-
-    Moves are a history of places, and a rollback takes the last one out of it: two rollbacks go two steps back.
-    """
-    places: list[Cid] = []
-    for move in moves:
-        if move.back and len(places) > 1:
-            places.pop()
-        elif move.target is not None and (not places or move.target != places[-1]):
-            places.append(move.target)
-    return places[-2] if len(places) > 1 else None

@@ -54,6 +54,17 @@ SCHEMA = (
         PRIMARY KEY (who, manifest)
     ) STRICT""",
 )
+DELTAS_SCHEMA = (
+    "CREATE INDEX versions_by_manifest ON versions (manifest)",
+    """CREATE TABLE deltas (
+        target BLOB NOT NULL,
+        base BLOB NOT NULL,
+        root BLOB NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        PRIMARY KEY (target, base)
+    ) STRICT""",
+)
+"""What schema 2 has and schema 1 had not."""
 
 BEGIN_READING = "BEGIN"
 BEGIN_CHANGING = "BEGIN IMMEDIATE"
@@ -78,6 +89,15 @@ ADD_VERSION = (
 NOTE_NUMBER = "UPDATE models SET numbers = max(numbers, ?) WHERE name = ?"
 REMOVE_VERSION = "DELETE FROM versions WHERE name = ? AND number = ?"
 ALL_MANIFESTS = "SELECT manifest FROM versions"
+HAS_MANIFEST = "SELECT 1 FROM versions WHERE manifest = ? LIMIT 1"
+
+PUT_DELTA = """INSERT INTO deltas (target, base, root, size_bytes) VALUES (?, ?, ?, ?)
+    ON CONFLICT (target, base) DO UPDATE SET root = excluded.root, size_bytes = excluded.size_bytes"""
+DELTAS = "SELECT target, base, root, size_bytes FROM deltas WHERE target = ? ORDER BY size_bytes, base"
+REMOVE_DELTA = "DELETE FROM deltas WHERE target = ? AND base = ?"
+REMOVE_LOOSE_DELTAS = """DELETE FROM deltas WHERE target NOT IN (SELECT manifest FROM versions)
+    OR base NOT IN (SELECT manifest FROM versions)"""
+ALL_DELTAS = "SELECT DISTINCT root FROM deltas"
 
 ALIAS = "SELECT target FROM aliases WHERE name = ? AND alias = ?"
 ALIASES = "SELECT alias, target FROM aliases WHERE name = ? ORDER BY alias"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from farlane.models.catalog.values import AliasMove, Model, Version
+from farlane.models.catalog.values import AliasMove, DeltaRow, Model, Version
 from farlane.models.cid import Cid
 
 
@@ -33,7 +33,7 @@ class Rows(Protocol):
         ...
 
     def remove_model(self, name: str) -> None:
-        """Remove a model with its versions, moves and aliases."""
+        """Remove a model with its versions, moves, aliases and deltas."""
         ...
 
     def versions(self, name: str) -> list[Version]:
@@ -61,7 +61,7 @@ class Rows(Protocol):
         ...
 
     def remove_version(self, name: str, number: int) -> None:
-        """Remove a version."""
+        """Remove a version, and the deltas that make it or need it."""
         ...
 
     def alias(self, name: str, alias: str) -> Cid | None:
@@ -98,6 +98,26 @@ class Rows(Protocol):
 
     def all_manifests(self) -> list[Cid]:
         """Return the manifests of all versions of all names."""
+        ...
+
+    def has_manifest(self, manifest: Cid) -> bool:
+        """Tell whether a version of any name has a manifest."""
+        ...
+
+    def put_delta(self, delta: DeltaRow) -> None:
+        """Add a delta, or replace the one between the same versions."""
+        ...
+
+    def deltas(self, target: Cid) -> list[DeltaRow]:
+        """Return the deltas that make a version, smallest first."""
+        ...
+
+    def remove_delta(self, target: Cid, base: Cid) -> None:
+        """Remove the delta between two versions."""
+        ...
+
+    def all_deltas(self) -> list[Cid]:
+        """Return the roots of all deltas."""
         ...
 
     def close(self) -> None:

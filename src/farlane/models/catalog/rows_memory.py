@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from farlane.models.catalog.values import AliasMove, Model, Version
+from farlane.models.catalog.values import AliasMove, DeltaRow, Model, Version
 from farlane.models.cid import Cid
 
 
@@ -21,6 +21,7 @@ class _State:
     sequence: int = 0
     aliases: dict[str, dict[str, Cid]] = field(default_factory=dict)
     accepted: dict[tuple[str, Cid], str] = field(default_factory=dict)
+    deltas: dict[tuple[Cid, Cid], DeltaRow] = field(default_factory=dict)
 
 
 class MemoryRows:
@@ -60,11 +61,12 @@ class MemoryRows:
         self._state.models[model.name] = model
 
     def remove_model(self, name: str) -> None:
-        """Remove a model with its versions, moves and aliases."""
+        """Remove a model with its versions, moves, aliases and deltas."""
         state = self._state
         for table in (state.models, state.versions, state.numbers, state.aliases):
             table.pop(name, None)
         state.moves = [one for one in state.moves if one.name != name]
+        self._remove_loose_deltas()
 
     def versions(self, name: str) -> list[Version]:
         """Return the versions of a name, oldest first."""
@@ -94,8 +96,9 @@ class MemoryRows:
         self._state.numbers[version.name] = max(self._state.numbers.get(version.name, 0), version.number)
 
     def remove_version(self, name: str, number: int) -> None:
-        """Remove a version."""
+        """Remove a version, and the deltas that make it or need it."""
         self._state.versions.get(name, {}).pop(number, None)
+        self._remove_loose_deltas()
 
     def alias(self, name: str, alias: str) -> Cid | None:
         """Return where an alias stands."""
@@ -140,5 +143,31 @@ class MemoryRows:
         """Return the manifests of all versions of all names."""
         return [one.manifest for known in self._state.versions.values() for one in known.values()]
 
+    def has_manifest(self, manifest: Cid) -> bool:
+        """Tell whether a version of any name has a manifest."""
+        return manifest in self.all_manifests()
+
+    def put_delta(self, delta: DeltaRow) -> None:
+        """Add a delta, or replace the one between the same versions."""
+        self._state.deltas[delta.target, delta.base] = delta
+
+    def deltas(self, target: Cid) -> list[DeltaRow]:
+        """Return the deltas that make a version, smallest first."""
+        found = [one for one in self._state.deltas.values() if one.target == target]
+        return sorted(found, key=lambda one: (one.size_bytes, one.base.bytes))
+
+    def remove_delta(self, target: Cid, base: Cid) -> None:
+        """Remove the delta between two versions."""
+        self._state.deltas.pop((target, base), None)
+
+    def all_deltas(self) -> list[Cid]:
+        """Return the roots of all deltas."""
+        return list(dict.fromkeys(one.root for one in self._state.deltas.values()))
+
     def close(self) -> None:
         """Keep nothing."""
+
+    def _remove_loose_deltas(self) -> None:
+        known = set(self.all_manifests())
+        for pair in [pair for pair in self._state.deltas if not known.issuperset(pair)]:
+            del self._state.deltas[pair]

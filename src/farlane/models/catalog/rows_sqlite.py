@@ -13,13 +13,13 @@ from typing import Any
 from farlane.errors import Corrupted, DiskFull, Unavailable
 from farlane.kit.sqlite_files import Fault, FileKind, fault_of, recognise
 from farlane.models.catalog import queries
-from farlane.models.catalog.values import AliasMove, Author, Model, Version
+from farlane.models.catalog.values import AliasMove, Author, DeltaRow, Model, Version
 from farlane.models.cid import Cid, cid_from_bytes
 from farlane.models.manifest.signature import Signature
 
 APPLICATION_ID = 0x66_72_6C_6D
 """`frlm` in the header of the file."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CATALOG = FileKind(
     APPLICATION_ID, SCHEMA_VERSION, "the catalog", "a catalog of models",
     "put a backup in its place; blocks and manifests are kept apart and can be added again",
@@ -85,8 +85,9 @@ class SqliteRows:
         self._rows(queries.PUT_MODEL, model.name, model.organisation, model.publisher, model.created)
 
     def remove_model(self, name: str) -> None:
-        """Remove a model with its versions, moves and aliases."""
+        """Remove a model with its versions, moves, aliases and deltas."""
         self._rows(queries.REMOVE_MODEL, name)
+        self._rows(queries.REMOVE_LOOSE_DELTAS)
 
     def versions(self, name: str) -> list[Version]:
         """Return the versions of a name, oldest first."""
@@ -118,8 +119,9 @@ class SqliteRows:
         self._rows(queries.NOTE_NUMBER, version.number, version.name)
 
     def remove_version(self, name: str, number: int) -> None:
-        """Remove a version."""
+        """Remove a version, and the deltas that make it or need it."""
         self._rows(queries.REMOVE_VERSION, name, number)
+        self._rows(queries.REMOVE_LOOSE_DELTAS)
 
     def alias(self, name: str, alias: str) -> Cid | None:
         """Return where an alias stands."""
@@ -165,6 +167,31 @@ class SqliteRows:
         """Return the manifests of all versions of all names."""
         return [cid_from_bytes(manifest) for (manifest,) in self._rows(queries.ALL_MANIFESTS)]
 
+    def has_manifest(self, manifest: Cid) -> bool:
+        """Tell whether a version of any name has a manifest."""
+        return bool(self._rows(queries.HAS_MANIFEST, manifest.bytes))
+
+    def put_delta(self, delta: DeltaRow) -> None:
+        """Add a delta, or replace the one between the same versions."""
+        cids = (delta.target.bytes, delta.base.bytes, delta.root.bytes)
+        self._rows(queries.PUT_DELTA, *cids, delta.size_bytes)
+
+    def deltas(self, target: Cid) -> list[DeltaRow]:
+        """Return the deltas that make a version, smallest first."""
+        found = self._rows(queries.DELTAS, target.bytes)
+        return [
+            DeltaRow(cid_from_bytes(target), cid_from_bytes(base), cid_from_bytes(root), size_bytes)
+            for target, base, root, size_bytes in found
+        ]
+
+    def remove_delta(self, target: Cid, base: Cid) -> None:
+        """Remove the delta between two versions."""
+        self._rows(queries.REMOVE_DELTA, target.bytes, base.bytes)
+
+    def all_deltas(self) -> list[Cid]:
+        """Return the roots of all deltas."""
+        return [cid_from_bytes(root) for (root,) in self._rows(queries.ALL_DELTAS)]
+
     def _rows(self, statement: str, *values: Any) -> list[Any]:
         return self._connection.execute(statement, values).fetchall()
 
@@ -200,14 +227,20 @@ class SqliteRows:
 
 
 def _write_schema(connection: sqlite3.Connection) -> None:
-    """Make the tables of an empty file; of two processes at once, one."""
+    """Make the tables of an empty file, or those that an older one lacks; of two processes at once, one."""
     connection.execute(queries.BEGIN_CHANGING)
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (identity,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    lacking: tuple[str, ...] = ()
     if not tables and not identity:
-        for statement in queries.SCHEMA:
-            connection.execute(statement)
+        lacking = (*queries.SCHEMA, *queries.DELTAS_SCHEMA)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    elif identity == APPLICATION_ID and version < SCHEMA_VERSION:
+        lacking = queries.DELTAS_SCHEMA
+    for statement in lacking:
+        connection.execute(statement)
+    if lacking:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute(queries.COMMIT)
 

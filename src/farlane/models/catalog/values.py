@@ -1,4 +1,4 @@
-"""What a catalog keeps: models, versions, moves of aliases, accepted licences."""
+"""What a catalog keeps: models, versions, moves of aliases, deltas between versions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from farlane.models.manifest.signature import Signature
 
 MAX_VERSIONS: Final = 1_000_000
 MAX_ALIASES: Final = 256
+MAX_DELTAS: Final = 16
+"""Of one version; each is from another base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,17 @@ class AliasMove:
     author: Author
     at: float
     back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaRow:
+    """A delta that is here.
+
+    target: manifest of the version that it makes; base: of the one whose files it needs; root: the delta's own CID;
+    size_bytes: of all its blocks.
+    """
+
+    target: Cid
+    base: Cid
+    root: Cid
+    size_bytes: int

@@ -96,7 +96,7 @@ def _counterparts(target: Sequence[Span], bases: Sequence[SpannedFile]) -> dict[
 
 
 def _ordinals(spans: Sequence[Span]) -> Iterator[int]:
-    """Yield how many spans of the same name came before: gaps all have the name ''."""
+    """Yield how many spans of the same name came before: the gaps of a file all have one name."""
     seen: dict[str, int] = defaultdict(int)
     for span in spans:
         yield seen[span.name]

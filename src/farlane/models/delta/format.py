@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from farlane.errors import Corrupted, FarlaneError, UnsupportedVersion
-from farlane.models.cid import Cid, cid_from_bytes
+from farlane.models.cid import DAG_CBOR, RAW, Cid, cid_from_bytes
 from farlane.models.delta.elements import ELEMENTS, Element, number_of
 from farlane.models.delta.pieces import BASED, MAX_PIECE_BYTES, Operation
 
@@ -152,7 +152,7 @@ def decode_part(raw: bytes, makes_bytes: int, bases: tuple[FileRef, ...]) -> Par
         raise _wrong(f"a part makes another length than the {makes_bytes} bytes it is for")
     size = sum(sum(one.sizes) for one in instructions)
     blocks = -(-size // PAYLOAD_BLOCK_BYTES)
-    payload = tuple(_cid(one) for one in _items(part.get("payload"), blocks, "payload"))
+    payload = tuple(_cid(one, RAW) for one in _items(part.get("payload"), blocks, "payload"))
     if len(payload) != blocks:
         raise _wrong(f"a part has {len(payload)} payload blocks, its pieces need {blocks}")
     return Part(instructions, payload)
@@ -186,7 +186,7 @@ def _read_target(value: dict[str, Any]) -> TargetRef:
         makes, link = (*_items(one, 2, "a part"), None, None)[:2]
         if type(makes) is not int or not 0 < makes <= file.size_bytes:
             raise _wrong("a part makes an impossible number of bytes")
-        parts.append(PartRef(_cid(link), makes))
+        parts.append(PartRef(_cid(link, DAG_CBOR), makes))
     if sum(part.makes_bytes for part in parts) != file.size_bytes:
         raise _wrong(f"the parts of a target do not make its {file.size_bytes} bytes")
     return TargetRef(file, tuple(parts))
@@ -238,15 +238,18 @@ def _link(cid: Cid) -> Any:
     return CID.decode(cid.bytes)
 
 
-def _cid(link: object) -> Cid:
+def _cid(link: object, codec: int) -> Cid:
     from multiformats import CID
 
     if not isinstance(link, CID):
         raise _wrong("a link is missing")
     try:
-        return cid_from_bytes(bytes(link))
+        cid = cid_from_bytes(bytes(link))
     except FarlaneError as error:
         raise _wrong("a link is not a CID of sha2-256") from error
+    if cid.codec != codec:
+        raise _wrong("a link leads to a block of another kind")
+    return cid
 
 
 def _wrong(reason: str) -> Corrupted:

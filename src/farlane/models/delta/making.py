@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -54,6 +54,7 @@ def make_delta(
     sink: BlockSink,
     *,
     threads: int | None = None,
+    on_coded: Callable[[int], None] | None = None,
 ) -> MadeDelta:
     """Make the delta that turns bases into targets; without bases it is a compressed copy.
 
@@ -62,12 +63,13 @@ def make_delta(
         targets: what is to be made; each with its CID.
         sink: takes the blocks; the root comes last.
         threads: how many pieces are coded at once; None for the number of cores.
+        on_coded: called with the number of bytes of the targets that are done since the last call.
 
     Raises:
         InvalidInput: a file has no CID.
         Corrupted: a file became shorter meanwhile.
     """
-    builder = _Builder(sink)
+    builder = _Builder(sink, on_coded)
     made = tuple(
         TargetRef(_reference(target), tuple(_parts(builder, bases, target, threads or default_threads())))
         for target in targets
@@ -97,8 +99,9 @@ def estimate_delta(
 class _Builder:
     """Writes blocks and counts them."""
 
-    def __init__(self, sink: BlockSink) -> None:
+    def __init__(self, sink: BlockSink, on_coded: Callable[[int], None] | None) -> None:
         self._sink = sink
+        self.coded = on_coded or _untold
         self.size_bytes = 0
         self.copied_bytes = 0
 
@@ -157,6 +160,7 @@ def _parts(
         part.add(instruction, payload)
         if instruction.operation is Operation.COPY:
             builder.copied_bytes += instruction.length
+        builder.coded(instruction.length)
         if part.full:
             yield part.finish()
             part = None
@@ -225,6 +229,10 @@ def _continues(last: Instruction, following: Instruction) -> bool:
         and last.base == following.base
         and last.offset + last.length == following.offset
     )
+
+
+def _untold(count: int) -> None:
+    """Tell nobody."""
 
 
 def _reference(file: SpannedFile) -> FileRef:

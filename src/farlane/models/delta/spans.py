@@ -16,7 +16,7 @@ from farlane.models.delta.elements import BYTES, Element
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range of a file: a tensor with its name, or what lies before, between and behind them, named ''."""
+    """A range of a file: a tensor with its name, or what lies before, between and behind them, named after the file."""
 
     name: str
     offset: int
@@ -29,10 +29,10 @@ class Span:
         return self.offset + self.length
 
 
-def covering(size_bytes: int, tensors: Iterable[Span]) -> tuple[Span, ...]:
+def covering(size_bytes: int, tensors: Iterable[Span], label: str = "") -> tuple[Span, ...]:
     """Return spans that cover a file: its tensors in order of offset, and one span of bytes for each gap.
 
-    A tensor whose length is no multiple of its element's width is handled as bytes.
+    The gaps are called `label`. A tensor whose length is no multiple of its element's width is handled as bytes.
 
     Raises:
         InvalidInput: if tensors overlap or reach beyond the file.
@@ -48,12 +48,12 @@ def covering(size_bytes: int, tensors: Iterable[Span]) -> tuple[Span, ...]:
                 f"file at {size_bytes}: expected tensors side by side"
             )
         if tensor.offset > at:
-            spans.append(Span("", at, tensor.offset - at))
+            spans.append(Span(label, at, tensor.offset - at))
         whole = tensor.length % tensor.element.width_bytes == 0
         spans.append(tensor if whole else Span(tensor.name, tensor.offset, tensor.length))
         at = tensor.end
     if at < size_bytes:
-        spans.append(Span("", at, size_bytes - at))
+        spans.append(Span(label, at, size_bytes - at))
     return tuple(spans)
 
 
@@ -64,19 +64,20 @@ class SpannedFile:
         path: a regular file.
         tensors: where its tensors lie; none for a file that is just bytes.
         cid: its CID as text, by which a delta names it.
+        label: what its bytes outside of tensors are called: those of files of one label are compared.
 
     Raises:
         InvalidInput: if the tensors overlap or reach beyond the file.
         FileNotFoundError: if there is no file.
     """
 
-    def __init__(self, path: Path, tensors: Iterable[Span] = (), cid: str = "") -> None:
+    def __init__(self, path: Path, tensors: Iterable[Span] = (), cid: str = "", label: str = "") -> None:
         self.path = path
         self.cid = cid
         self._descriptor = open_regular(path)
         try:
             self.size_bytes = os.fstat(self._descriptor).st_size
-            self.spans = covering(self.size_bytes, tensors)
+            self.spans = covering(self.size_bytes, tensors, label)
         except BaseException:
             os.close(self._descriptor)
             raise
