@@ -1,4 +1,4 @@
-"""`farlane models`: add, name, compare, export, pull and check versions of models in a repository on this machine."""
+"""`farlane models`: add, name, share, compare, export, pull and check versions in a repository on this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from farlane.cli.models_adding import add, export, pull
 from farlane.cli.models_keeping import accept, gc, rm, trust, verify
+from farlane.cli.models_private import recipient, revoke, share
 from farlane.cli.models_reading import diff, lineage, log, ls, show
 from farlane.cli.models_tagging import rollback, tag
 
@@ -34,5 +35,8 @@ for command in (
     lineage,
     accept,
     trust,
+    recipient,
+    share,
+    revoke,
 ):
     models.add_command(command)

@@ -17,11 +17,14 @@ from farlane.cli.models_options import (
     version_document,
 )
 from farlane.cli.output import json_option, print_json
+from farlane.cli.recipient_options import chosen_recipients, nodes_options, own_keys
 from farlane.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from farlane.models.adding import Description
+    from farlane.app.model_signing import AccountSigner
+    from farlane.models.adding import Added, Description, OnProgress
     from farlane.models.manifest.values import Parent
+    from farlane.models.private.recipients import Recipient
     from farlane.models.repository import Repository
 
 FROM = ("folder", "oci", "ollama")
@@ -44,6 +47,12 @@ FROM = ("folder", "oci", "ollama")
     "--metric", "metrics", multiple=True, metavar="NAME=VALUE", help="A measured value; may be repeated."
 )
 @click.option("--tag", "alias", metavar="ALIAS", help="Put this alias on the new version.")
+@click.option(
+    "--private", is_flag=True, help="Encrypt it: you read it, and those named by the next three options."
+)
+@click.option("--recipient", "recipients", multiple=True, metavar="RECIPIENT",
+              help="What `farlane models recipient` shows them; may be repeated.")  # fmt: skip
+@nodes_options
 @click.option("--key", "key_name", metavar="NAME", help="Which of your keys signs it [default: unsigned].")
 @password_option
 @click.option("--from", "layout", type=click.Choice(FROM), default="folder", show_default=True,
@@ -57,19 +66,20 @@ def add(
 ) -> None:  # fmt: skip
     """Add the folder or file SOURCE as the next version of the model NAME.
 
-    Formats are told by content; pickles are refused. Nothing leaves this machine.
+    Formats are told by content; pickles are refused. Nothing leaves this machine. What --task, --licence, --parent and
+    --metric say of a private version is not encrypted.
     """
     import tempfile
 
     from farlane.app.model_signing import AccountSigner
-    from farlane.models.adding import add as put
 
+    readers = _readers(options)
     signer = AccountSigner(signing_key(key_name, password_file)) if key_name else None
     with opened(directory) as repository, tempfile.TemporaryDirectory(prefix="farlane-import-") as spare:
         described = _description(repository, options)
         folder = _unpacked(source, options["layout"], options["ollama"], Path(spare) / "model")
         with progress_bar("reading", as_json) as tell:
-            added = put(repository, folder, name, described, signer=signer, author=author(), on_progress=tell)
+            added = _put(repository, folder, name, described, readers, signer=signer, on_progress=tell)
         if alias:
             repository.catalog.move(name, alias, added.version.manifest, author())
     if as_json:
@@ -78,6 +88,32 @@ def add(
     click.echo(f"{name}@v{added.version.number} {added.version.manifest.text}")
     click.echo(
         f"{bytes_text(added.size_bytes)} in {len(added.manifest.files)} files, {bytes_text(added.new_bytes)} new"
+    )
+
+
+def _readers(options: dict[str, Any]) -> tuple[Recipient, ...] | None:
+    """Return who besides us can read the version, None for everybody."""
+    named = options["recipients"], options["with_nodes"], options["with_network"]
+    if options["private"]:
+        return chosen_recipients(*named)
+    if any(named):
+        raise InvalidInput("only a private version has recipients: add --private, or name none")
+    return None
+
+
+def _put(
+    repository: Repository, folder: Path, name: str, said: Description, readers: tuple[Recipient, ...] | None,
+    *, signer: AccountSigner | None, on_progress: OnProgress | None,
+) -> Added:  # fmt: skip
+    from farlane.models.adding import add as put
+    from farlane.models.private.versions import add_private
+
+    by = author()
+    if readers is None:
+        return put(repository, folder, name, said, signer=signer, author=by, on_progress=on_progress)
+    own = own_keys()[0]
+    return add_private(
+        repository, folder, name, readers, own, said, signer=signer, author=by, on_progress=on_progress
     )
 
 
@@ -144,7 +180,10 @@ def export(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Write the version REFERENCE to the new folder TARGET, or into the Ollama store TARGET; bytes are checked."""
+    """Write the version REFERENCE to the new folder TARGET, or into the Ollama store TARGET; bytes are checked.
+
+    A private version is decrypted for those who can read it, into a folder that only you can enter.
+    """
     from farlane.models.exporting import export_folder
 
     with opened(directory) as repository:
@@ -160,6 +199,12 @@ def export(
             from farlane.models.exchange.ollama import export_ollama
 
             export_ollama(repository, manifest, f"v{version.number}", target)
+        elif manifest.encryption is not None:
+            from farlane.models.private.versions import open_version
+            from farlane.models.private.wrapping import key_among
+
+            target.parent.mkdir(parents=True, exist_ok=True)
+            open_version(repository, manifest, key_among(manifest.encryption, own_keys()), target)
         else:
             with progress_bar("writing", as_json) as tell:
                 export_folder(repository, manifest, target, tell)

@@ -99,6 +99,8 @@ def version_document(version: Version, manifest: Manifest | None = None) -> dict
 
 def manifest_document(manifest: Manifest) -> dict[str, Any]:
     """Return a manifest for `--json`, links as text."""
+    from farlane.models.private.versions import readers_of
+
     return {
         "root": manifest.root.text, "format": manifest.format, "task": manifest.task, "runtime": manifest.runtime,
         "dtype": manifest.dtype, "size_bytes": manifest.size_bytes, "created": manifest.created,
@@ -113,6 +115,7 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
         "inputs": [_spec(one) for one in manifest.inputs],
         "outputs": [_spec(one) for one in manifest.outputs],
         "private": manifest.encryption is not None,
+        "recipients": [one.text for one in readers_of(manifest)],
     }  # fmt: skip
 
 

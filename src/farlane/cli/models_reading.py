@@ -16,11 +16,16 @@ from farlane.cli.models_options import (
     repository_option,
     version_document,
 )
-from farlane.cli.output import ago, json_option, print_json, print_table
+from farlane.cli.output import ago, json_option, print_json, print_table, say
+from farlane.cli.recipient_options import own_keys
+from farlane.errors import NotFound
 
 if TYPE_CHECKING:
     from farlane.models.differences import Difference
     from farlane.models.lineage import Ancestor
+    from farlane.models.manifest.values import Manifest
+    from farlane.models.private.listing import Listed
+    from farlane.models.repository import Repository
 
 
 @click.command()
@@ -58,13 +63,18 @@ def ls(name: str | None, directory: Path | None, as_json: bool) -> None:
 @repository_option
 @json_option
 def show(reference: str, directory: Path | None, as_json: bool) -> None:
-    """Show what the version REFERENCE is: its files, licence, parents, metrics, inputs and outputs."""
+    """Show what the version REFERENCE is: its files, licence, parents, metrics, inputs and outputs.
+
+    Of a private version also who can read it, and to those what is in it.
+    """
     with opened(directory) as repository:
         version, manifest = repository.resolve(reference)
         aliases = repository.catalog.aliases(version.name)
+        ours, sealed = _unsealed(repository, manifest)
     on = sorted(alias for alias, at in aliases.items() if at == version.manifest)
     if as_json:
-        print_json({**version_document(version, manifest), "aliases": on})
+        listed = [{"path": one.path, "size": one.size, "sha256": one.sha256.hex()} for one in sealed]
+        print_json({**version_document(version, manifest), "aliases": on, "sealed": listed})
         return
     document = manifest_document(manifest)
     click.echo(f"{version.name}@v{version.number} {version.manifest.text}")
@@ -81,11 +91,32 @@ def show(reference: str, directory: Path | None, as_json: bool) -> None:
     for label, text in lines.items():
         if text:
             click.echo(f"  {label:<12} {text}")
+    for text in document["recipients"]:
+        click.echo(f"  {'read by':<12} {text}{' (you)' if text in ours else ''}")
     print_table(
         ("FILE", "FORMAT", "SIZE", "CID"),
         [(one.path, one.format, bytes_text(one.size), one.cid.text) for one in manifest.files],
         right=(2,),
     )
+    if sealed:
+        print_table(("SEALED FILE", "SIZE"), [(one.path, bytes_text(one.size)) for one in sealed], right=(1,))
+
+
+def _unsealed(repository: Repository, manifest: Manifest) -> tuple[set[str], list[Listed]]:
+    """Return which recipients we are, and the files of a private version that we can read; nothing of a public one."""
+    from farlane.models.private.versions import files_of, readers_of
+    from farlane.models.private.wrapping import key_among
+
+    if manifest.encryption is None:
+        return set(), []
+    keys = own_keys()
+    ours = {one.recipient.text for one in keys}
+    if not ours & {one.text for one in readers_of(manifest)}:
+        return ours, []
+    try:
+        return ours, files_of(repository, manifest, key_among(manifest.encryption, keys))
+    except NotFound:  # its files are elsewhere
+        return ours, []
 
 
 @click.command()
@@ -94,11 +125,20 @@ def show(reference: str, directory: Path | None, as_json: bool) -> None:
 @repository_option
 @json_option
 def diff(older: str, newer: str, directory: Path | None, as_json: bool) -> None:
-    """Compare the version NEWER with OLDER: files, tensors, and how many bytes are new."""
-    from farlane.models.differences import difference
+    """Compare the version NEWER with OLDER: files, tensors, and how many bytes are new.
+
+    Private versions are encrypted anew each time, so all of a newer one moves; for those who can read both, the files
+    that are in them are compared.
+    """
+    from farlane.models.differences import difference, listed_difference
 
     with opened(directory) as repository:
-        found = difference(repository, repository.resolve(older)[1], repository.resolve(newer)[1])
+        versions = repository.resolve(older)[1], repository.resolve(newer)[1]
+        (_, was), (_, now) = (_unsealed(repository, one) for one in versions)
+        compared = listed_difference(*versions, was, now) if was and now else None
+        found = compared or difference(repository, *versions)
+    if not as_json and compared is None and any(one.encryption is not None for one in versions):
+        say("you cannot read both of them: encrypted files are compared, and always differ")
     if as_json:
         print_json({"new_bytes": found.new_bytes, "files": found.files, "fields": found.fields})
         return

@@ -87,13 +87,15 @@ class ServeWork:
     """One version of a model, served until it is stopped: one task is one replica.
 
     version: CID of its manifest; deployment: the id of the deployment it belongs to; runtime: what must serve it, ""
-    for whatever can; options: of the runtime.
+    for whatever can; options: of the runtime; readers: recipients (`rcpt-...`) one of whom a node must be, empty where
+    the version is public.
     """
 
     version: str
     deployment: str
     runtime: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

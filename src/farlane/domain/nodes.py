@@ -17,7 +17,8 @@ SERVES = "serve"
 class NodeSpec:
     """One node's description: identity, capacity, Python minor (`3.11`), labels and prices.
 
-    organisation: whose machine it is; serves: organisations besides it whose work its owner trusts enough to run.
+    organisation: whose machine it is; serves: organisations besides it whose work its owner trusts enough to run;
+    recipient: by which key private models are encrypted for it, `rcpt-...`, empty where it reads none.
     """
 
     node: NodeId
@@ -29,6 +30,7 @@ class NodeSpec:
     rates: RateVector = RateVector()
     labels: tuple[tuple[str, str], ...] = ()
     serves: tuple[str, ...] = ()
+    recipient: str = ""
 
     def runs_work_of(self, organisation: str) -> bool:
         """Tell whether the node runs an organisation's work."""

@@ -123,10 +123,11 @@ def add(
     Raises:
         InvalidInput: a pickle, a link, a path or licence that no model may have.
         Corrupted: a file is cut off or damaged.
-        Conflict: a file changes while it is read.
+        Conflict: a file changes while it is read, or the name's other versions are private and this one is not.
         DiskFull: no room.
         PermissionRefused: the name is another's.
     """
+    repository.require_kind(name, private=description is not None and description.encryption is not None)
     files = find_files(source)
     inspections = [inspect_file(one.source, one.path) for one in files]
     check_shards({one.path: (one.source, look) for one, look in zip(files, inspections, strict=True)})

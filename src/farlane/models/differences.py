@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, TypeVar
 
 from farlane.errors import NotFound
 from farlane.kit.hashing import CHUNK_BYTES
@@ -11,6 +13,7 @@ from farlane.models.formats.content import Content, file_content
 from farlane.models.formats.sniff import inspect
 from farlane.models.formats.values import TensorPlace
 from farlane.models.manifest.values import Manifest, ModelFile
+from farlane.models.private.listing import Listed
 from farlane.models.repository import Repository
 
 
@@ -63,7 +66,7 @@ class Difference:
         return sum(one.new_bytes for one in self.files)
 
 
-_FIELDS = (
+_COMPARED = (
     "format",
     "task",
     "runtime",
@@ -83,10 +86,44 @@ def difference(repository: Repository, older: Manifest, newer: Manifest) -> Diff
     Raises:
         NotFound: a file of a changed pair is not here.
     """
-    had = {one.sha256 for one in older.files}
-    before = {one.path: one for one in older.files}
+    changes = _changes(older.files, newer.files, lambda old, new: _compared(repository, old, new))
+    return Difference(changes, _fields(older, newer))
+
+
+def listed_difference(
+    older: Manifest, newer: Manifest, was: Sequence[Listed], now: Sequence[Listed]
+) -> Difference:
+    """Compare two private versions by the lists of what is in them; tensors are not looked into.
+
+    Args:
+        older: its manifest.
+        newer: its manifest.
+        was: what is in the older one.
+        now: what is in the newer one.
+    """
+    changes = _changes(was, now, lambda _, new: FileChange(new.path, Change.CHANGED, new.size, new.size))
+    return Difference(changes, _fields(older, newer))
+
+
+class _File(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def sha256(self) -> bytes: ...
+
+
+F = TypeVar("F", bound=_File)
+
+
+def _changes(
+    older: Sequence[F], newer: Sequence[F], compared: Callable[[F, F], FileChange]
+) -> tuple[FileChange, ...]:
+    had = {one.sha256 for one in older}
+    before = {one.path: one for one in older}
     changes: list[FileChange] = []
-    for file in newer.files:
+    for file in newer:
         old = before.pop(file.path, None)
         if old is not None and old.sha256 == file.sha256:
             continue
@@ -95,14 +132,17 @@ def difference(repository: Repository, older: Manifest, newer: Manifest) -> Diff
         elif old is None:
             changes.append(FileChange(file.path, Change.ADDED, file.size, file.size))
         else:
-            changes.append(_compared(repository, old, file))
+            changes.append(compared(old, file))
     changes += [FileChange(path, Change.REMOVED, old.size, 0) for path, old in before.items()]
-    fields = tuple(
+    return tuple(sorted(changes, key=lambda one: one.path))
+
+
+def _fields(older: Manifest, newer: Manifest) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
         (name, str(getattr(older, name)), str(getattr(newer, name)))
-        for name in _FIELDS
+        for name in _COMPARED
         if getattr(older, name) != getattr(newer, name)
     )
-    return Difference(tuple(sorted(changes, key=lambda one: one.path)), fields)
 
 
 def _compared(repository: Repository, old: ModelFile, new: ModelFile) -> FileChange:

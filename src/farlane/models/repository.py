@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from farlane.errors import Corrupted, InvalidInput, NotFound, PermissionRefused
+from farlane.errors import Conflict, Corrupted, InvalidInput, NotFound, PermissionRefused
 from farlane.kit.clock import Clock, SystemClock
 from farlane.models.blocks.port import BlockSource, BlockStore
 from farlane.models.catalog.catalog import Catalog
@@ -48,7 +48,9 @@ class Repository:
             NotFound: one of its files is not here.
             InvalidSignature: it names a publisher who did not sign it.
             PermissionRefused: the name is another's.
+            Conflict: its other versions are private and this one is not, or the other way round.
         """
+        self.require_kind(manifest.name, private=manifest.encryption is not None)
         raw = encode(manifest)
         cid = manifest_cid(raw)
         self.check_signature(manifest, cid, signature)
@@ -57,6 +59,25 @@ class Repository:
         with self.blocks.hold(cid):
             self.blocks.put(cid, raw)
             return self.catalog.add(manifest.name, cid, signature, author)
+
+    def require_kind(self, name: str, *, private: bool) -> None:
+        """Refuse to continue a private name in public, or a public one in private: a name is either.
+
+        Raises:
+            Conflict: its newest version is of the other kind.
+        """
+        try:
+            versions = self.catalog.versions(name)
+        except NotFound:
+            return
+        for version in reversed(versions):
+            try:
+                known = self.manifest(version).encryption is not None
+            except (NotFound, Corrupted):
+                continue  # an older one tells as well
+            if known != private:
+                raise Conflict(_of_the_other_kind(name, known))
+            return
 
     def check_signature(self, manifest: Manifest, cid: Cid, signature: Signature | None) -> None:
         """Check who stands behind a manifest.
@@ -145,6 +166,15 @@ def read_manifest(blocks: BlockSource, cid: Cid) -> Manifest:
     if blocks.size(cid) > MAX_MANIFEST_BYTES:
         raise Corrupted(f"{cid.text} is too long for a manifest")
     return decode(blocks.get(cid), cid)
+
+
+def _of_the_other_kind(name: str, private: bool) -> str:
+    if private:
+        return (
+            f"{name} is private, and a public version would tell everybody about it: add it with --private, or choose "
+            "another name for what shall be public"
+        )
+    return f"{name} has a public version: choose another name for what shall be private"
 
 
 def _cannot_recover(text: str, signature: bytes) -> str:

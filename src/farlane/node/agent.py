@@ -20,6 +20,7 @@ from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.file_lock import FileLock
 from farlane.kit.files import private_directory
 from farlane.kit.tasks import TaskSupervisor
+from farlane.models.private.recipients import recipient_key
 from farlane.node.books.opening import OpenedBooks, open_books
 from farlane.node.direct.beside import DirectPlan, plan_direct, serve_beside
 from farlane.node.executors.port import Event, Executor, OnEvents
@@ -163,7 +164,9 @@ class NodeAgent:
         spec, devices = offer_of(self._settings, found, identity, self._token.organisation)
         if self._host is not None:
             served = (SERVES, *(f"{SERVES}.{name}" for name in self._host.runtimes))
-            spec = replace(spec, labels=(*spec.labels, *((label, "yes") for label in served)))
+            labels = (*spec.labels, *((label, "yes") for label in served))
+            key = recipient_key(self._settings.directory)
+            spec = replace(spec, labels=labels, recipient=key.recipient.text)
         return spec, devices
 
     async def _serve(

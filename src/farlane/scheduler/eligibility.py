@@ -23,6 +23,7 @@ class ObstacleKind(StrEnum):
     ORGANISATION = "organisation"
     PYTHON = "python"
     LABEL = "label"
+    RECIPIENT = "recipient"
     CPU = "cpu"
     MEMORY = "memory"
     DISK = "disk"
@@ -70,6 +71,11 @@ class Wants(Protocol):
         ...
 
     @property
+    def readers(self) -> tuple[str, ...]:
+        """Recipients, one of whom a node must be; empty where anybody will do."""
+        ...
+
+    @property
     def max_price(self) -> int | None:
         """The most an hour of its resources may cost, in nano-credits."""
         ...
@@ -84,12 +90,14 @@ class Wanted:
     python: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     max_price: int | None = None
+    readers: tuple[str, ...] = ()
 
 
 def wanted_of(spec: JobSpec) -> Wanted:
     """Return the part of a job's specification that decides where it could run."""
     python = "" if spec.function is None else spec.function.python
-    return Wanted(spec.organisation, spec.resources, python, labels_wanted(spec), spec.max_price)
+    readers = () if spec.serve is None else spec.serve.readers
+    return Wanted(spec.organisation, spec.resources, python, labels_wanted(spec), spec.max_price, readers)
 
 
 def first_obstacle(spec: JobSpec, node: NodeSpec) -> Obstacle | None:
@@ -186,6 +194,12 @@ def _identity(wants: Wants, node: NodeSpec) -> Obstacle | None:
             f"{node.name} does not have the label {text}",
             f"start a node with the label {text}, or ask for fewer labels",
             1 - len(missing) / len(wants.labels),
+        )
+    if wants.readers and node.recipient not in wants.readers:
+        return Obstacle(
+            ObstacleKind.RECIPIENT,
+            f"the model is private, and not shared with {node.name}",
+            f"share it: `farlane models share MODEL --with-node {node.name}`",
         )
     return None
 

@@ -33,6 +33,7 @@ MAX_VARIABLES = 256
 MAX_VARIABLE_CHARS = 32 * 1024
 MAX_SERVE_OPTIONS = 64
 MAX_SERVE_OPTION_CHARS = 4096
+MAX_SERVE_READERS = 256
 MAX_REQUIREMENTS = 2000
 MAX_REQUIREMENT_CHARS = 16 * 1024
 
@@ -187,6 +188,7 @@ def _serve_to_wire(work: ServeWork) -> types_pb2.ServeWork:
         deployment=work.deployment,
         runtime=work.runtime,
         options=pairs_to_wire(work.options),
+        readers=work.readers,
     )
 
 
@@ -205,6 +207,15 @@ def _serve_from_wire(message: types_pb2.ServeWork) -> ServeWork:
         limits.pairs(
             "options of the runtime", message.options, MAX_SERVE_OPTIONS, MAX_SERVE_OPTION_CHARS, InvalidJob
         ),
+        _readers(message),
+    )
+
+
+def _readers(message: types_pb2.ServeWork) -> tuple[str, ...]:
+    limits.at_most("recipients of the version", message.readers, MAX_SERVE_READERS, InvalidJob)
+    return tuple(
+        limits.text("a recipient of the version", one, limits.MAX_ID_CHARS, InvalidJob, required=True)
+        for one in message.readers
     )
 
 

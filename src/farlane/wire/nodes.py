@@ -40,6 +40,7 @@ def node_spec_to_wire(spec: NodeSpec) -> types_pb2.NodeSpec:
             rates=_rates_to_wire(spec.rates),
             labels=pairs_to_wire(spec.labels),
             serves=spec.serves,
+            recipient=spec.recipient,
         )
 
 
@@ -59,6 +60,7 @@ def node_spec_from_wire(message: types_pb2.NodeSpec) -> NodeSpec:
         rates=_rates_from_wire(message.rates),
         labels=limits.pairs("labels", message.labels, MAX_LABELS, MAX_LABEL_CHARS),
         serves=_serves(message),
+        recipient=limits.text("the node's recipient key", message.recipient, limits.MAX_ID_CHARS),
     )
 
 

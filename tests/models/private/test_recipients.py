@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from farlane.errors import Corrupted, InvalidInput, PermissionRefused
-from farlane.models.private.recipients import KEY_FILE, new_recipient_key, parse_recipient, recipient_key
+from farlane.models.private.recipients import (
+    KEY_FILE,
+    new_recipient_key,
+    parse_recipient,
+    recipient_key,
+    recipient_keys,
+    renewed_recipient_key,
+)
 
 
 def test_a_text_leads_back_to_its_key() -> None:
@@ -55,3 +62,10 @@ def test_a_damaged_key_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(Corrupted, match="has 5 bytes, an X25519 key has 32"):
         recipient_key(tmp_path / "keys")
     assert (tmp_path / "keys" / KEY_FILE).read_bytes() == b"short"
+
+
+def test_a_renewed_key_goes_first_and_the_old_one_still_reads(tmp_path: Path) -> None:
+    first, second = renewed_recipient_key(tmp_path), renewed_recipient_key(tmp_path)
+    assert first.recipient != second.recipient
+    assert [one.recipient for one in recipient_keys(tmp_path)] == [second.recipient, first.recipient]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}

@@ -18,11 +18,13 @@ class Requirement:
     python: str
     labels: tuple[tuple[str, str], ...]
     max_price: int | None
+    readers: tuple[str, ...] = ()
 
 
 def requirement_of(spec: JobSpec) -> Requirement:
     """Return a job's requirement."""
     python = spec.function.python if spec.function is not None else ""
+    readers = spec.serve.readers if spec.serve is not None else ()
     return Requirement(
-        spec.organisation, spec.resources, python, tuple(sorted(labels_wanted(spec))), spec.max_price
+        spec.organisation, spec.resources, python, tuple(sorted(labels_wanted(spec))), spec.max_price, readers
     )

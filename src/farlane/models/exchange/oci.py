@@ -24,6 +24,7 @@ from farlane.models.exporting import copy_checked, new_folder
 from farlane.models.formats.values import WEIGHTS
 from farlane.models.manifest.paths import check_path, check_paths
 from farlane.models.manifest.values import MAX_FILES, Manifest, ModelFile
+from farlane.models.private.versions import require_public
 from farlane.models.repository import Repository
 
 IMAGE_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -45,7 +46,9 @@ def export_oci(repository: Repository, manifest: Manifest, cid: str, tag: str, t
     Raises:
         Conflict: the target exists.
         NotFound, Corrupted, DiskFull: as `export_folder`.
+        PermissionRefused: it is private.
     """
+    require_public(manifest, "write it as an OCI image")
     with new_folder(target) as folder:
         blobs = folder / _BLOBS
         blobs.mkdir(parents=True)

@@ -24,6 +24,7 @@ from farlane.models.exchange.layers import (
 from farlane.models.exporting import copy_checked, new_folder
 from farlane.models.formats.sniff import inspect_file
 from farlane.models.manifest.values import Manifest, ModelFile
+from farlane.models.private.versions import require_public
 from farlane.models.repository import Repository
 
 REGISTRY: Final = Path("manifests/registry.ollama.ai")
@@ -52,7 +53,9 @@ def export_ollama(repository: Repository, manifest: Manifest, tag: str, store: P
     Raises:
         InvalidInput: it is not one GGUF file, or the tag is none.
         Conflict: another model has this name and tag there.
+        PermissionRefused: it is private.
     """
+    require_public(manifest, "put it into Ollama's store")
     weights = [one for one in manifest.files if one.format == "gguf"]
     if len(weights) != 1:
         raise InvalidInput(

@@ -11,29 +11,18 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
-from farlane.errors import Conflict, Corrupted, FarlaneError
+from farlane.errors import Conflict, Corrupted
 from farlane.kit.files import disk_full_as_error, fsync_directory, open_regular, private_directory
-from farlane.kit.hashing import DIGEST_BYTES
 from farlane.models.folders import FoundFile, find_files
-from farlane.models.manifest.paths import check_paths
-from farlane.models.manifest.values import MAX_FILES
-from farlane.models.private.sealed_file import MAX_SIZE_BYTES, open_file, read_header, seal_file
+from farlane.models.private.listing import Listed, decode_list, encode_list
+from farlane.models.private.sealed_file import open_file, read_header, seal_file
 from farlane.models.private.wrapping import VersionKey
 
 SUFFIX: Final = ".private"
 MAX_LIST_BYTES: Final = 64 << 20
-_KIND: Final = "farlane-private-files"
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    path: str
-    size: int
-    sha256: bytes
 
 
 def sealed_name(number: int) -> str:
@@ -61,9 +50,54 @@ def seal_folder(source: Path, target: Path, key: VersionKey) -> None:
         private_directory(target)
         for number, file in enumerate(find_files(source), start=1):
             listed.append(_seal_one(file, target / sealed_name(number), key, number))
-        text = _encoded(listed)
-        with (target / sealed_name(0)).open("xb") as stream:
-            seal_file(io.BytesIO(text), len(text), stream, key, 0)
+        _seal_list(listed, target, key)
+
+
+def reseal_folder(sealed: Mapping[str, Path], key: VersionKey, target: Path, new_key: VersionKey) -> None:
+    """Encrypt a version again into a new folder, under another key; nothing of it lies in clear on any disk.
+
+    Args:
+        sealed: where each of the version's files lies, by its name in the version.
+        key: of the version.
+        target: must not exist.
+        new_key: it must never have sealed anything else.
+
+    Raises:
+        PermissionRefused, Corrupted, Conflict, DiskFull: as `open_folder`.
+    """
+    listed = listed_files(sealed, key)
+    with disk_full_as_error(target):
+        private_directory(target)
+        for number, file in enumerate(listed, start=1):
+            plain = _Hashed(_Joined(_records(sealed[sealed_name(number)], key, number)))
+            with (target / sealed_name(number)).open("xb") as stream:
+                seal_file(plain, file.size, stream, new_key, number)  # type: ignore[arg-type]
+            _require_listed(file, file.size, plain.digest())
+        _seal_list(listed, target, new_key)
+
+
+def listed_files(sealed: Mapping[str, Path], key: VersionKey) -> list[Listed]:
+    """Return a version's files as they were before they were sealed, in their order.
+
+    Args:
+        sealed: where each of the version's files lies, by its name in the version.
+        key: of the version.
+
+    Raises:
+        PermissionRefused: another key.
+        Corrupted: the list was changed or is missing, or others than the listed files are there.
+    """
+    place = sealed.get(sealed_name(0))
+    if place is None:
+        raise Corrupted(f"the private version has no {sealed_name(0)}, which lists its files: fetch it again")
+    if read_header(place).size_bytes > MAX_LIST_BYTES:
+        raise Corrupted(f"the list of a private version has more than {MAX_LIST_BYTES} bytes")
+    listed = decode_list(b"".join(_records(place, key, 0)))
+    if set(sealed) != {sealed_name(number) for number in range(len(listed) + 1)}:
+        raise Corrupted(
+            f"the private version lists {len(listed)} files, and others are there: fetch it again from its publisher"
+        )
+    return listed
 
 
 def open_folder(sealed: Mapping[str, Path], key: VersionKey, target: Path) -> None:
@@ -84,11 +118,7 @@ def open_folder(sealed: Mapping[str, Path], key: VersionKey, target: Path) -> No
     """
     if os.path.lexists(target):
         raise Conflict(f"{target} exists already: choose another folder", path=str(target))
-    listed = _listed(sealed, key)
-    if set(sealed) != {sealed_name(number) for number in range(len(listed) + 1)}:
-        raise Corrupted(
-            f"the private version lists {len(listed)} files, and others are there: fetch it again from its publisher"
-        )
+    listed = listed_files(sealed, key)
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         with disk_full_as_error(target):
@@ -102,14 +132,14 @@ def open_folder(sealed: Mapping[str, Path], key: VersionKey, target: Path) -> No
         raise
 
 
-def _seal_one(file: FoundFile, target: Path, key: VersionKey, number: int) -> _Listed:
+def _seal_one(file: FoundFile, target: Path, key: VersionKey, number: int) -> Listed:
     with open(open_regular(file.source), "rb") as plain, target.open("xb") as sealed:
         hashed = _Hashed(plain)
         seal_file(hashed, file.size, sealed, key, number)  # type: ignore[arg-type]
-    return _Listed(file.path, file.size, hashed.digest())
+    return Listed(file.path, file.size, hashed.digest())
 
 
-def _open_one(sealed: Path, target: Path, key: VersionKey, number: int, file: _Listed) -> None:
+def _open_one(sealed: Path, target: Path, key: VersionKey, number: int, file: Listed) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
@@ -118,10 +148,20 @@ def _open_one(sealed: Path, target: Path, key: VersionKey, number: int, file: _L
             digest.update(data)
             size += len(data)
             plain.write(data)
-    if (size, digest.digest()) != (file.size, file.sha256):
+    _require_listed(file, size, digest.digest())
+
+
+def _require_listed(file: Listed, size: int, digest: bytes) -> None:
+    if (size, digest) != (file.size, file.sha256):
         raise Corrupted(
             f"{file.path} opens to other bytes than the version lists: fetch it again", path=file.path
         )
+
+
+def _seal_list(listed: list[Listed], target: Path, key: VersionKey) -> None:
+    text = encode_list(listed)
+    with (target / sealed_name(0)).open("xb") as stream:
+        seal_file(io.BytesIO(text), len(text), stream, key, 0)
 
 
 def _records(sealed: Path, key: VersionKey, number: int) -> Iterator[bytes]:
@@ -129,61 +169,14 @@ def _records(sealed: Path, key: VersionKey, number: int) -> Iterator[bytes]:
         yield from open_file(stream, os.fstat(stream.fileno()).st_size, key, number)
 
 
-def _listed(sealed: Mapping[str, Path], key: VersionKey) -> list[_Listed]:
-    """Return the version's files in their order, from the encrypted list."""
-    place = sealed.get(sealed_name(0))
-    if place is None:
-        raise Corrupted(f"the private version has no {sealed_name(0)}, which lists its files: fetch it again")
-    if read_header(place).size_bytes > MAX_LIST_BYTES:
-        raise Corrupted(f"the list of a private version has more than {MAX_LIST_BYTES} bytes")
-    return _decoded(b"".join(_records(place, key, 0)))
-
-
-def _encoded(listed: list[_Listed]) -> bytes:
-    import dag_cbor
-
-    files: list[Any] = [{"path": one.path, "size": one.size, "sha256": one.sha256} for one in listed]
-    return bytes(dag_cbor.encode({"kind": _KIND, "version": 1, "files": files}))
-
-
-def _decoded(raw: bytes) -> list[_Listed]:
-    """Read the list; whoever has the key wrote it, and yet its paths must not lead out of the folder."""
-    import dag_cbor
-
-    try:
-        document: dict[str, Any] = dag_cbor.decode(raw)  # type: ignore[assignment]
-        if document["kind"] != _KIND or document["version"] != 1 or len(document["files"]) > MAX_FILES:
-            raise _bad_list()
-        listed = [_read(one) for one in document["files"]]
-        check_paths([one.path for one in listed])
-    except FarlaneError as error:
-        raise Corrupted(f"the list of a private version cannot be used: {error.message}") from error
-    except Exception as error:  # the library raises its own, and what it decodes may be anything
-        raise _bad_list() from error
-    if not listed:
-        raise _bad_list()
-    return listed
-
-
-def _read(entry: dict[str, Any]) -> _Listed:
-    path, size, digest = entry["path"], entry["size"], entry["sha256"]
-    if not isinstance(path, str) or type(size) is not int or not isinstance(digest, bytes):
-        raise _bad_list()
-    if not 0 <= size <= MAX_SIZE_BYTES or len(digest) != DIGEST_BYTES:
-        raise _bad_list()
-    return _Listed(path, size, digest)
-
-
-def _bad_list() -> Corrupted:
-    return Corrupted(
-        "the list of a private version is not one: a newer farlane wrote it, or a faulty program"
-    )
+class _Reader(Protocol):
+    def read(self, count: int, /) -> bytes: ...
 
 
 class _Hashed:
     """A stream that hashes what is read from it."""
 
-    def __init__(self, stream: io.BufferedReader) -> None:
+    def __init__(self, stream: _Reader) -> None:
         self._stream = stream
         self._digest = hashlib.sha256()
 
@@ -194,3 +187,21 @@ class _Hashed:
 
     def digest(self) -> bytes:
         return self._digest.digest()
+
+
+class _Joined:
+    """Pieces as one stream."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._rest = pieces, b""
+
+    def read(self, count: int) -> bytes:
+        found = bytearray()
+        while len(found) < count:
+            self._rest = self._rest or next(self._pieces, b"")
+            if not self._rest:
+                break
+            taken = self._rest[: count - len(found)]
+            found += taken
+            self._rest = self._rest[len(taken) :]
+        return bytes(found)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from farlane.errors import Corrupted, InvalidInput
-from farlane.kit.files import private_directory, read_private
+from farlane.kit.files import fsync_directory, private_directory, read_private
 from farlane.kit.hashing import sha256
 from farlane.kit.new_files import write_new
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # cryptography takes 0.1 s to import: only those who touch ke
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 KEY_FILE: Final = "recipient.key"
+RETIRED_FILES: Final = "recipient-*.key"
 KEY_BYTES: Final = 32
 _PREFIX: Final = "rcpt-"
 _CHECKSUM_BYTES: Final = 4
@@ -100,7 +102,7 @@ def recipient_key(directory: Path) -> RecipientKey:
 
     path = private_directory(directory) / KEY_FILE
     try:
-        octets = read_private(path)
+        return _read(path)
     except FileNotFoundError:
         made = X25519PrivateKey.generate()
         try:
@@ -108,6 +110,39 @@ def recipient_key(directory: Path) -> RecipientKey:
         except FileExistsError:  # somebody else was quicker: theirs counts
             return recipient_key(directory)
         return _pair(made)
+
+
+def renewed_recipient_key(directory: Path) -> RecipientKey:
+    """Put a new key pair in the place of the one kept in a directory; the old one is kept beside it, and still reads.
+
+    Raises:
+        PermissionRefused, Corrupted, DiskFull: as `recipient_key`.
+    """
+    path = private_directory(directory) / KEY_FILE
+    try:
+        old = _read(path)
+    except FileNotFoundError:
+        return recipient_key(directory)
+    kept = path.with_name(RETIRED_FILES.replace("*", old.recipient.public_key.hex()[:16]))
+    os.replace(path, kept)
+    fsync_directory(directory)
+    return recipient_key(directory)
+
+
+def recipient_keys(directory: Path) -> tuple[RecipientKey, ...]:
+    """Return the key pair kept in a directory, made on first use, then those that it took the place of.
+
+    Raises:
+        PermissionRefused, Corrupted, DiskFull: as `recipient_key`.
+    """
+    current = recipient_key(directory)
+    return (current, *(_read(path) for path in sorted(directory.glob(RETIRED_FILES))))
+
+
+def _read(path: Path) -> RecipientKey:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    octets = read_private(path)
     if len(octets) != KEY_BYTES:
         raise Corrupted(
             f"{path} has {len(octets)} bytes, an X25519 key has {KEY_BYTES}: restore it from a backup; without it "

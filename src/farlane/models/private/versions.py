@@ -9,15 +9,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from farlane.errors import Conflict, InvalidInput, NotFound, PermissionRefused
+from farlane.errors import InvalidInput, PermissionRefused
 from farlane.models.adding import Added, Description, OnProgress, add
 from farlane.models.blocks.port import Placement
 from farlane.models.catalog.values import Author, Version
+from farlane.models.folders import find_files
+from farlane.models.formats.sniff import inspect_file
 from farlane.models.manifest.codec import encode, manifest_cid
 from farlane.models.manifest.signature import Signer, sign
 from farlane.models.manifest.values import Encryption, Manifest
 from farlane.models.names import Reference
-from farlane.models.private.folders import open_folder, seal_folder
+from farlane.models.private.folders import listed_files, open_folder, reseal_folder, seal_folder
+from farlane.models.private.listing import Listed
 from farlane.models.private.recipients import Recipient, RecipientKey
 from farlane.models.private.wrapping import new_version_key, recipients_of, unwrap, wrapped_for
 from farlane.models.repository import Repository
@@ -74,39 +77,54 @@ def add_private(
 
     Raises:
         Conflict: the newest version of this name is public: a name is either.
-        InvalidInput, DiskFull, PermissionRefused: as `farlane.models.adding.add`.
+        InvalidInput, Corrupted, DiskFull, PermissionRefused: as `farlane.models.adding.add`.
     """
-    _require_name_for_private(repository, name)
+    repository.require_kind(name, private=True)
+    for one in find_files(source):
+        inspect_file(one.source, one.path)  # a pickle is refused while it can still be seen
     key = new_version_key()
     encryption = wrapped_for(key, (*recipients, own.recipient))
     with _workspace() as place:
         seal_folder(source, place / "sealed", key)
         said = replace(description or Description(), encryption=encryption)
-        return add(
-            repository,
-            place / "sealed",
-            name,
-            said,
-            signer=signer,
-            author=author,
-            placement=Placement.MOVE,
-            on_progress=on_progress,
-        )
+        return _add_sealed(repository, place / "sealed", name, said, signer, author, on_progress)
+
+
+def _add_sealed(
+    repository: Repository,
+    sealed: Path,
+    name: str,
+    said: Description,
+    signer: Signer | None,
+    author: Author | None,
+    on_progress: OnProgress | None = None,
+) -> Added:
+    placement = Placement.MOVE
+    return add(
+        repository,
+        sealed,
+        name,
+        said,
+        signer=signer,
+        author=author,
+        placement=placement,
+        on_progress=on_progress,
+    )
 
 
 def share(
     repository: Repository,
     reference: Reference | str,
-    recipient: Recipient,
+    recipients: Iterable[Recipient],
     own: RecipientKey,
     *,
     signer: Signer | None = None,
     author: Author | None = None,
 ) -> Version:
-    """Let one more recipient read a version: the same files under a new manifest, as the next version.
+    """Let more recipients read a version: the same files under a new manifest, as the next version.
 
     Returns:
-        The new version, or the old one if it is shared with them already.
+        The new version, or the old one if it is shared with all of them already.
 
     Raises:
         InvalidInput: the version is public.
@@ -114,9 +132,10 @@ def share(
     """
     version, manifest = repository.resolve(reference)
     encryption = _encryption(manifest)
-    if recipient in recipients_of(encryption):
+    new = set(recipients) - set(recipients_of(encryption))
+    if not new:
         return version
-    added = wrapped_for(unwrap(encryption, own), [recipient])
+    added = wrapped_for(unwrap(encryption, own), new)
     entries = tuple(sorted((*encryption.recipients, *added.recipients)))
     shared = replace(
         manifest,
@@ -131,13 +150,13 @@ def share(
 def revoke(
     repository: Repository,
     reference: Reference | str,
-    recipient: Recipient,
+    recipients: Iterable[Recipient],
     own: RecipientKey,
     *,
     signer: Signer | None = None,
     author: Author | None = None,
 ) -> Added:
-    """Encrypt a version again, under a new key that a recipient does not get, as the next version.
+    """Encrypt a version again, under a new key that some recipients do not get, as the next version.
 
     Whoever could read the old version can still read what they have of it: no key can be taken back.
 
@@ -146,24 +165,25 @@ def revoke(
         PermissionRefused: we cannot read it ourselves.
     """
     _, manifest = repository.resolve(reference)
-    left = set(recipients_of(_encryption(manifest)))
-    if recipient == own.recipient or recipient not in left:
-        whose = "is your own key" if recipient == own.recipient else "cannot read this version"
-        raise InvalidInput(f"{recipient.text} {whose}: expected one of those it is shared with")
+    encryption = _encryption(manifest)
+    left = set(recipients_of(encryption))
+    for one in (gone := set(recipients)):
+        if one == own.recipient or one not in left:
+            whose = "is your own key" if one == own.recipient else "cannot read this version"
+            raise InvalidInput(f"{one.text} {whose}: expected one of those it is shared with")
+    old, key = unwrap(encryption, own), new_version_key()
+    said = Description(
+        task=manifest.task,
+        runtime=manifest.runtime,
+        licence=manifest.licence.expression,
+        acceptance=manifest.licence.acceptance,
+        parents=manifest.parents,
+        metrics=manifest.metrics,
+        encryption=wrapped_for(key, (*(left - gone), own.recipient)),
+    )
     with _workspace() as place:
-        open_version(repository, manifest, own, place / "plain")
-        said = Description(
-            task=manifest.task,
-            runtime=manifest.runtime,
-            licence=manifest.licence.expression,
-            acceptance=manifest.licence.acceptance,
-            parents=manifest.parents,
-            metrics=manifest.metrics,
-        )
-        remaining = left - {recipient}
-        return add_private(
-            repository, place / "plain", manifest.name, remaining, own, said, signer=signer, author=author
-        )
+        reseal_folder(_sealed_files(repository, manifest), old, place / "sealed", key)
+        return _add_sealed(repository, place / "sealed", manifest.name, said, signer, author)
 
 
 def open_version(repository: Repository, manifest: Manifest, own: RecipientKey, target: Path) -> None:
@@ -184,7 +204,25 @@ def open_version(repository: Repository, manifest: Manifest, own: RecipientKey, 
         DiskFull: no room.
     """
     key = unwrap(_encryption(manifest), own)
-    open_folder({one.path: repository.file_path(one) for one in manifest.files}, key, target)
+    open_folder(_sealed_files(repository, manifest), key, target)
+
+
+def files_of(repository: Repository, manifest: Manifest, own: RecipientKey) -> list[Listed]:
+    """Return a version's files as they were before they were sealed; raises as `open_version`."""
+    return listed_files(_sealed_files(repository, manifest), unwrap(_encryption(manifest), own))
+
+
+def readers_of(manifest: Manifest) -> tuple[Recipient, ...]:
+    """Return who can read a version, nobody in particular where it is public.
+
+    Raises:
+        Corrupted: what it says of its encryption is not what this farlane writes.
+    """
+    return () if manifest.encryption is None else recipients_of(manifest.encryption)
+
+
+def _sealed_files(repository: Repository, manifest: Manifest) -> dict[str, Path]:
+    return {one.path: repository.file_path(one) for one in manifest.files}
 
 
 def _encryption(manifest: Manifest) -> Encryption:
@@ -193,16 +231,6 @@ def _encryption(manifest: Manifest) -> Encryption:
             f"{manifest.name} is not private: it is there for everybody who may read the repository"
         )
     return manifest.encryption
-
-
-def _require_name_for_private(repository: Repository, name: str) -> None:
-    """Refuse to continue a public name: who reads it expects to go on reading it."""
-    try:
-        _, newest = repository.resolve(name)
-    except NotFound:
-        return
-    if not is_private(newest):
-        raise Conflict(f"{name} has a public version: choose another name for what shall be private")
 
 
 @contextmanager

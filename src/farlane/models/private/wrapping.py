@@ -8,7 +8,7 @@ Every version has a key of its own: sharing one version opens no other, and no n
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -60,6 +60,16 @@ def recipients_of(encryption: Encryption) -> tuple[Recipient, ...]:
         Corrupted: the entries are none.
     """
     return tuple(recipient for _, recipient, _ in _entries(encryption))
+
+
+def key_among(encryption: Encryption, keys: Sequence[RecipientKey]) -> RecipientKey:
+    """Return the first of our keys that a version is wrapped for, else the first of them.
+
+    Raises:
+        Corrupted: the entries are none.
+    """
+    known = set(recipients_of(encryption))
+    return next((one for one in keys if one.recipient in known), keys[0])
 
 
 def unwrap(encryption: Encryption, own: RecipientKey) -> VersionKey:

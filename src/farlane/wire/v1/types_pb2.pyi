@@ -345,11 +345,16 @@ class ServeWork(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    READERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     deployment: _builtins.str
     runtime: _builtins.str
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyValue]: ...
+    @_builtins.property
+    def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """recipients, one of whom the node must be; none: the version is public"""
+
     def __init__(
         self,
         *,
@@ -357,10 +362,11 @@ class ServeWork(_message.Message):
         deployment: _builtins.str = ...,
         runtime: _builtins.str = ...,
         options: _abc.Iterable[Global___KeyValue] | None = ...,
+        readers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "options", b"options", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "options", b"options", "readers", b"readers", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,11 +528,14 @@ class NodeSpec(_message.Message):
     RATES_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     SERVES_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     name: _builtins.str
     organisation: _builtins.str
     python: _builtins.str
     platform: _builtins.str
+    recipient: _builtins.str
+    """by which key private models are encrypted for it; empty: it reads none"""
     @_builtins.property
     def capacity(self) -> Global___Capacity: ...
     @_builtins.property
@@ -547,10 +556,11 @@ class NodeSpec(_message.Message):
         rates: Global___RateVector | None = ...,
         labels: _abc.Iterable[Global___KeyValue] | None = ...,
         serves: _abc.Iterable[_builtins.str] | None = ...,
+        recipient: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "rates", b"rates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "labels", b"labels", "name", b"name", "node", b"node", "organisation", b"organisation", "platform", b"platform", "python", b"python", "rates", b"rates", "serves", b"serves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "labels", b"labels", "name", b"name", "node", b"node", "organisation", b"organisation", "platform", b"platform", "python", b"python", "rates", b"rates", "recipient", b"recipient", "serves", b"serves"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
