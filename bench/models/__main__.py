@@ -1,33 +1,112 @@
-"""`python -m bench.models`: bytes that updates of a model cost, beside hf-xet and plain IPFS blocks in the same run."""
+"""`python -m bench.models`: names, updates and transfer of models beside hf-xet, kubo and iroh in the same run."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import platform
 import tempfile
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 
-from bench.models import hashing, update_bytes
+from bench.models import adding, real, transfer, update_bytes
+from bench.models.kubo import KUBO_VERSION
+from bench.models.rounds import Rounds, Spread
+from farlane.testing import golden_cids
+
+Section = Callable[[Path, argparse.Namespace], None]
 
 
 def main() -> None:
-    print(f"{platform.machine()}, Python {platform.python_version()}")
-    print("\n| MB per CPU-second, 256 MiB in memory | MB/s | against SHA-256 |\n|---|---:|---:|")
-    for rate in hashing.rows():
-        print(f"| {rate.what} | {rate.megabytes_per_s:,.0f} | {rate.share:.2f} |")
+    parser = argparse.ArgumentParser(prog="python -m bench.models")
+    parser.add_argument("--rounds", type=int, default=5, help="of adding and of transfer")
+    parser.add_argument("--mib", type=int, default=256, help="of the file that is added and transferred")
+    parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS))
+    options = parser.parse_args()
     print(
-        "\n| MB that an update of a 276 MB model costs | farlane | hf-xet | ratio | goal | tensors | 1 MiB | 256 KiB |"
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; farlane", end=" "
     )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    with tempfile.TemporaryDirectory(prefix="farlane-bench-") as name:
-        for row in update_bytes.rows(Path(name)):
-            goal = update_bytes.GOALS.get(row.change)
-            figures = (row.tensors, row.blocks_1m, row.blocks_256k)
-            print(
-                f"| {row.change} | {row.ours / 1e6:.2f} | {row.xet / 1e6:.2f} | {row.ours / row.xet:.3f} | "
-                f"{'' if goal is None else f'<= {goal}'} | {' | '.join(f'{figure / 1e6:.2f}' for figure in figures)} |",
-                flush=True,
-            )
+    print(f"{version('farlane')}, kubo {KUBO_VERSION}, iroh {version('iroh')}, hf-xet {version('hf-xet')}")
+    for name in options.only:
+        load = os.getloadavg()[0]
+        print(f"\n{name} (load of the machine before it began: {load:.1f})\n", flush=True)
+        with tempfile.TemporaryDirectory(prefix="farlane-bench-") as directory:
+            SECTIONS[name](Path(directory), options)
 
+
+def show_golden(directory: Path, options: argparse.Namespace) -> None:
+    pairs = list(golden_cids.cids())
+    equal = sum(expected == found for expected, found in pairs)
+    print(f"CIDs that kubo's own tests expect: {equal} of {len(pairs)} equal.")
+
+
+def show_adding(directory: Path, options: argparse.Namespace) -> None:
+    cpu, wall = adding.run(directory, options.mib, options.rounds)
+    print(
+        "| what | MB per CPU-second | of SHA-256 | goal | MB/s | of SHA-256 |\n|---|---:|---:|---:|---:|---:|"
+    )
+    for name in cpu.figures:
+        goal = adding.GOALS.get(name)
+        shares = [rate.ratio(name, adding.REFERENCE).median for rate in (cpu, wall)]
+        cells = (
+            f"{cpu.spread(name).median:,.0f}",
+            f"{shares[0]:.2f}",
+            "" if goal is None else f">= {goal}",
+            f"{wall.spread(name).median:,.0f}",
+            f"{shares[1]:.2f}",
+        )
+        print(f"| {name} | {' | '.join(cells)} |")
+    ours_kubo = cpu.ratio(adding.STORED, adding.KUBO_STORED)
+    print(f"\nfarlane copied and synced / kubo's add, per CPU-second: {_times(ours_kubo)}")
+
+
+def show_updates(directory: Path, options: argparse.Namespace) -> None:
+    _updates(update_bytes.rows(directory))
+
+
+def show_real(directory: Path, options: argparse.Namespace) -> None:
+    _updates(real.rows(directory))
+
+
+def show_transfer(directory: Path, options: argparse.Namespace) -> None:
+    rates = transfer.run(directory, options.mib, options.rounds)
+    print("| from node to node | MB/s | least to most | farlane / this | goal |\n|---|---:|---:|---:|---:|")
+    for name in rates.figures:
+        goal = transfer.GOALS.get(name)
+        print(f"| {name} | {_transfer_cells(rates, name)} | {'' if goal is None else f'>= {goal:.0f}x'} |")
+
+
+def _transfer_cells(rates: Rounds, name: str) -> str:
+    rate = rates.spread(name)
+    mine = _times(rates.ratio("farlane", name)) if name != "farlane" else ""
+    return f"{rate.median:.0f} | {rate.least:.0f} to {rate.most:.0f} | {mine}"
+
+
+def _updates(rows: Iterable[update_bytes.Row]) -> None:
+    print("| MB | farlane | hf-xet | ratio | goal | tensors | 1 MiB | 256 KiB | farlane s | hf-xet s |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for row in rows:
+        goal = update_bytes.GOALS.get(row.change)
+        blocks = " | ".join(f"{size / 1e6:.2f}" for size in (row.tensors, row.blocks_1m, row.blocks_256k))
+        print(
+            f"| {row.change} | {row.ours / 1e6:.2f} | {row.xet / 1e6:.2f} | {row.ours / row.xet:.3f} | "
+            f"{'' if goal is None else f'<= {goal}'} | {blocks} | {row.ours_s:.2f} | {row.xet_s:.2f} |",
+            flush=True,
+        )
+
+
+def _times(ratio: Spread) -> str:
+    return f"{ratio.median:.1f}x ({ratio.least:.1f} to {ratio.most:.1f})"
+
+
+SECTIONS: dict[str, Section] = {
+    "golden": show_golden,
+    "adding": show_adding,
+    "updates": show_updates,
+    "real": show_real,
+    "transfer": show_transfer,
+}
 
 if __name__ == "__main__":
     main()

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.models.synthetic import VERSIONS, Model
+from farlane.models.adding import plans
 from farlane.models.blocks.describing import describe_file
 from farlane.models.cid import Cid
 from farlane.models.delta.elements import element_of
 from farlane.models.delta.making import make_delta
 from farlane.models.delta.spans import Span, SpannedFile
 from farlane.models.formats.sniff import inspect_file
-from farlane.models.unixfs.describing import Composite, Plain
+from farlane.models.unixfs.describing import Plain
 from farlane.models.unixfs.profiles import V0_2015, V1_2025
 
 GOALS = {
@@ -34,7 +36,7 @@ GOALS = {
 
 
 class Row(NamedTuple):
-    """One change, and what it costs in bytes by each scheme."""
+    """One change, what it costs in bytes by each scheme, and the seconds that the first two took to make it."""
 
     change: str
     ours: int
@@ -42,6 +44,8 @@ class Row(NamedTuple):
     tensors: int
     blocks_1m: int
     blocks_256k: int
+    ours_s: float
+    xet_s: float
 
 
 class Sink:
@@ -56,9 +60,7 @@ class File:
 
     def __init__(self, path: Path) -> None:
         inspection = inspect_file(path)
-        lengths = [length for _, length in inspection.ranges]
-        plans = (Composite(lengths), Plain(V1_2025), Plain(V0_2015))
-        described = describe_file(path, plans)
+        described = describe_file(path, (plans(inspection)[0], Plain(V1_2025), Plain(V0_2015)))
         self.path = path
         self.cid = described.dags[0].root.text
         self.tensors = [
@@ -87,31 +89,43 @@ def rows(directory: Path) -> Iterator[Row]:
     model = Model(directory)
     base = File(model.write("base"))
     pristine = directory / "xet-base"
-    yield _row("cold", None, base, pristine)
+    yield row("cold", None, base, pristine)
     for version in VERSIONS:
         target = File(model.write(version))
-        store = directory / "xet-update"
-        shutil.copytree(pristine, store)
-        yield _row(version, base, target, store)
-        shutil.rmtree(store)
+        yield update(version, base, target, pristine)
         target.path.unlink()
 
 
-def _row(change: str, base: File | None, target: File, store: Path) -> Row:
+def update(change: str, base: File, target: File, pristine: Path) -> Row:
+    """Measure an update, and leave hf-xet's store as it was with the base in it."""
+    store = pristine.with_name("xet-update")
+    shutil.copytree(pristine, store)
+    try:
+        return row(change, base, target, store)
+    finally:
+        shutil.rmtree(store)
+
+
+def row(change: str, base: File | None, target: File, store: Path) -> Row:
+    """Measure one file, against a base or cold; hf-xet's store has it afterwards."""
     with ExitStack() as stack:
         bases = [stack.enter_context(base.open())] if base else []
+        began = time.perf_counter()
         made = make_delta(bases, [stack.enter_context(target.open())], Sink())
-    return Row(change, made.size_bytes, _xet_bytes(store, target.path), *target.new_bytes(base))
+        ours_s = time.perf_counter() - began
+    xet, xet_s = _xet(store, target.path)
+    return Row(change, made.size_bytes, xet, *target.new_bytes(base), ours_s, xet_s)
 
 
-def _xet_bytes(store: Path, path: Path) -> int:
-    """Upload to a store on disk with hf-xet's own code; returns the bytes it sent."""
-    os.environ["HF_HOME"] = str(
-        path.parent / "xet-home"
-    )  # its cache of other runs must not help it, nor ours
+def _xet(store: Path, path: Path) -> tuple[int, float]:
+    """Upload to a store on disk with hf-xet's own code; returns the bytes it sent and the seconds it took."""
+    # Its cache of other runs must not help it, nor ours.
+    os.environ["HF_HOME"] = str(store.parent / "xet-home")
     import hf_xet
 
+    began = time.perf_counter()
     session: Any = hf_xet.XetSession()
     commit = session.new_upload_commit(endpoint=f"local://{store}")
     commit.start_upload_file(str(path))
-    return int(commit.wait_to_finish().dedup_metrics.total_bytes_uploaded)
+    sent = int(commit.wait_to_finish().dedup_metrics.total_bytes_uploaded)
+    return sent, time.perf_counter() - began

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlane.errors import Conflict
-from farlane.kit.hashing import CHUNK_BYTES, DIGEST_BYTES
+from farlane.kit.hashing import DIGEST_BYTES
+from farlane.kit.passes import Pass, run_passes
 from farlane.models.unixfs.chunking import ContentCutter
 from farlane.models.unixfs.composite import composite, composite_lengths
 from farlane.models.unixfs.file_dag import DescribedFile, FileDag, FileStamp, Leaves
@@ -64,16 +65,10 @@ def describe(
     # A file of one raw leaf has that leaf's hash: small files, of which models have many, are hashed once.
     alone = next((hasher for hasher in hashers if isinstance(hasher, _Steps) and hasher.is_whole_file), None)
     digest = hashlib.sha256()
-    buffer, total = memoryview(bytearray(CHUNK_BYTES)), 0
-    while count := stream.readinto(buffer):  # type: ignore[attr-defined]
-        piece = buffer[:count]
-        total += count
-        if total > size_bytes:
-            break
-        for hasher in hashers:
-            hasher.update(piece)
-        if alone is None:
-            digest.update(piece)
+    passes: list[Pass] = [hasher.update for hasher in hashers]
+    if alone is None:
+        passes.append(digest.update)
+    total = run_passes(stream, size_bytes, passes)
     if total != size_bytes:
         raise Conflict(f"the file has {total} bytes or more instead of {size_bytes}: stop its writer first")
     dags = [_dag(plan, hasher.leaves()) for plan, hasher in zip(plans, hashers, strict=True)]
