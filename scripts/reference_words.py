@@ -84,6 +84,8 @@ VARIABLES: dict[str, str] = {
     "FARLANE_EXECUTOR": "Set inside a task: marks the processes of one node, so that none is left behind.",
     "FARLANE_KEYS": "Directory of a person's keys; `~/.config/farlane/keys` where it is not set.",
     "FARLANE_KEY_PASSWORD_FILE": "File (0600 or 0400) with the password of the keys, in place of a prompt.",
+    "FARLANE_IPFS_API": "URL of the RPC API of a running kubo, for `farlane models ipfs`.",
+    "FARLANE_IPFS_SECRET": "The secret of that kubo's `API.Authorizations`: `bearer:TOKEN`, `basic:USER:PASSWORD`.",
     "FARLANE_UNSAFE_KEY": "A raw key, for CI alone: read only with `--unsafe-key-from-environment`.",
 }
 """Environment variable that is no setting -> meaning."""

@@ -23,6 +23,8 @@ OTHER_VARIABLES = (
     "FARLANE_KEYS",
     "FARLANE_KEY_PASSWORD_FILE",
     "FARLANE_UNSAFE_KEY",
+    "FARLANE_IPFS_API",
+    "FARLANE_IPFS_SECRET",
 )
 """FARLANE_ variables that are read or set elsewhere."""
 

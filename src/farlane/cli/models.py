@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from farlane.cli.models_adding import add, export, pull
+from farlane.cli.models_ipfs import ipfs
 from farlane.cli.models_keeping import accept, gc, rm, trust, verify
 from farlane.cli.models_private import recipient, revoke, share
 from farlane.cli.models_reading import diff, lineage, log, ls, show
@@ -38,5 +39,6 @@ for command in (
     recipient,
     share,
     revoke,
+    ipfs,
 ):
     models.add_command(command)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from farlane.models.ipfs.rpc import KuboRpc
+from farlane.testing.scripted_server import ScriptedServer, scripted_server
 
 ROOT = Path(__file__).resolve().parents[3]
 HELIA = ROOT / "interop" / "helia"
@@ -177,3 +178,10 @@ def other_kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubo]:
 @pytest.fixture
 def start_helia() -> Callable[..., AbstractContextManager[Helia]]:
     return helia
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[[int, bytes], ScriptedServer]]:
+    """Start servers that say the same to everyone."""
+    with contextlib.ExitStack() as stack:
+        yield lambda status, body: stack.enter_context(scripted_server(status, body))

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
-import threading
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from farlane.errors import Corrupted, InvalidInput, NotFound, Unavailable
@@ -16,57 +11,11 @@ from farlane.models.ipfs.gateway_source import MAX_FAILURES, PAUSE_S, GatewaySou
 
 DATA = b"the right bytes"
 CID = block_cid(RAW, DATA)
-Answer = tuple[int, bytes]
-
-
-class Gateway(http.server.ThreadingHTTPServer):
-    """Says the same to everyone and counts who asks."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer = answer
-        self.asked: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Gateway)
-        self.server.asked.append(self.path)
-        status, body = self.server.answer
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", body.decode())
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        with contextlib.suppress(OSError):  # who refuses the length does not read on
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def gateway() -> Iterator[Callable[[int, bytes], Gateway]]:
-    with contextlib.ExitStack() as stack:
-
-        def start(status: int, body: bytes) -> Gateway:
-            server = stack.enter_context(Gateway((status, body)))
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(server.shutdown)
-            return server
-
-        yield start
 
 
 @pytest.mark.parametrize("lie", [b"the wrong bytes", DATA + b"!", b"", bytes((2 << 20) + 1)])
-def test_a_liar_is_asked_once_and_the_block_comes_from_another(gateway, lie: bytes) -> None:
-    liar, honest = gateway(200, lie), gateway(200, DATA)
+def test_a_liar_is_asked_once_and_the_block_comes_from_another(scripted, lie: bytes) -> None:
+    liar, honest = scripted(200, lie), scripted(200, DATA)
     source = GatewaySource([liar.url, honest.url])
     assert source.get(CID) == DATA
     assert source.get(CID) == DATA
@@ -75,23 +24,23 @@ def test_a_liar_is_asked_once_and_the_block_comes_from_another(gateway, lie: byt
     assert honest.asked == [f"/ipfs/{CID}?format=raw"] * 2
 
 
-def test_only_liars(gateway) -> None:
-    source = GatewaySource([gateway(200, b"wrong").url])
+def test_only_liars(scripted) -> None:
+    source = GatewaySource([scripted(200, b"wrong").url])
     with pytest.raises(Corrupted, match="name another"):
         source.get(CID)
     with pytest.raises(Corrupted, match="before"):
         source.get(CID)
 
 
-def test_a_redirect_is_not_followed(gateway) -> None:
-    honest = gateway(200, DATA)
+def test_a_redirect_is_not_followed(scripted) -> None:
+    honest = scripted(200, DATA)
     with pytest.raises(Unavailable, match="302"):
-        GatewaySource([gateway(302, f"{honest.url}/ipfs/{CID}".encode()).url]).get(CID)
+        GatewaySource([scripted(302, f"{honest.url}/ipfs/{CID}".encode()).url]).get(CID)
     assert honest.asked == []
 
 
-def test_who_has_it_not_stays_a_good_gateway(gateway) -> None:
-    empty = gateway(404, b"no")
+def test_who_has_it_not_stays_a_good_gateway(scripted) -> None:
+    empty = scripted(404, b"no")
     source = GatewaySource([empty.url])
     for _ in range(MAX_FAILURES + 1):
         with pytest.raises(NotFound):
@@ -99,9 +48,9 @@ def test_who_has_it_not_stays_a_good_gateway(gateway) -> None:
     assert len(empty.asked) == MAX_FAILURES + 1
 
 
-def test_who_fails_is_left_alone_for_a_while(gateway) -> None:
+def test_who_fails_is_left_alone_for_a_while(scripted) -> None:
     clock = ManualClock()
-    broken, other = gateway(500, b"broken"), gateway(404, b"no")
+    broken, other = scripted(500, b"broken"), scripted(404, b"no")
     source = GatewaySource([broken.url, other.url], clock=clock)
     for _ in range(MAX_FAILURES + 2):
         with pytest.raises((NotFound, Unavailable)):

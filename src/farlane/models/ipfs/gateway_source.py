@@ -5,6 +5,7 @@ Source: IPFS specifications, trustless gateway, `application/vnd.ipld.raw`.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +67,16 @@ class GatewaySource:
     def liars(self) -> tuple[str, ...]:
         """The gateways that sent wrong bytes and are not asked any more."""
         return tuple(gateway.endpoint.place for gateway in self._gateways if gateway.lied)
+
+    def one_by_one(self) -> dict[str, GatewaySource]:
+        """Return each gateway that has not lied as a source of its own, by scheme, host and port."""
+        found: dict[str, GatewaySource] = {}
+        for gateway in self._gateways:
+            if not gateway.lied:
+                alone = copy.copy(self)
+                alone._gateways, alone._lock = [_Gateway(gateway.endpoint)], threading.Lock()
+                found[gateway.endpoint.place] = alone
+        return found
 
     def has(self, cid: Cid) -> bool:
         """Tell whether a gateway says that it has a block.

@@ -20,7 +20,7 @@ MAX_BLOCK_BYTES: Final = 2 << 20
 """The largest block that bitswap carries. Source: the bitswap protocol's specification, block sizes."""
 MAX_ANSWER_BYTES: Final = 32 << 20
 IMPORT_TIMEOUT_S: Final = 3600.0
-_KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}")
 
 Options = Mapping[str, str | int | bool | None]
 
@@ -168,12 +168,16 @@ class KuboRpc:
             NotFound: if a block of it is missing.
         """
         if recursive and offline:
-            self._check_complete(cid)
+            self.check_complete(cid)
         options: Options = {"recursive": recursive, "name": name, "progress": False}
         self._document("pin/add", [cid], options, timeout_s=IMPORT_TIMEOUT_S)
 
-    def _check_complete(self, cid: str) -> None:
-        """Raise `NotFound` where a block below `cid` is missing: `pin/add` would look for it without end."""
+    def check_complete(self, cid: str) -> None:
+        """Make sure that a block and all below it are in the kubo's own store; `pin/add` would look for them endlessly.
+
+        Raises:
+            NotFound: if one is missing.
+        """
         options: Options = {"recursive": True, "unique": True, "offline": True}
         for line in self._lines("refs", [cid], options, timeout_s=IMPORT_TIMEOUT_S, max_bytes=1 << 30):
             if problem := str(line.get("Err") or ""):
@@ -201,11 +205,11 @@ class KuboRpc:
         """Return the IPNS name of a key, which is made if it does not exist.
 
         Raises:
-            InvalidInput: if `name` is not one of letters, digits, dots, dashes and underscores.
+            InvalidInput: if `name` is not of letters, digits and `._-:/@`.
         """
         if not _KEY_NAME.fullmatch(name):
             raise InvalidInput(
-                f"{name[:120]!r} cannot name a key: 1 to 100 letters, digits, dots, dashes and underscores"
+                f"{name[:150]!r} cannot name a key: expected 1 to 128 of a-z, A-Z, 0-9 and ._-:/@, none of these first"
             )
         if found := self.keys().get(name):
             return found

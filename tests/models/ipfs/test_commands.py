@@ -1,0 +1,167 @@
+"""`farlane models ipfs`, as somebody types it on two machines with a kubo each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from farlane.app.model_repository import open_repository
+from farlane.cli.main import main
+from farlane.models.adding import Description, add
+from farlane.models.manifest.values import Parent, Relation
+from farlane.models.private.recipients import new_recipient_key
+from farlane.models.private.versions import add_private
+
+Type = Callable[..., str]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Go to another machine: one with a repository and keys of its own."""
+
+    def go(name: str) -> None:
+        monkeypatch.setenv("FARLANE_DIR", str(tmp_path / name))
+
+    go("a")
+    return go
+
+
+@pytest.fixture
+def models(machine: object, capsys: pytest.CaptureFixture[str]) -> Type:
+    """Type a command and return what it prints: on stderr if it is to fail."""
+
+    def run(*arguments: object, code: int = 0) -> str:
+        assert main(["models", *map(str, arguments)]) == code, capsys.readouterr().err
+        said = capsys.readouterr()
+        return said.err if code else said.out
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(4)
+    root = tmp_path / "mini"
+    (root / "tokens").mkdir(parents=True)
+    save_file({"a": draw.normal(size=(600, 700)), "b": draw.normal(size=(9, 3))}, root / "model.safetensors")
+    (root / "config.json").write_text('{"hidden": 9}')
+    (root / "tokens" / "empty.txt").write_bytes(b"")
+    return root
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read(models: Type, *arguments: object) -> Any:
+    return json.loads(models(*arguments, "--json"))
+
+
+def test_a_version_goes_from_one_machine_to_another(
+    kubo, machine, models, folder: Path, tmp_path: Path
+) -> None:
+    models("add", folder, "lab/mini")
+    sent = read(models, "ipfs", "push", "lab/mini", "--api", kubo.rpc_url)
+    assert sent["address"] == f"ipfs://{sent['cid']}"
+    assert kubo.rpc.pins()[sent["cid"]] == "lab/mini@v1"
+    kubo.run("repo", "gc")
+    again = read(models, "ipfs", "push", "lab/mini", "--api", kubo.rpc_url)
+    assert (again["sent_blocks"], again["pinned"]) == (0, [sent["cid"]])
+
+    machine("b")
+    got = read(models, "ipfs", "pull", sent["address"], "--gateway", kubo.gateway_url)
+    assert (got["cid"], got["dropped"]) == (sent["cid"], [])
+    assert read(models, "verify") == {"versions": 1, "faults": []}
+    models("export", "lab/mini", tmp_path / "out")
+    assert content(tmp_path / "out") == content(folder)
+    assert read(models, "ipfs", "pull", sent["cid"], "--gateway", kubo.gateway_url)["fetched_bytes"] == 0
+
+
+def test_an_alias_is_followed_by_its_ipns_name(kubo, machine, models, folder: Path) -> None:
+    api = ("--api", kubo.rpc_url)
+    models("add", folder, "lab/named", "--tag", "champion")
+    assert "ipfs push lab/named@champion" in models(
+        "ipfs", "name", "lab/named@champion", *api, "--allow-offline", code=1
+    )
+    assert "names no alias" in models("ipfs", "name", "lab/named", *api, code=1)
+    names = []
+    for value in ("1", "2"):
+        (folder / "config.json").write_text(value)
+        version = read(models, "add", folder, "lab/named", "--tag", "champion")["cid"]
+        models("ipfs", "push", "lab/named@champion", *api)
+        record = read(models, "ipfs", "name", "lab/named@champion", *api, "--allow-offline")
+        assert record["path"] == f"/ipfs/{version}"
+        names.append(record["name"])
+        machine("b")
+        assert read(models, "ipfs", "pull", record["name"], *api, "--offline")["cid"] == version
+        machine("a")
+    assert names[0] == names[1]
+    assert "farlane:lab/named@champion" in set(kubo.rpc.keys())
+
+
+def test_a_version_comes_by_bitswap_through_ones_own_kubo(
+    kubo, other_kubo, machine, models, folder: Path
+) -> None:
+    (folder / "config.json").write_text('"by bitswap"')
+    models("add", folder, "lab/swapped")
+    address = models("ipfs", "push", "lab/swapped", "--no-pin", "--api", kubo.rpc_url).strip()
+    assert address.removeprefix("ipfs://") not in kubo.rpc.pins()
+    other_kubo.rpc.connect(kubo.address())
+    machine("b")
+    assert read(models, "ipfs", "pull", address, "--api", other_kubo.rpc_url)["name"] == "lab/swapped"
+    assert read(models, "verify")["faults"] == []
+
+
+def test_a_private_version_is_refused_before_a_byte_is_sent(
+    kubo, models, folder: Path, tmp_path: Path
+) -> None:
+    with open_repository(tmp_path / "a" / "models") as repository:
+        secret = add_private(repository, folder, "lab/secret", [], new_recipient_key())
+        repository.catalog.move("lab/secret", "champion", secret.version.manifest)
+        child = Description(parents=(Parent(cid=secret.version.manifest, relation=Relation.FINETUNE),))
+        add(repository, folder, "lab/child", child)
+    api = ("--api", kubo.rpc_url)
+    before = set(kubo.rpc.local_blocks())
+    assert "is private" in models("ipfs", "push", "lab/secret", *api, code=1)
+    assert "is private" in models("ipfs", "name", "lab/secret@champion", *api, code=1)
+    assert set(kubo.rpc.local_blocks()) == before
+    sent = read(models, "ipfs", "push", "lab/child", *api)
+    assert sent["left_out"] == [secret.version.manifest.text]
+    kubo.run("repo", "gc")
+    assert read(models, "ipfs", "push", "lab/child", *api)["sent_blocks"] == 0
+    assert kubo.rpc.block_size(secret.version.manifest.text) is None
+
+
+def test_what_is_wrong_with_the_kubo_is_said(models, folder: Path) -> None:
+    models("add", folder, "lab/mini")
+    assert "nothing answers" in models("ipfs", "push", "lab/mini", "--api", "http://127.0.0.1:1", code=1)
+    assert "no URL of a server" in models("ipfs", "push", "lab/mini", "--api", "localhost:5001", code=1)
+    assert "names no version" in models("ipfs", "push", "lab/mini@v!", code=1)
+
+
+@pytest.mark.parametrize(
+    ("version", "word"), [("0.20.0", "needs 0.26 or newer"), ("new", "expected one like")]
+)
+def test_a_kubo_that_is_too_old_is_sent_nothing(
+    models, folder: Path, scripted, version: str, word: str
+) -> None:
+    server = scripted(200, json.dumps({"Version": version}).encode())
+    models("add", folder, "lab/mini")
+    assert word in models("ipfs", "push", "lab/mini", "--api", server.url, code=1)
+    assert server.asked == ["/api/v0/version?"]
+
+
+def test_what_is_no_address_of_a_version_is_said(kubo, models, folder: Path) -> None:
+    plain = kubo.rpc.add(b"a file, and no model", {"cid-version": 1})
+    gateway = ("--gateway", kubo.gateway_url)
+    assert "begins with bafyrei" in models("ipfs", "pull", plain, *gateway, code=1)
+    assert "no CID" in models("ipfs", "pull", "ipfs://nonsense", *gateway, code=1)
+    assert "has a path" in models("ipfs", "pull", f"ipfs://{plain}/README.md", *gateway, code=1)
+    both = models("ipfs", "pull", plain, *gateway, "--api", kubo.rpc_url, code=1)
+    assert "both --gateway and --api" in both
