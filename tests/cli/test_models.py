@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from farlane.cli.main import main
+from farlane.testing.tensor_files import moved, weights
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +97,45 @@ def test_a_version_is_pulled_and_checked(
     assert run(capsys, "verify", *there) == "1 version checked, no fault\n"
     run(capsys, "rm", "mini@v1", *there)
     assert read(capsys, "ls", *there)[:] == []
+
+
+def tuned(folder: Path, share: float) -> None:
+    save_file({"w": moved(weights(3000, dtype=np.float32), share)}, folder / "m.safetensors")
+
+
+def test_a_delta_is_made_told_and_pulled(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ("--repository", tmp_path / "there")
+    tuned(folder, 0)
+    run(capsys, "add", folder, "mini", "--licence", "MIT")
+    run(capsys, "pull", "mini", "--from", tmp_path / "farlane/models", *there)
+    tuned(folder, 0.001)
+    assert "as a delta from mini@v1" in run(capsys, "add", folder, "mini", "--licence", "MIT")
+    (cost,) = read(capsys, "show", "mini")["updates"]
+    assert (cost["name"], cost["version"]) == ("mini", 1)
+    assert 300_000 < cost["delta"]["size_bytes"] < 0.8 * cost["block_bytes"]
+    assert read(capsys, "diff", "mini@v1", "mini@v2")["update"] == cost
+    assert " in blocks, " in run(capsys, "show", "mini")
+    assert run(capsys, "diff", "mini@v2", "mini@v1").endswith(" in blocks, no delta\n")
+    run(capsys, "pull", "mini", "--from", tmp_path / "farlane/models", *there)
+    assert read(capsys, "show", "mini", *there)["updates"] == [cost]
+    run(capsys, "rm", "mini@v1")
+    assert read(capsys, "show", "mini")["updates"] == []
+
+
+def test_no_delta_is_made_where_none_is_wanted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for share in (0, 0.001):
+        tuned(folder, share)
+        assert read(capsys, "add", folder, "mini", "--no-delta")["deltas"] == []
+
+
+def test_a_parent_of_another_name_is_a_base(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned(folder, 0)
+    parent = read(capsys, "add", folder, "mini")
+    tuned(folder, 0.001)
+    child = read(capsys, "add", folder, "child", "--parent", "finetune=mini@v1")
+    assert [one["base"] for one in child["deltas"]] == [parent["cid"]]
 
 
 def test_a_drawing_goes_to_its_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

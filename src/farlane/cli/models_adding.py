@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farlane.cli.key_options import password_option, signing_key
+from farlane.cli.models_deltas import delta_document, echo_deltas, make_deltas
 from farlane.cli.models_options import (
     author,
     bytes_text,
@@ -23,6 +24,7 @@ from farlane.errors import InvalidInput
 if TYPE_CHECKING:
     from farlane.app.model_signing import AccountSigner
     from farlane.models.adding import Added, Description, OnProgress
+    from farlane.models.catalog.values import DeltaRow
     from farlane.models.manifest.values import Parent
     from farlane.models.private.recipients import Recipient
     from farlane.models.repository import Repository
@@ -53,6 +55,8 @@ FROM = ("folder", "oci", "ollama")
 @click.option("--recipient", "recipients", multiple=True, metavar="RECIPIENT",
               help="What `farlane models recipient` shows them; may be repeated.")  # fmt: skip
 @nodes_options
+@click.option("--delta/--no-delta", "with_delta", default=True, show_default=True,
+              help="Make deltas from the version before it and its parents, where they save.")  # fmt: skip
 @click.option("--key", "key_name", metavar="NAME", help="Which of your keys signs it [default: unsigned].")
 @password_option
 @click.option("--from", "layout", type=click.Choice(FROM), default="folder", show_default=True,
@@ -62,7 +66,7 @@ FROM = ("folder", "oci", "ollama")
 @json_option
 def add(
     source: Path, name: str, directory: Path | None, as_json: bool, key_name: str | None,
-    password_file: Path | None, alias: str | None, **options: Any,
+    password_file: Path | None, alias: str | None, with_delta: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Add the folder or file SOURCE as the next version of the model NAME.
 
@@ -82,13 +86,23 @@ def add(
             added = _put(repository, folder, name, described, readers, signer=signer, on_progress=tell)
         if alias:
             repository.catalog.move(name, alias, added.version.manifest, author())
+        deltas = make_deltas(repository, added, as_json) if with_delta else ()
+        _tell_added(repository, added, deltas, as_json)
+
+
+def _tell_added(repository: Repository, added: Added, deltas: tuple[DeltaRow, ...], as_json: bool) -> None:
+    version, manifest = added.version, added.manifest
     if as_json:
-        print_json({**version_document(added.version, added.manifest), "new_bytes": added.new_bytes})
+        print_json({
+            **version_document(version, manifest), "new_bytes": added.new_bytes,
+            "deltas": [delta_document(one) for one in deltas],
+        })  # fmt: skip
         return
-    click.echo(f"{name}@v{added.version.number} {added.version.manifest.text}")
+    click.echo(f"{version.name}@v{version.number} {version.manifest.text}")
     click.echo(
-        f"{bytes_text(added.size_bytes)} in {len(added.manifest.files)} files, {bytes_text(added.new_bytes)} new"
+        f"{bytes_text(added.size_bytes)} in {len(manifest.files)} files, {bytes_text(added.new_bytes)} new"
     )
+    echo_deltas(repository, deltas)
 
 
 def _readers(options: dict[str, Any]) -> tuple[Recipient, ...] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from farlane.cli.models_deltas import update_document, update_text
 from farlane.cli.models_options import (
     bytes_text,
     manifest_document,
@@ -67,14 +68,20 @@ def show(reference: str, directory: Path | None, as_json: bool) -> None:
 
     Of a private version also who can read it, and to those what is in it.
     """
+    from farlane.models.updates import updates
+
     with opened(directory) as repository:
         version, manifest = repository.resolve(reference)
         aliases = repository.catalog.aliases(version.name)
         ours, sealed = _unsealed(repository, manifest)
+        costs = updates(repository, version, manifest)
     on = sorted(alias for alias, at in aliases.items() if at == version.manifest)
     if as_json:
         listed = [{"path": one.path, "size": one.size, "sha256": one.sha256.hex()} for one in sealed]
-        print_json({**version_document(version, manifest), "aliases": on, "sealed": listed})
+        print_json({
+            **version_document(version, manifest), "aliases": on, "sealed": listed,
+            "updates": [update_document(one) for one in costs],
+        })  # fmt: skip
         return
     document = manifest_document(manifest)
     click.echo(f"{version.name}@v{version.number} {version.manifest.text}")
@@ -88,7 +95,7 @@ def show(reference: str, directory: Path | None, as_json: bool) -> None:
     lines |= {f"{one['relation']} of": one["cid"] for one in document["parents"]}
     for kind in ("inputs", "outputs"):
         lines |= {f"{kind[:-1]} {one['name']}": f"{one['datatype']} {one['shape']}" for one in document[kind]}
-    for label, text in lines.items():
+    for label, text in [*lines.items(), *(("update", update_text(one)) for one in costs)]:
         if text:
             click.echo(f"  {label:<12} {text}")
     for text in document["recipients"]:
@@ -131,18 +138,24 @@ def diff(older: str, newer: str, directory: Path | None, as_json: bool) -> None:
     that are in them are compared.
     """
     from farlane.models.differences import difference, listed_difference
+    from farlane.models.updates import update
 
     with opened(directory) as repository:
-        versions = repository.resolve(older)[1], repository.resolve(newer)[1]
+        (base, before), (version, after) = repository.resolve(older), repository.resolve(newer)
+        versions = before, after
         (_, was), (_, now) = (_unsealed(repository, one) for one in versions)
         compared = listed_difference(*versions, was, now) if was and now else None
         found = compared or difference(repository, *versions)
+        cost = update(repository, version, after, base)
     if not as_json and compared is None and any(one.encryption is not None for one in versions):
         say("you cannot read both of them: encrypted files are compared, and always differ")
     if as_json:
-        print_json({"new_bytes": found.new_bytes, "files": found.files, "fields": found.fields})
+        print_json({
+            "new_bytes": found.new_bytes, "files": found.files, "fields": found.fields, "update": update_document(cost),
+        })  # fmt: skip
         return
     _print_difference(found)
+    click.echo(f"update {update_text(cost)}")
 
 
 def _print_difference(found: Difference) -> None:

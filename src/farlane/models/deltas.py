@@ -20,9 +20,9 @@ from farlane.models.delta.spans import SpannedFile
 from farlane.models.manifest.values import Manifest, ModelFile
 from farlane.models.matched_files import Matched, matched_files
 from farlane.models.repository import Repository, read_manifest
-from farlane.models.updates import new_bytes
+from farlane.models.updates import bases_for, new_bytes
 
-__all__ = ["block_list", "blocks_so_far", "deltas_for", "fill", "keep", "make_for"]
+__all__ = ["block_list", "blocks_so_far", "deltas_for", "fill", "keep", "make_all", "make_for"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,24 @@ _BATCH_BYTES: Final = 32 << 20
 def deltas_for(repository: Repository, manifest_cid: Cid) -> tuple[DeltaRow, ...]:
     """Return the deltas that make a version, smallest first; their blocks are in the repository."""
     return repository.catalog.deltas.of(manifest_cid)
+
+
+def make_all(
+    repository: Repository, version: Version, manifest: Manifest, on_progress: OnProgress | None = None
+) -> tuple[DeltaRow, ...]:
+    """Make the deltas from the version before one, and from its parents, where they save; those kept stay.
+
+    Returns:
+        All deltas of the version, smallest first.
+
+    Raises:
+        NotFound, Corrupted, DiskFull, Exhausted: as `make_for`.
+    """
+    known = {one.base for one in deltas_for(repository, version.manifest)}
+    for base, said in bases_for(repository, version, manifest):
+        if base.manifest not in known:
+            make_for(repository, version, manifest, base, said, on_progress=on_progress)
+    return deltas_for(repository, version.manifest)
 
 
 def make_for(

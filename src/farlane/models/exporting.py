@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -9,17 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from farlane.errors import Conflict, Corrupted
+from farlane.errors import Conflict, Corrupted, NotFound
 from farlane.kit.files import disk_full_as_error, fsync_directory, write_all
 from farlane.models.adding import OnProgress, Progress
 from farlane.models.catalog.values import Author, Version
 from farlane.models.checking import put_checked
+from farlane.models.deltas import block_list, deltas_for, keep
 from farlane.models.manifest.paths import check_paths
 from farlane.models.manifest.signature import Signature
 from farlane.models.manifest.values import Manifest, ModelFile
 from farlane.models.names import Reference
 from farlane.models.repository import Repository
 from farlane.models.trees import tree
+
+log = logging.getLogger(__name__)
 
 
 def export_folder(
@@ -133,4 +137,19 @@ def pull(
         raise Corrupted(f"the directory of {version.name}@v{version.number} is not what its manifest says")
     target.blocks.put_many(root.nodes.items())
     signature: Signature | None = version.signature
-    return target.publish(manifest, signature, author), manifest
+    taken = target.publish(manifest, signature, author)
+    _take_deltas(target, source, taken)
+    return taken, manifest
+
+
+def _take_deltas(target: Repository, source: Repository, version: Version) -> None:
+    """Take the deltas from versions that are here, for those who come here to update."""
+    for row in deltas_for(source, version.manifest):
+        if not target.catalog.has(row.base):
+            continue
+        blocks = source.blocks
+        try:
+            target.blocks.put_many((cid, blocks.get(cid)) for cid in block_list(blocks, row.root))
+            keep(target, row.target, row.base, row.root)
+        except (NotFound, Corrupted) as error:
+            log.warning("the delta %s is not taken: %s", row.root.text, error)

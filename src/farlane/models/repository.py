@@ -106,6 +106,18 @@ class Repository:
         version = self.catalog.resolve(reference)
         return version, self.manifest(version)
 
+    def version_of(self, manifest: Cid) -> tuple[Version, Manifest]:
+        """Return the version that has a manifest, and what it says.
+
+        Raises:
+            NotFound: there is none.
+            InvalidInput, Corrupted: it is no manifest, or damaged.
+        """
+        if not self.catalog.has(manifest):
+            raise NotFound(f"no version here has the manifest {manifest.text}", version=manifest.text)
+        said = read_manifest(self.blocks, manifest)
+        return self.catalog.resolve(Reference(said.name, cid=manifest)), said
+
     def require_acceptance(self, version: Version, manifest: Manifest, who: str = "") -> None:
         """Refuse a version whose licence somebody must accept first.
 
