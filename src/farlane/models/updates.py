@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from farlane.errors import Corrupted, InvalidInput, NotFound
+from farlane.models.blocks.checks import block_if_here
 from farlane.models.blocks.port import BlockSource
 from farlane.models.catalog.values import DeltaRow, Version
-from farlane.models.cid import Cid
 from farlane.models.manifest.values import Manifest, ModelFile
 from farlane.models.repository import Repository
 from farlane.models.transfer.outline import Lacking, outline
@@ -88,16 +88,9 @@ def new_bytes(source: BlockSource, manifest: Manifest, base: Manifest) -> dict[s
 
 
 def _leaves(source: BlockSource, file: ModelFile) -> Iterator[tuple[bytes, int]]:
-    dag = outline(file.cid, file.size, lambda cid: _here(source, cid))
+    dag = outline(file.cid, file.size, lambda cid: block_if_here(source, cid))
     if isinstance(dag, Lacking):
         yield file.cid.digest, file.size
         return
     for index, length in enumerate(dag.leaves.lengths.tolist()):
         yield dag.leaves.digest(index), length
-
-
-def _here(source: BlockSource, cid: Cid) -> bytes | None:
-    try:
-        return source.get(cid)
-    except (NotFound, Corrupted):
-        return None

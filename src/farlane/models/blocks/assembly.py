@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from farlane.errors import Conflict, Corrupted, NotFound
+from farlane.errors import Conflict, Corrupted
 from farlane.kit.files import disk_full_as_error
 from farlane.kit.hashing import CHUNK_BYTES, DIGEST_BYTES
+from farlane.models.blocks.copying import copy_leaves
 from farlane.models.blocks.port import Location, StoredFile
 from farlane.models.cid import Octets, verify_block
 from farlane.models.unixfs.file_dag import FileDag, Leaf, Leaves
@@ -86,13 +87,7 @@ class DiskAssembly:
 
     def copy_local(self) -> int:
         """Fill the leaves that are in the store already, and return how many bytes that saved."""
-        saved = 0
-        for index in self.missing():
-            leaf = self.leaves[index]
-            with contextlib.suppress(NotFound, Corrupted):
-                self.write(index, self._store.get(leaf.cid))
-                saved += leaf.length
-        return saved
+        return copy_leaves(self._store, self)
 
     def commit(self) -> StoredFile:
         """Check the whole file and make it visible, on disk to stay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from farlane.errors import Corrupted, InvalidInput, NotFound, TooLarge
 from farlane.models.blocks.port import MAX_BLOCK_BYTES
@@ -40,6 +41,26 @@ def check_same_file(dags: Sequence[FileDag]) -> None:
         raise InvalidInput(
             f"DAG {dags[0].root} has no raw leaves, so its file is not assembled leaf by leaf: put another DAG first"
         )
+
+
+class Readable(Protocol):
+    """Where blocks may be: the part of a `BlockSource` that reading needs."""
+
+    def get(self, cid: Cid) -> bytes:
+        """Return a block, verified.
+
+        Raises:
+            NotFound, Corrupted: it is not here, or not any more.
+        """
+        ...
+
+
+def block_if_here(source: Readable, cid: Cid) -> bytes | None:
+    """Return a block, or None where it is not here or damaged."""
+    try:
+        return source.get(cid)
+    except (NotFound, Corrupted):
+        return None
 
 
 def missing_block(cid: Cid) -> NotFound:

@@ -17,6 +17,7 @@ from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.files import open_regular
 from farlane.kit.hashing import sha256, sha256_hex
 from farlane.models.blocks.checks import check_block, check_same_file, damaged, missing_block, missing_file
+from farlane.models.blocks.copying import copy_leaves
 from farlane.models.blocks.port import Collected, FileAssembly, Location, Placement, StoredFile
 from farlane.models.cid import RAW, Cid, Octets, verify_block
 from farlane.models.unixfs.file_dag import DescribedFile, FileDag, Leaves
@@ -354,13 +355,7 @@ class _Assembly:
         return bytes(self._data[leaf.offset : leaf.offset + leaf.length])
 
     def copy_local(self) -> int:
-        saved = 0
-        for index in self.missing():
-            leaf = self.leaves[index]
-            with contextlib.suppress(NotFound, Corrupted):
-                self.write(index, self._store.get(leaf.cid))
-                saved += leaf.length
-        return saved
+        return copy_leaves(self._store, self)
 
     def commit(self) -> StoredFile:
         with self._store._lock:

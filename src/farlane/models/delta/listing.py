@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from farlane.errors import Corrupted, NotFound, TooLarge
+from farlane.models.blocks.checks import Readable, block_if_here
 from farlane.models.cid import DAG_CBOR, Cid
 from farlane.models.delta import format as wire
 from farlane.models.delta.format import Part
@@ -15,19 +16,11 @@ MAX_BLOCKS: Final = 1 << 18
 """Of one delta: 256 GiB of payload."""
 
 
-class Source(Protocol):
+class Source(Readable, Protocol):
     """Where blocks of a delta may be already: any store."""
 
     def has(self, cid: Cid) -> bool:
         """Tell whether a block is here."""
-        ...
-
-    def get(self, cid: Cid) -> bytes:
-        """Return a block, verified.
-
-        Raises:
-            NotFound, Corrupted: it is not here, or not any more.
-        """
         ...
 
 
@@ -66,7 +59,7 @@ def blocks_so_far(source: Source, root: Cid) -> DeltaBlocks:
     if root.codec != DAG_CBOR:
         raise Corrupted(f"{root.text} is no delta's CID, which begins with bafyrei")
     sizes: dict[Cid, int] = {}
-    raw = _here(source, root)
+    raw = block_if_here(source, root)
     _note(sizes, root, len(raw or b""))
     if raw is None:
         return DeltaBlocks(sizes, (root,))
@@ -74,7 +67,7 @@ def blocks_so_far(source: Source, root: Cid) -> DeltaBlocks:
     payload: dict[Cid, int] = {}
     delta = wire.decode_delta(raw)
     for one in (part for target in delta.targets for part in target.parts):
-        raw = _here(source, one.cid)
+        raw = block_if_here(source, one.cid)
         _note(sizes, one.cid, len(raw or b""))
         if raw is None:
             unread.append(one.cid)
@@ -115,10 +108,3 @@ def _note(sizes: dict[Cid, int], cid: Cid, size_bytes: int) -> None:
     sizes.setdefault(cid, size_bytes)
     if len(sizes) > MAX_BLOCKS:
         raise TooLarge(f"a delta of more than {MAX_BLOCKS} blocks: fetch the version's own blocks instead")
-
-
-def _here(source: Source, cid: Cid) -> bytes | None:
-    try:
-        return source.get(cid)
-    except (NotFound, Corrupted):
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import Any, Final
 from farlane.errors import Corrupted
 from farlane.kit.files import write_all
 from farlane.kit.hashing import sha256_hex
+from farlane.models.exporting import copy_checked
+from farlane.models.manifest.values import ModelFile
+from farlane.models.repository import Repository
 
 MAX_DOCUMENT_BYTES: Final = 4 << 20
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -48,6 +52,35 @@ def write_blob(blobs: Path, raw: bytes, media_type: str, separator: str) -> Laye
         with path.open("xb") as stream:
             write_all(stream.fileno(), raw)
     return Layer(media_type, f"sha256:{digits}", len(raw), {})
+
+
+def write_file(
+    repository: Repository,
+    place: Path,
+    file: ModelFile,
+    media_type: str,
+    notes: Mapping[str, str] | None = None,
+) -> Layer:
+    """Write a version's file as a blob, whole or not at all; one that is there already stays.
+
+    Args:
+        repository: has the file.
+        place: the blob's path.
+        file: of the version.
+        media_type: of the layer.
+        notes: annotations of the layer.
+
+    Raises:
+        NotFound: the file is not here.
+        Corrupted: it is not what the manifest says.
+    """
+    if not place.exists():
+        temporary = place.with_name(f".{place.name}")
+        temporary.unlink(missing_ok=True)
+        for _ in copy_checked(repository.file_path(file), temporary, file):
+            pass
+        os.rename(temporary, place)
+    return Layer(media_type, f"sha256:{file.sha256.hex()}", file.size, notes or {})
 
 
 def read_document(path: Path) -> dict[str, Any]:

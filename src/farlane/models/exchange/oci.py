@@ -19,8 +19,9 @@ from farlane.models.exchange.layers import (
     layers_of,
     read_document,
     write_document,
+    write_file,
 )
-from farlane.models.exporting import copy_checked, new_folder
+from farlane.models.exporting import new_folder
 from farlane.models.formats.values import WEIGHTS
 from farlane.models.manifest.paths import check_path, check_paths
 from farlane.models.manifest.values import MAX_FILES, Manifest, ModelFile
@@ -98,10 +99,7 @@ def import_oci(source: Path, target: Path) -> None:
 
 def _write_layer(repository: Repository, blobs: Path, file: ModelFile) -> Layer:
     place = blobs / file.sha256.hex()
-    if not place.exists():
-        for _ in copy_checked(repository.file_path(file), place, file):
-            pass
-    return Layer(_media_type(file), f"sha256:{file.sha256.hex()}", file.size, {PATH_NOTE: file.path})
+    return write_file(repository, place, file, _media_type(file), {PATH_NOTE: file.path})
 
 
 def _media_type(file: ModelFile) -> str:

@@ -6,7 +6,6 @@ Source: Ollama's docs and the layout of its models directory (OLLAMA_MODELS).
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +19,9 @@ from farlane.models.exchange.layers import (
     layers_of,
     read_document,
     write_document,
+    write_file,
 )
-from farlane.models.exporting import copy_checked, new_folder
+from farlane.models.exporting import new_folder
 from farlane.models.formats.sniff import inspect_file
 from farlane.models.manifest.values import Manifest, ModelFile
 from farlane.models.private.versions import require_public
@@ -112,13 +112,7 @@ def _place(name: str, tag: str) -> Path:
 
 def _write_file(repository: Repository, blobs: Path, file: ModelFile, media_type: str) -> Layer:
     place = blobs / f"sha256-{file.sha256.hex()}"
-    if not place.exists():
-        temporary = place.with_name(f".{place.name}")
-        temporary.unlink(missing_ok=True)
-        for _ in copy_checked(repository.file_path(file), temporary, file):
-            pass
-        os.rename(temporary, place)
-    return Layer(media_type, f"sha256:{file.sha256.hex()}", file.size, {})
+    return write_file(repository, place, file, media_type)
 
 
 def _config(repository: Repository, weights: ModelFile, layers: list[Layer]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from farlane.errors import FarlaneError, InvalidInput
 from farlane.models.blocks.car import pieces
 from farlane.models.blocks.port import BlockSource, Location
+from farlane.models.blocks.scopes import Scope, in_scope, resolve
 from farlane.models.cid import Cid, parse_cid
-from farlane.models.transfer.dag_walk import Scope, resolve, walk
 
 if TYPE_CHECKING:  # aiohttp takes 0.2 s to import: only those who serve pay for it
     from aiohttp import web
@@ -143,9 +144,9 @@ class Gateway:
         return response
 
     def _blocks(self, ticket: str, way: list[Cid], target: Cid, scope: Scope) -> Iterator[tuple[Cid, bytes]]:
-        for cid in (*way, *walk(self._source, target, scope)):
+        for cid, block in chain(((one, None) for one in way), in_scope(self._source, target, scope)):
             self._admit(ticket, cid)
-            data = self._source.get(cid)
+            data = self._source.get(cid) if block is None else block
             self.counters.blocks += 1
             self.counters.sent_bytes += len(data)
             yield cid, data

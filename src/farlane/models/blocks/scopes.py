@@ -1,18 +1,20 @@
-"""Walking a DAG block by block, in the order in which a CAR has them: parents first, each block once."""
+"""What a request to a gateway means: which part of a DAG, and where a path of names leads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import Final
 
-from farlane.errors import InvalidInput, NotFound, TooLarge
+from farlane.errors import InvalidInput, NotFound
 from farlane.models.blocks.port import BlockSource
-from farlane.models.cid import DAG_CBOR, DAG_PB, Cid
+from farlane.models.blocks.walking import links_of, walk
+from farlane.models.cid import DAG_PB, RAW, Cid
 from farlane.models.unixfs.dag_pb import PbNode, decode_node
 from farlane.models.unixfs.nodes import NodeKind, decode_data
 
-MAX_BLOCKS = 1_000_000
-MAX_PATH_PARTS = 64
+MAX_BLOCKS: Final = 1_000_000
+MAX_PATH_PARTS: Final = 64
 
 
 class Scope(StrEnum):
@@ -26,26 +28,20 @@ class Scope(StrEnum):
     """Everything below."""
 
 
-def walk(source: BlockSource, root: Cid, scope: Scope) -> Iterator[Cid]:
-    """Yield what a scope takes in, depth first; a block that is not here ends it.
+def in_scope(source: BlockSource, root: Cid, scope: Scope) -> Iterator[tuple[Cid, bytes | None]]:
+    """Yield what a scope takes in, as `farlane.models.blocks.walking.walk` does; plain bytes are not read.
 
     Raises:
-        NotFound: a block is not here.
+        NotFound: a node is not here.
         InvalidInput: a block that is no node of its codec.
         TooLarge: more than MAX_BLOCKS.
     """
-    seen: set[bytes] = set()
-    stack = [root]
-    while stack:
-        cid = stack.pop()
-        if cid.digest in seen:
-            continue
-        if len(seen) >= MAX_BLOCKS:
-            raise TooLarge(f"more than {MAX_BLOCKS} blocks hang below {root}: ask for its parts")
-        seen.add(cid.digest)
-        yield cid
-        if scope is not Scope.BLOCK:
-            stack.extend(reversed(_below(source, cid, scope)))
+    return walk(
+        lambda cid: None if cid.codec == RAW else source.get(cid),
+        [root],
+        links=_FOLLOWED[scope],
+        max_blocks=MAX_BLOCKS,
+    )
 
 
 def resolve(source: BlockSource, root: Cid, path: str) -> tuple[list[Cid], Cid]:
@@ -68,17 +64,11 @@ def resolve(source: BlockSource, root: Cid, path: str) -> tuple[list[Cid], Cid]:
     return way, here
 
 
-def links_of(source: BlockSource, cid: Cid) -> list[Cid]:
-    """Return what a block links to, in order; plain bytes link to nothing."""
-    if cid.codec == DAG_PB:
-        return [link.cid for link in decode_node(source.get(cid)).links]
-    return _links_in_cbor(source.get(cid)) if cid.codec == DAG_CBOR else []
-
-
-def _below(source: BlockSource, cid: Cid, scope: Scope) -> list[Cid]:
-    if cid.codec != DAG_PB or scope is Scope.ALL:
-        return links_of(source, cid) if scope is Scope.ALL else []
-    node = decode_node(source.get(cid))
+def _entity(cid: Cid, block: bytes) -> list[Cid]:
+    """Return what belongs to a file, or to what lists a directory."""
+    if cid.codec != DAG_PB:
+        return []
+    node = decode_node(block)
     kind, fanout = _kind(node)
     if kind is NodeKind.DIRECTORY:
         return []
@@ -86,6 +76,13 @@ def _below(source: BlockSource, cid: Cid, scope: Scope) -> list[Cid]:
         digits = len(f"{max(fanout - 1, 1):X}")
         return [link.cid for link in node.links if len(link.name) == digits]
     return [link.cid for link in node.links]
+
+
+def _nothing(cid: Cid, block: bytes) -> list[Cid]:
+    return []
+
+
+_FOLLOWED: Final = {Scope.BLOCK: _nothing, Scope.ENTITY: _entity, Scope.ALL: links_of}
 
 
 def _entry(source: BlockSource, cid: Cid, name: str, way: list[Cid]) -> Cid:
@@ -122,26 +119,3 @@ def _in_shard(source: BlockSource, node: PbNode, fanout: int, name: str, way: li
 def _kind(node: PbNode) -> tuple[NodeKind, int]:
     data = decode_data(node.data or b"")
     return data.kind, data.fanout or 256
-
-
-def _links_in_cbor(block: bytes) -> list[Cid]:
-    import dag_cbor
-    from multiformats import CID
-
-    from farlane.models.cid import cid_from_bytes
-
-    try:
-        root = dag_cbor.decode(block)
-    except Exception as error:  # the library raises its own, KeyError and ValueError alike
-        raise InvalidInput(f"a dag-cbor block of {len(block)} bytes that is not one") from error
-    found: list[Cid] = []
-    stack: list[object] = [root]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, CID):
-            found.append(cid_from_bytes(bytes(value)))
-        elif isinstance(value, dict):
-            stack.extend(reversed(value.values()))
-        elif isinstance(value, list):
-            stack.extend(reversed(value))
-    return found
