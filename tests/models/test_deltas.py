@@ -189,11 +189,10 @@ class TestKeeping:
         assert not any(world.here.blocks.has(cid) for cid in blocks)
 
     def test_a_fetched_delta_is_kept_when_all_of_it_is_there(self, world: World) -> None:
-        tuned = world.publish(TUNED)
+        tuned, there = world.publish(TUNED), world.receiver()
+        pull(there, world.here, "mini@v2")
         row = world.delta(tuned)
         assert row is not None
-        there = world.receiver()
-        pull(there, world.here, "mini@v2")
         blocks = world.blocks(row)
         *most, last = blocks
         there.blocks.put_many((cid, blocks[cid]) for cid in most)
@@ -202,6 +201,24 @@ class TestKeeping:
         there.blocks.put(last, blocks[last])
         assert keep(there, row.target, row.base, row.root) == row
         assert deltas_for(there, row.target) == (row,)
+
+    def test_a_pulled_version_brings_the_deltas_whose_base_is_there(self, world: World) -> None:
+        tuned = world.publish(TUNED)
+        row = world.delta(tuned)
+        assert row is not None
+        with_base, without = world.receiver(), repository()
+        for there in (with_base, without):
+            pull(there, world.here, "mini@v2")
+        assert deltas_for(with_base, row.target) == (row,)
+        assert deltas_for(without, row.target) == ()
+
+    def test_a_damaged_delta_is_left_behind(self, world: World) -> None:
+        row = world.delta(world.publish(TUNED))
+        assert row is not None
+        world.here.blocks.delete(block_list(world.here.blocks, row.root)[-1])
+        there = world.receiver()
+        pull(there, world.here, "mini@v2")
+        assert deltas_for(there, row.target) == ()
 
     def test_the_delta_of_another_version_is_not_kept(self, world: World) -> None:
         row = world.delta(world.publish(TUNED))
