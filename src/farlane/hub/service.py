@@ -25,8 +25,11 @@ from farlane.hub.grpc_api.ledger_service import LedgerService
 from farlane.hub.grpc_api.node_service import NodeService
 from farlane.hub.grpc_api.record_service import RecordService
 from farlane.hub.grpc_api.replica_service import ReplicaService
+from farlane.hub.grpc_api.swarm_service import SwarmService
 from farlane.hub.hub import ALERTS, Hub
 from farlane.hub.models.access import ModelAccess
+from farlane.hub.models.swarms import Swarms
+from farlane.hub.models.ticket_office import TicketOffice
 from farlane.hub.retention import forget_old
 from farlane.hub.settings import HubSettings
 from farlane.hub.settlement.reading import SettlementReader
@@ -54,6 +57,7 @@ from farlane.wire.v1 import (
 log = logging.getLogger(__name__)
 RESUME_TRY_S = 1.0
 STOP_GRACE_S = 1.0
+SWARM_TICK_S = 0.5
 
 
 class HubService:
@@ -97,6 +101,7 @@ class HubService:
         self.port = 0
         self.deployments: Deployments | None = None
         self._repository: Repository | None = None
+        self.swarms = Swarms(clock)
 
     @property
     def hub(self) -> Hub:
@@ -152,6 +157,8 @@ class HubService:
                         tasks.start(self.settlement.run(), "settlement")
                     if self.deployments is not None:
                         tasks.start(self.deployments.run(), "deployments")
+                    if self._repository is not None:
+                        tasks.start(self._tick_swarms(), "swarms")
                     yield
             finally:
                 await self._stop(server)
@@ -207,6 +214,9 @@ class HubService:
         if self._repository is not None:
             access = ModelAccess(self._repository, lambda: self.hub)
             models_pb2_grpc.add_BlockServiceServicer_to_server(BlockService(self._repository, access), server)
+            office = TicketOffice(self._settings.directory, self._clock)
+            swarm_service = SwarmService(lambda: self.hub, self._repository, access, self.swarms, office)
+            models_pb2_grpc.add_SwarmServiceServicer_to_server(swarm_service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         certificate, key = self._certificate
         address = f"{self._settings.host}:{self._settings.port}"
@@ -217,6 +227,11 @@ class HubService:
         if self.port == 0:
             raise _no_port(address)
         return server
+
+    async def _tick_swarms(self) -> None:
+        while True:
+            await asyncio.sleep(SWARM_TICK_S)
+            self.swarms.tick()
 
     async def _tick(self) -> None:
         while True:

@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 
-from farlane.domain.ids import NodeId, TaskId, job_of, task_text
-from farlane.errors import Conflict, ConnectionLost, FarlaneError, InvalidInput, PermissionRefused, StaleFence
+from farlane.domain.ids import TaskId, job_of, task_text
+from farlane.errors import Conflict, ConnectionLost, FarlaneError, InvalidInput, StaleFence
 from farlane.hub.deployments.desk import Deployments
 from farlane.hub.deployments.replica_session import WINDOW_BYTES, ReplicaSession
 from farlane.hub.hub import Hub
+from farlane.hub.node_proof import proven_node
 from farlane.kit.tasks import TaskSupervisor
 from farlane.wire.inference import description_from_wire
 from farlane.wire.outbox import Outbox
 from farlane.wire.serving import current_identity
 from farlane.wire.status import abort
 from farlane.wire.stream import pump, received
-from farlane.wire.tokens import secret_digest
 from farlane.wire.v1 import serving_pb2, serving_pb2_grpc
 from farlane.wire.versions import check_peer, this_version
 
@@ -75,15 +75,7 @@ class ReplicaService(serving_pb2_grpc.ReplicaServiceServicer):
         check_peer(hello.version)
         hub, task = self._hub(), TaskId(hello.task)
         state = hub.reactor.state
-        node = state.nodes.get(NodeId(hello.node))
-        if (
-            node is None
-            or node.secret_sha256 != secret_digest(hello.secret.hex())
-            or node.spec.organisation != current_identity().organisation
-        ):
-            raise PermissionRefused(
-                "this is not the node that holds the replica: its id, secret and token disagree"
-            )
+        node = proven_node(state, hello.node, hello.secret, current_identity().organisation)
         lease, job = node.leases.get(task), state.jobs.get(job_of(task))
         if job is None or job.spec.serve is None or hello.epoch != state.epoch:
             raise StaleFence(f"{task_text(task)} is no replica of this hub (any more)")

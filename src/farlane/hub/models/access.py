@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from farlane.domain.ids import NodeId, job_of
-from farlane.errors import NotFound, PermissionRefused
+from farlane.domain.ids import job_of
+from farlane.errors import NotFound
 from farlane.hub.hub import Hub
+from farlane.hub.node_proof import proven_node
 from farlane.models.catalog.values import Author, Model, Version
 from farlane.models.cid import Cid, parse_cid
 from farlane.models.manifest.values import Manifest
 from farlane.models.names import Reference
 from farlane.models.repository import Repository, read_manifest
 from farlane.wire.serving import Identity
-from farlane.wire.tokens import secret_digest
 from farlane.wire.v1 import models_pb2
 
 
@@ -88,13 +88,7 @@ class ModelAccess:
 
     def _serves(self, who: Identity, proof: models_pb2.NodeProof, version: Cid) -> bool:
         state = self._hub().reactor.state
-        node = state.nodes.get(NodeId(proof.node))
-        if (
-            node is None
-            or node.secret_sha256 != secret_digest(proof.secret.hex())
-            or node.spec.organisation != who.organisation
-        ):
-            raise PermissionRefused("this is not the node that it says: its id, secret and token disagree")
+        node = proven_node(state, proof.node, proof.secret, who.organisation)
         jobs = (state.jobs.get(job_of(task)) for task in node.leases)
         return any(
             job is not None and job.spec.serve is not None and job.spec.serve.version == version.text

@@ -51,6 +51,12 @@ class HttpCarrier:
                 taken[0].close()
             raise
 
+    def renew(self, ticket: str) -> None:
+        """Show another ticket from now on."""
+        self._ticket = ticket
+        for connection in self._all:
+            connection.ticket = ticket
+
     async def close(self) -> None:
         """Close every connection; threads end with what they are at."""
         self._closed = True

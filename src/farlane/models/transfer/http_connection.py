@@ -61,7 +61,7 @@ class HttpConnection:
 
     def __init__(self, address: str, ticket: str = "") -> None:
         self._host, self._port = parse_address(address)
-        self._address, self._ticket = address, ticket
+        self._address, self.ticket = address, ticket
         self._socket: socket.socket | None = None
         self._buffer = bytearray(MAX_BLOCK_BYTES)
         self.closed = False
@@ -116,8 +116,8 @@ class HttpConnection:
 
     def _request(self, cid: Cid) -> bytes:
         head = f"GET /ipfs/{cid.text}?format=raw HTTP/1.1\r\nHost: {self._address}\r\n"
-        if self._ticket:
-            head += f"Authorization: Bearer {self._ticket}\r\n"
+        if self.ticket:
+            head += f"Authorization: Bearer {self.ticket}\r\n"
         return (head + "\r\n").encode()
 
     def _answer(self, connection: socket.socket) -> memoryview:
