@@ -41,7 +41,7 @@ def answers(store: Store) -> dict[str, object]:
     found: dict[str, object] = {
         "replay": list(store.replay()), "last": store.last_job(), "ended": store.ended_jobs(None, 100),
         "ada": store.ended_jobs("ada", 2), "books": store.books(), "usage": store.usage("0000-00", "9999-99"),
-        "month": store.usage("2025-06", "2025-06"),
+        "month": store.usage("2025-06", "2025-06"), "models": store.model_usage("2025-06-02", "2025-06-30"),
     }  # fmt: skip
     for book in (1, 2, 3):
         found[f"book {book}"] = [store.leaves(book, first, 5) for first in range(0, 40, 4)]

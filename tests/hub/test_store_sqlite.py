@@ -31,6 +31,7 @@ from farlane.testing.histories import (
     job_opened,
     leases_metered,
     leaves_booked,
+    model_usage,
     node_registered,
     tasks_added,
     tasks_ended,
@@ -272,6 +273,17 @@ def test_a_store_of_schema_2_still_opens_with_its_books(path: Path) -> None:
     assert list(store.replay())[-2:] == more
     store.close()
     fresh.close()
+
+
+def test_a_store_of_schema_3_still_opens_and_takes_usage_of_models(path: Path) -> None:
+    path.write_bytes(gzip.decompress((DATA / "store-v3.sqlite.gz").read_bytes()))
+    store = SqliteStore(path, ballast_bytes=BALLAST)
+    assert len(store.leaves(1, 0, 100)) == 5
+    assert list(store.replay())[-1] == leases_metered(2, [0, 3])
+    assert store.model_usage("0000-00-00", "9999-99-99") == []
+    commit(store, model_usage(2))
+    assert store.model_usage("2025-06-02", "2025-06-02") == [model_usage(2)]
+    store.close()
 
 
 def test_migrations_run_in_order_and_each_is_all_or_nothing(path: Path) -> None:

@@ -13,7 +13,7 @@ from farlane.hub.deployments.routing import DeploymentRouter
 from farlane.hub.gateway.access import Access
 from farlane.hub.gateway.gateway import Gateway
 from farlane.hub.gateway.listeners import Ports, listening
-from farlane.hub.gateway.port import NoModels, NoUsage
+from farlane.hub.gateway.port import NoModels
 from farlane.hub.gateway.settings import gateway_settings
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
@@ -25,7 +25,7 @@ def gateway_of(service: HubService, settings: HubSettings, clock: Clock) -> Gate
     """Return the gateway of a hub; one that deploys no models lists none."""
     router = NoModels() if service.deployments is None else DeploymentRouter(service.deployments, clock)
     chosen = gateway_settings(settings)
-    return Gateway(router, NoUsage(), clock, replace(chosen, host=bracketed(chosen.host)))
+    return Gateway(router, service.model_usage, clock, replace(chosen, host=bracketed(chosen.host)))
 
 
 @asynccontextmanager

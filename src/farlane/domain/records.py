@@ -11,6 +11,7 @@ from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import BlobRef, JobSpec, JobState
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.resources import GpuKind
+from farlane.domain.usage import ModelUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,4 +214,4 @@ WorkRecord = (
     | RunTimeLearnt
 )
 """What is replayed into the reactor's state."""
-Record = WorkRecord | BookOpened | LeavesBooked | VoucherSigned
+Record = WorkRecord | BookOpened | LeavesBooked | VoucherSigned | ModelUsage

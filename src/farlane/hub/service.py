@@ -27,6 +27,7 @@ from farlane.hub.grpc_api.record_service import RecordService
 from farlane.hub.grpc_api.replica_service import ReplicaService
 from farlane.hub.grpc_api.swarm_service import SwarmService
 from farlane.hub.hub import ALERTS, Hub
+from farlane.hub.model_usage import ModelUsageBook
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.swarms import Swarms
 from farlane.hub.models.ticket_office import TicketOffice
@@ -100,6 +101,8 @@ class HubService:
         self._hub: Hub | None = None
         self.port = 0
         self.deployments: Deployments | None = None
+        self.model_usage = ModelUsageBook(lambda: self.hub)
+        """Takes what the gateway's requests use; all of it is written when the hub ends."""
         self._repository: Repository | None = None
         self.swarms = Swarms(clock)
 
@@ -151,6 +154,7 @@ class HubService:
                     if self._sender is not None:
                         tasks.start(self._sender.run(), "alert webhook")
                     tasks.start(forget_old(lambda: self.hub), "result retention")
+                    tasks.start(self.model_usage.run(), "usage of models")
                     if self._admission is not None:
                         tasks.start(self._admission.run(), "admission")
                     if self.settlement is not None:
@@ -161,6 +165,7 @@ class HubService:
                         tasks.start(self._tick_swarms(), "swarms")
                     yield
             finally:
+                await self.model_usage.close()
                 await self._stop(server)
         finally:
             self._store.close()

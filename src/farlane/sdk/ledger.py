@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from farlane.domain.caps import Cap, CapState
-from farlane.domain.usage import UsageRow
+from farlane.domain.usage import ModelUsage, UsageRow
 from farlane.sdk.connection import Connection
 from farlane.wire.ledger import (
     ChannelRow,
@@ -16,6 +16,7 @@ from farlane.wire.ledger import (
     cap_to_wire,
     channel_from_wire,
     history_from_wire,
+    model_usage_from_wire,
     status_from_wire,
     usage_from_wire,
 )
@@ -67,6 +68,12 @@ class LedgerClient:
         """Return what this organisation used, and what its nodes did for others, in these months (YYYY-MM)."""
         request = ledger_pb2.UsageRequest(first_month=first_month, last_month=last_month)
         return [usage_from_wire(row) for row in (await self._call("Usage", request, "summing usage")).rows]
+
+    async def model_usage(self, first_day: str, last_day: str) -> list[ModelUsage]:
+        """Return what this organisation asked of served models, and others of its own, on these days (YYYY-MM-DD)."""
+        request = ledger_pb2.ModelUsageRequest(first_day=first_day, last_day=last_day)
+        reply = await self._call("ModelUsage", request, "summing usage of models")
+        return [model_usage_from_wire(row) for row in reply.rows]
 
     async def set_cap(self, cap: Cap) -> list[CapState]:
         """Set a cap; returns all of that organisation.

@@ -28,6 +28,7 @@ from farlane.domain.records import (
     TasksRequeued,
 )
 from farlane.domain.resources import GIB, Capacity, GpuKind, GpuRequest, Resources
+from farlane.domain.usage import ModelUsage
 
 NODE = NodeId("node-1")
 A100 = GpuKind("A100", 80 * GIB)
@@ -157,6 +158,14 @@ def leaves_booked(book: int, first: int, count: int, job: int = 1, at: float = A
     )  # fmt: skip
 
 
+def model_usage(day: int, deployment: str = "lab/chat", requests: int = 1) -> ModelUsage:
+    """Return what one organisation asked of a deployment on a day of June 2025."""
+    return ModelUsage(
+        f"2025-06-{day:02}", "lab", "sweep", deployment, "bafkversion", requests, requests // 2, 7 * requests,
+        3 * requests, 2**40 * requests, 100,
+    )  # fmt: skip
+
+
 def voucher_signed(book: int, tasks: int, at: float = AT) -> VoucherSigned:
     """Return a voucher over so many leaves, of more units than 64 bits hold."""
     key = f"0x{'4' * 40}"
@@ -189,7 +198,7 @@ class HistoryWriter:
 
     def step(self, action: int, which: int, size: int) -> list[Record]:
         """Return the records of one step: what to do, to which job, to how many tasks."""
-        if not self._jobs or action % 10 == 0:
+        if not self._jobs or action % 11 == 0:
             return self._open()
         job = self._jobs[which % len(self._jobs)]
         if job.ended:
@@ -205,6 +214,7 @@ class HistoryWriter:
             self._finish,
             self._learn,
             self._book,
+            self._serve,
         )
         return steps[action % len(steps)](job, 1 + size % 7)
 
@@ -273,6 +283,9 @@ class HistoryWriter:
         opened = [book_opened(book)] if not first else []
         booked = leaves_booked(book, first, size, job.number, at=AT + 2_000_000.0 * (size % 4))
         return [*opened, booked, *([voucher_signed(book, first + size)] if size % 2 else [])]
+
+    def _serve(self, job: _Job, size: int) -> list[Record]:
+        return [model_usage(1 + size % 3, f"lab/{job.number % 2}", size)]
 
     def _move(self, job: _Job, indices: list[int], state: TaskState) -> bool:
         for index in indices:

@@ -20,6 +20,7 @@ from farlane.testing.histories import (
     finished_job,
     job_ended,
     job_opened,
+    model_usage,
     node_registered,
     tasks_added,
     tasks_ended,
@@ -122,6 +123,20 @@ class StoreArchiveSuite(StoreCase):
         assert [type(record).__name__ for record in store.replay_job(JobId(1))] == ["JobOpened", "JobEnded"]
 
     # --- backups --------------------------------------------------------------------------------------------
+
+    def test_usage_of_models_is_summed_and_survives_a_backup(self, store: Store, tmp_path: Path) -> None:
+        commit(store, model_usage(1), model_usage(3, requests=5), model_usage(1, "lab/other"))
+        commit(store, model_usage(1, requests=4))
+        both = model_usage(1).plus(model_usage(1, requests=4))
+        assert (both.requests, both.reply_bytes) == (5, 200)
+        assert store.model_usage("2025-06-01", "2025-06-02") == [both, model_usage(1, "lab/other")]
+        assert store.model_usage("2025-06-02", "2025-06-30") == [model_usage(3, requests=5)]
+        store.backup(str(tmp_path / "backup"))
+        (tmp_path / "restored").mkdir()
+        restored = self.restore(tmp_path / "backup", tmp_path / "restored")
+        assert restored.model_usage("2025-06-01", "2025-06-01")[0] == both
+        commit(restored, job_opened(1))
+        restored.close()
 
     def test_a_backup_restores_into_a_new_epoch(self, store: Store, tmp_path: Path) -> None:
         commit(store, node_registered(), RunTimeLearnt("p", 2.5, 4), *finished_job(1, 3), *finished_job(2, 2))

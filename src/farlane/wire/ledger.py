@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from farlane.domain.caps import Cap, CapState
-from farlane.domain.usage import UsageRow
+from farlane.domain.usage import ModelUsage, UsageRow
 from farlane.wire import limits
 from farlane.wire.v1 import ledger_pb2
 
@@ -130,6 +130,16 @@ def usage_to_wire(row: UsageRow) -> ledger_pb2.UsageRow:
 def usage_from_wire(message: ledger_pb2.UsageRow) -> UsageRow:
     """Read a sum."""
     return _read(UsageRow, message)
+
+
+def model_usage_to_wire(row: ModelUsage) -> ledger_pb2.ModelUsageRow:
+    """Return a sum of requests as it travels."""
+    return ledger_pb2.ModelUsageRow(**_values(row))
+
+
+def model_usage_from_wire(message: ledger_pb2.ModelUsageRow) -> ModelUsage:
+    """Read a sum of requests."""
+    return _read(ModelUsage, message)
 
 
 def cap_to_wire(cap: Cap) -> ledger_pb2.Cap:

@@ -177,6 +177,7 @@ class DeploymentRouter:
             description=descriptions[-1] if descriptions else None,
             created=record.created,
             owner=deployment.organisation,
+            project=deployment.project,
         )
 
 

@@ -135,7 +135,8 @@ class Gateway:
         self.limits.admit(started, caller.organisation, served.id)
         usage = Usage(
             request_id=request_id, caller=caller, model=served.name, version=version or served.version, kind=kind,
-            started=self.clock.now(), duration_s=0.0, request_bytes=request_bytes,
+            started=self.clock.now(), duration_s=0.0, request_bytes=request_bytes, deployment=served.id,
+            project=served.project,
         )  # fmt: skip
         self.metrics.began(served.name)
         stream = self.router.infer(

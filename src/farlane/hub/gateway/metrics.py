@@ -50,13 +50,21 @@ DURATION = GatewayMetric(
     "From the first byte to the last of a request.",
 )
 RUNNING = GatewayMetric("farlane_gateway_running", "gauge", ("model",), "Requests that run at this moment.")
+ASKED = GatewayMetric(
+    "farlane_gateway_asked", "counter", ("organisation", "deployment"),
+    "Requests that ended, by the organisation that asked and what it asked.",
+)  # fmt: skip
+ASKED_TOKENS = GatewayMetric(
+    "farlane_gateway_asked_tokens", "counter", ("organisation", "deployment"),
+    "Tokens of prompts and completions, by the organisation that asked and what it asked.",
+)  # fmt: skip
 ERRORS = GatewayMetric(
     "farlane_gateway_errors",
     "counter",
     ("protocol", "status"),
     "Requests that were answered with an error: over http by status, over grpc by code.",
 )
-METRICS = (REQUESTS, TOKENS, BYTES, DURATION, RUNNING, ERRORS)
+METRICS = (REQUESTS, TOKENS, BYTES, DURATION, RUNNING, ASKED, ASKED_TOKENS, ERRORS)
 
 
 class GatewayMetrics(Collector):
@@ -68,6 +76,8 @@ class GatewayMetrics(Collector):
         self._bytes: Counter[tuple[str, ...]] = Counter()
         self._running: Counter[tuple[str, ...]] = Counter()
         self._errors: Counter[tuple[str, ...]] = Counter()
+        self._asked: Counter[tuple[str, ...]] = Counter()
+        self._asked_tokens: Counter[tuple[str, ...]] = Counter()
         self._durations: dict[str, list[int]] = {}
         self._seconds: dict[str, float] = {}
         self._names: set[str] = set()
@@ -85,6 +95,9 @@ class GatewayMetrics(Collector):
         self._tokens[model, "completion"] += usage.completion_tokens
         self._bytes[model, "request"] += usage.request_bytes
         self._bytes[model, "reply"] += usage.reply_bytes
+        pair = self._pair(usage)
+        self._asked[pair] += 1
+        self._asked_tokens[pair] += usage.prompt_tokens + usage.completion_tokens
         counts = self._durations.setdefault(model, [0] * (len(SECONDS) + 1))
         counts[bisect_left(SECONDS, usage.duration_s)] += 1
         self._seconds[model] = self._seconds.get(model, 0.0) + usage.duration_s
@@ -101,7 +114,8 @@ class GatewayMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric's value of this moment."""
         counted = (
-            (REQUESTS, self._requests), (TOKENS, self._tokens), (BYTES, self._bytes), (ERRORS, self._errors),
+            (REQUESTS, self._requests), (TOKENS, self._tokens), (BYTES, self._bytes), (ASKED, self._asked),
+            (ASKED_TOKENS, self._asked_tokens), (ERRORS, self._errors),
         )  # fmt: skip
         for metric, values in counted:
             counter = CounterMetricFamily(metric.name, metric.meaning, labels=metric.labels)
@@ -123,6 +137,10 @@ class GatewayMetrics(Collector):
                 buckets.append((bound, float(total)))
             family.add_metric([model], buckets, self._seconds[model])
         return family
+
+    def _pair(self, usage: Usage) -> tuple[str, str]:
+        pair = usage.caller.organisation, usage.deployment or usage.model
+        return pair if pair in self._asked or len(self._asked) < MAX_MODELS else ("other", "other")
 
     def _label(self, model: str) -> str:
         if model not in self._names and len(self._names) >= MAX_MODELS:

@@ -50,6 +50,8 @@ class ServedModel:
     """When it was deployed, in unix seconds."""
     owner: str = ""
     """Organisation that deployed it."""
+    project: str = ""
+    """What it is charged to inside that organisation."""
 
     @property
     def id(self) -> str:
@@ -137,7 +139,7 @@ class Usage:
     caller: Caller
     model: str
     version: str
-    """That answered; as asked for where none did."""
+    """That was asked for; the one in force where none was."""
     kind: InferenceKind
     started: float
     """Unix seconds."""
@@ -147,6 +149,9 @@ class Usage:
     request_bytes: int = 0
     """Of the body as it arrived, before it was unpacked."""
     reply_bytes: int = 0
+    deployment: str = ""
+    """Which it is among all that are served: see `ServedModel.id`."""
+    project: str = ""
     outcome: str = "ok"
     """ok, cancelled (the client went away), or the name of the error."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from farlane.wire.ledger import (
     cap_state_to_wire,
     channel_to_wire,
     history_to_wire,
+    model_usage_to_wire,
     status_to_wire,
     usage_to_wire,
 )
@@ -22,6 +24,7 @@ from farlane.wire.v1 import ledger_pb2, ledger_pb2_grpc
 
 MAX_KEY_CHARS = 100
 MAX_MONTH_CHARS = 7
+MAX_DAY_CHARS = 10
 MAX_GRANT_NANO = 10**18
 """A thousand million credits at once: more is a slip of the pen."""
 
@@ -76,6 +79,20 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         ]
         rows = await self._reader.usage(current_identity().organisation, *months)
         return ledger_pb2.UsageReply(rows=[usage_to_wire(row) for row in rows])
+
+    @answered
+    async def ModelUsage(
+        self, request: ledger_pb2.ModelUsageRequest, context: Context
+    ) -> ledger_pb2.ModelUsageReply:
+        """Return what the caller's organisation asked of served models, and what others asked of its own."""
+        first, last = (
+            limits.text("a day", day, MAX_DAY_CHARS, required=True)
+            for day in (request.first_day, request.last_day)
+        )
+        own, store = current_identity().organisation, self._hub().store
+        rows = await asyncio.to_thread(store.model_usage, first, last)
+        seen = [row for row in rows if own in (row.organisation, row.deployment.partition("/")[0])]
+        return ledger_pb2.ModelUsageReply(rows=[model_usage_to_wire(row) for row in seen])
 
     @answered
     async def SetCap(self, request: ledger_pb2.Cap, context: Context) -> ledger_pb2.CapsReply:

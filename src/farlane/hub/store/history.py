@@ -26,6 +26,7 @@ from farlane.domain.records import (
     WorkRecord,
     payload_sizes,
 )
+from farlane.domain.usage import ModelUsage
 from farlane.errors import Internal, NotFound
 from farlane.hub.store.book_history import BookHistory
 from farlane.hub.store.port import JobSummary
@@ -47,6 +48,7 @@ class History:
         self._open: set[JobId] = set()
         self._next_pos = 1
         self.books = BookHistory()
+        self.model_usage: dict[tuple[str, ...], ModelUsage] = {}
 
     def check(self, records: Iterable[Record]) -> None:
         """Make sure that no job and no key is opened twice.
@@ -76,6 +78,9 @@ class History:
             self.run_times[record.profile] = record
         elif isinstance(record, BookOpened | LeavesBooked | VoucherSigned):
             self.books.add(record)
+        elif isinstance(record, ModelUsage):
+            known = self.model_usage.get(record.key)
+            self.model_usage[record.key] = record if known is None else known.plus(record)
         else:
             if isinstance(record, JobOpened):
                 self._opened[record.job] = record

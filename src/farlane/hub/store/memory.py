@@ -18,7 +18,7 @@ from farlane.domain.bookkeeping import BookState, VoucherSigned
 from farlane.domain.ids import JobId, TaskId
 from farlane.domain.jobs import JobSpec
 from farlane.domain.records import Column, Record, TasksEnded, WorkRecord
-from farlane.domain.usage import UsageRow
+from farlane.domain.usage import ModelUsage, UsageRow
 from farlane.errors import Conflict, FarlaneError
 from farlane.hub.store.history import History, blank, newest
 from farlane.hub.store.port import JobSummary, restored_epoch
@@ -229,6 +229,12 @@ class MemoryStore:
         with self._engine.reading() as history:
             return history.books.usage(first_month, last_month)
 
+    def model_usage(self, first_day: str, last_day: str) -> list[ModelUsage]:
+        """Return what served models were asked on these days (`YYYY-MM-DD`, both included)."""
+        with self._engine.reading() as history:
+            found = sorted(history.model_usage.items())
+        return [row for _, row in found if first_day <= row.day <= last_day]
+
     def forget(self, ended_before: float) -> int:
         """Delete the tasks and results of jobs that ended before a time; returns how many jobs."""
         with self._engine.reading() as history:
@@ -246,7 +252,7 @@ class MemoryStore:
         with self._engine.reading() as history:
             packed = [
                 (type(each).__name__, msgspec.Raw(msgspec.msgpack.encode(each)))
-                for each in (*history.records(), *history.books.records())
+                for each in (*history.records(), *history.books.records(), *history.model_usage.values())
             ]
             backup = _Backup(
                 self._network, self._epoch, packed, list(history.summaries.values()), history.forgotten

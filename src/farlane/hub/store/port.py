@@ -10,7 +10,7 @@ from farlane.domain.bookkeeping import BookState, VoucherSigned
 from farlane.domain.ids import JobId, TaskId
 from farlane.domain.jobs import JobSpec, JobState
 from farlane.domain.records import Column, Record, TasksEnded, WorkRecord
-from farlane.domain.usage import UsageRow
+from farlane.domain.usage import ModelUsage, UsageRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,10 @@ class Store(Protocol):
 
     def usage(self, first_month: str, last_month: str) -> list[UsageRow]:
         """Return what was booked in these months (`YYYY-MM`, both included), by month and then by name."""
+        ...
+
+    def model_usage(self, first_day: str, last_day: str) -> list[ModelUsage]:
+        """Return what served models were asked on these days (`YYYY-MM-DD`, both included), by day and then by name."""
         ...
 
     def forget(self, ended_before: float) -> int:

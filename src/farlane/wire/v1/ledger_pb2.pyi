@@ -464,6 +464,101 @@ class UsageReply(_message.Message):
 Global___UsageReply: _TypeAlias = UsageReply  # noqa: Y015
 
 @_typing.final
+class ModelUsageRequest(_message.Message):
+    """What the caller's organisation asked of served models, and what others asked of its own, on these days (YYYY-MM-DD,
+    both included).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    first_day: _builtins.str
+    last_day: _builtins.str
+    def __init__(
+        self,
+        *,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_day", b"first_day", "last_day", b"last_day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelUsageRequest: _TypeAlias = ModelUsageRequest  # noqa: Y015
+
+@_typing.final
+class ModelUsageRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    ORGANISATION_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    REPLY_BYTES_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    organisation: _builtins.str
+    project: _builtins.str
+    deployment: _builtins.str
+    version: _builtins.str
+    requests: _builtins.int
+    failed: _builtins.int
+    prompt_tokens: _builtins.int
+    completion_tokens: _builtins.int
+    request_bytes: _builtins.int
+    reply_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        organisation: _builtins.str = ...,
+        project: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        version: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        prompt_tokens: _builtins.int = ...,
+        completion_tokens: _builtins.int = ...,
+        request_bytes: _builtins.int = ...,
+        reply_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_tokens", b"completion_tokens", "day", b"day", "deployment", b"deployment", "failed", b"failed", "organisation", b"organisation", "project", b"project", "prompt_tokens", b"prompt_tokens", "reply_bytes", b"reply_bytes", "request_bytes", b"request_bytes", "requests", b"requests", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelUsageRow: _TypeAlias = ModelUsageRow  # noqa: Y015
+
+@_typing.final
+class ModelUsageReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelUsageRow]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___ModelUsageRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelUsageReply: _TypeAlias = ModelUsageReply  # noqa: Y015
+
+@_typing.final
 class Cap(_message.Message):
     """What an organisation (project empty) or one of its projects may spend in a month and in all, and hold at once.
     Quotas are by name: leases, cpu_milli, memory_bytes, gpus, gpus:MODEL, open_tasks. To set one, `organisation` is empty

@@ -69,6 +69,11 @@ class LedgerServiceStub:
                 request_serializer=farlane_dot_v1_dot_ledger__pb2.UsageRequest.SerializeToString,
                 response_deserializer=farlane_dot_v1_dot_ledger__pb2.UsageReply.FromString,
                 _registered_method=True)
+        self.ModelUsage = channel.unary_unary(
+                '/farlane.v1.LedgerService/ModelUsage',
+                request_serializer=farlane_dot_v1_dot_ledger__pb2.ModelUsageRequest.SerializeToString,
+                response_deserializer=farlane_dot_v1_dot_ledger__pb2.ModelUsageReply.FromString,
+                _registered_method=True)
         self.SetCap = channel.unary_unary(
                 '/farlane.v1.LedgerService/SetCap',
                 request_serializer=farlane_dot_v1_dot_ledger__pb2.Cap.SerializeToString,
@@ -126,6 +131,12 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ModelUsage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetCap(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -175,6 +186,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.Usage,
                     request_deserializer=farlane_dot_v1_dot_ledger__pb2.UsageRequest.FromString,
                     response_serializer=farlane_dot_v1_dot_ledger__pb2.UsageReply.SerializeToString,
+            ),
+            'ModelUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelUsage,
+                    request_deserializer=farlane_dot_v1_dot_ledger__pb2.ModelUsageRequest.FromString,
+                    response_serializer=farlane_dot_v1_dot_ledger__pb2.ModelUsageReply.SerializeToString,
             ),
             'SetCap': grpc.unary_unary_rpc_method_handler(
                     servicer.SetCap,
@@ -376,6 +392,33 @@ class LedgerService:
             '/farlane.v1.LedgerService/Usage',
             farlane_dot_v1_dot_ledger__pb2.UsageRequest.SerializeToString,
             farlane_dot_v1_dot_ledger__pb2.UsageReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farlane.v1.LedgerService/ModelUsage',
+            farlane_dot_v1_dot_ledger__pb2.ModelUsageRequest.SerializeToString,
+            farlane_dot_v1_dot_ledger__pb2.ModelUsageReply.FromString,
             options,
             channel_credentials,
             insecure,

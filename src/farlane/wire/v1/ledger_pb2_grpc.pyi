@@ -38,6 +38,7 @@ class LedgerServiceStub:
     Settle: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SettleRequest, _ledger_pb2.SettleReply]
     Notices: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.NoticesRequest, _ledger_pb2.NoticesReply]
     Usage: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.UsageRequest, _ledger_pb2.UsageReply]
+    ModelUsage: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ModelUsageRequest, _ledger_pb2.ModelUsageReply]
     SetCap: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.Cap, _ledger_pb2.CapsReply]
     ListCaps: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListCapsRequest, _ledger_pb2.CapsReply]
 
@@ -51,6 +52,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     Settle: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SettleRequest, _ledger_pb2.SettleReply]  # type: ignore[assignment]
     Notices: _aio.UnaryUnaryMultiCallable[_ledger_pb2.NoticesRequest, _ledger_pb2.NoticesReply]  # type: ignore[assignment]
     Usage: _aio.UnaryUnaryMultiCallable[_ledger_pb2.UsageRequest, _ledger_pb2.UsageReply]  # type: ignore[assignment]
+    ModelUsage: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ModelUsageRequest, _ledger_pb2.ModelUsageReply]  # type: ignore[assignment]
     SetCap: _aio.UnaryUnaryMultiCallable[_ledger_pb2.Cap, _ledger_pb2.CapsReply]  # type: ignore[assignment]
     ListCaps: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListCapsRequest, _ledger_pb2.CapsReply]  # type: ignore[assignment]
 
@@ -103,6 +105,13 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.UsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.UsageReply, _abc.Awaitable[_ledger_pb2.UsageReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ModelUsage(
+        self,
+        request: _ledger_pb2.ModelUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ModelUsageReply, _abc.Awaitable[_ledger_pb2.ModelUsageReply]]: ...
 
     @_abc_1.abstractmethod
     def SetCap(

@@ -80,6 +80,16 @@ CREATE TABLE leases_metered (
     details BLOB NOT NULL) STRICT;
 CREATE INDEX leases_metered_of_job ON leases_metered (job);
 """
+# What schema 4 adds: what served models were asked. `pos` is that of the last record that was added to a row.
+MODEL_USAGE_SCHEMA = """
+CREATE TABLE model_usage (
+    day TEXT NOT NULL, organisation TEXT NOT NULL, project TEXT NOT NULL, deployment TEXT NOT NULL,
+    version TEXT NOT NULL, requests INTEGER NOT NULL, failed INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, request_bytes INTEGER NOT NULL, reply_bytes INTEGER NOT NULL,
+    pos INTEGER NOT NULL,
+    PRIMARY KEY (day, organisation, project, deployment, version)) STRICT, WITHOUT ROWID;
+CREATE INDEX model_usage_pos ON model_usage (pos);
+"""
 
 JOB_TABLES = (
     "tasks_added",
@@ -108,7 +118,7 @@ BOOK_TABLES = ("books", "leaves", "vouchers")
 SET_PROPERTY = "INSERT OR REPLACE INTO properties (name, value) VALUES (?, ?)"
 DELETE_PROPERTY = "DELETE FROM properties WHERE name = ?"
 PROPERTIES = "SELECT name, value FROM properties"
-_WITH_POS = (*JOB_TABLES, "nodes", "run_times", *BOOK_TABLES)
+_WITH_POS = (*JOB_TABLES, "nodes", "run_times", *BOOK_TABLES, "model_usage")
 LAST_POS = "SELECT max(pos) FROM (SELECT max(pos) AS pos FROM jobs UNION ALL " + (
     " UNION ALL ".join(f"SELECT max(pos) FROM {table}" for table in _WITH_POS) + ")"
 )
@@ -153,6 +163,22 @@ ADD_USAGE = """
 INSERT INTO usage (month, organisation, project, publisher, node, provider, tasks, lease_ms, spent)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     tasks = tasks + excluded.tasks, lease_ms = lease_ms + excluded.lease_ms, spent = spent + excluded.spent"""
+_MODEL_USAGE = (
+    "day, organisation, project, deployment, version, requests, failed, prompt_tokens, completion_tokens,"
+    " request_bytes, reply_bytes"
+)
+ADD_MODEL_USAGE = (
+    f"INSERT INTO model_usage ({_MODEL_USAGE}, pos) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, failed = failed + excluded.failed,"
+    " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
+    " completion_tokens = completion_tokens + excluded.completion_tokens,"
+    " request_bytes = request_bytes + excluded.request_bytes, reply_bytes = reply_bytes + excluded.reply_bytes,"
+    " pos = excluded.pos"
+)
+MODEL_USAGE = (
+    f"SELECT {_MODEL_USAGE} FROM model_usage WHERE day BETWEEN ? AND ?"
+    " ORDER BY day, organisation, project, deployment, version"
+)
 BOOKS = "SELECT book, organisation, node, node_organisation, payer, provider, signer, salt, at FROM books ORDER BY book"
 LAST_LEAVES = "SELECT frontier, owed FROM leaves WHERE book = ? ORDER BY first DESC LIMIT 1"
 _VOUCHER = (

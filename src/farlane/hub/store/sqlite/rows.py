@@ -24,7 +24,7 @@ from farlane.domain.records import (
     WorkRecord,
     payload_sizes,
 )
-from farlane.domain.usage import month_of
+from farlane.domain.usage import ModelUsage, month_of
 from farlane.hub.store.book_history import count_ended
 from farlane.hub.store.port import JobSummary
 from farlane.hub.store.sqlite import encoding, queries
@@ -119,6 +119,10 @@ def _voucher_signed(record: VoucherSigned) -> Row:
     )  # fmt: skip
 
 
+def _model_usage(record: ModelUsage) -> Row:
+    return *record.key, *record.figures
+
+
 def read_book(row: Row) -> BookOpened:
     """Return a book's opening from `queries.BOOKS`."""
     return BookOpened(*row)
@@ -153,6 +157,7 @@ WRITERS: dict[type, tuple[str, Callable[[Any], Row]]] = {
     BookOpened: (queries.ADD_BOOK, _book_opened),
     LeavesBooked: (queries.ADD_LEAVES, _leaves_booked),
     VoucherSigned: (queries.ADD_VOUCHER, _voucher_signed),
+    ModelUsage: (queries.ADD_MODEL_USAGE, _model_usage),
 }
 """Kind of record -> (statement, its parameters without the last one, `pos`)."""
 

@@ -13,7 +13,7 @@ from farlane.hub.store.sqlite.encoding import RESTORE_ADVICE
 from farlane.hub.store.sqlite.faults import store_errors
 from farlane.kit.sqlite_files import FileKind, new_file
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Goes up with every change of a table or a packed blob; a file of the version before stays in the tests."""
 APPLICATION_ID = 0x66_72_6C_6E
 """`frln` in the header of the file: what `file` and we know it by."""
@@ -38,7 +38,12 @@ def _add_parts(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _add_books, 2: _add_parts}
+def _add_model_usage(connection: sqlite3.Connection) -> None:
+    for statement in queries.MODEL_USAGE_SCHEMA.split(";"):
+        connection.execute(statement)
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _add_books, 2: _add_parts, 3: _add_model_usage}
 """Version -> what brings a store of that version to the next; it runs inside a transaction."""
 
 
@@ -71,7 +76,8 @@ def _write_schema(path: Path, network: str) -> None:
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute(queries.BEGIN)
-        for statement in (queries.SCHEMA + queries.BOOKS_SCHEMA + queries.PARTS_SCHEMA).split(";"):
+        tables = queries.SCHEMA + queries.BOOKS_SCHEMA + queries.PARTS_SCHEMA + queries.MODEL_USAGE_SCHEMA
+        for statement in tables.split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

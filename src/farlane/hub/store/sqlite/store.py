@@ -14,7 +14,7 @@ from farlane.domain.bookkeeping import BookState, VoucherSigned
 from farlane.domain.ids import JobId, TaskId, job_text
 from farlane.domain.jobs import JobSpec
 from farlane.domain.records import Column, Record, RunTimeLearnt, TasksEnded, WorkRecord
-from farlane.domain.usage import UsageRow
+from farlane.domain.usage import ModelUsage, UsageRow
 from farlane.errors import Corrupted, DiskFull, FarlaneError, NotFound
 from farlane.hub.store.port import JobSummary
 from farlane.hub.store.sqlite import books, encoding, queries, rows
@@ -238,6 +238,13 @@ class SqliteStore:
         """Return what was booked in these months (`YYYY-MM`, both included)."""
         with self._reads.reading() as connection:
             return books.usage(connection, first_month, last_month)
+
+    def model_usage(self, first_day: str, last_day: str) -> list[ModelUsage]:
+        """Return what served models were asked on these days (`YYYY-MM-DD`, both included)."""
+        with self._reads.reading() as connection:
+            return [
+                ModelUsage(*row) for row in connection.execute(queries.MODEL_USAGE, (first_day, last_day))
+            ]
 
     def forget(self, ended_before: float) -> int:
         """Delete the tasks and results of jobs that ended before a time; returns how many jobs.
