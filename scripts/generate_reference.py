@@ -71,11 +71,11 @@ def sections(name: str, command: click.Command, parent: click.Context) -> list[s
     """Return the section of a command, followed by those of its subcommands."""
     found = [one_command(name, command, parent)]
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=name, parent=parent)
+        context = click.Context(command, info_name=name.split()[-1], parent=parent)
         for part in command.list_commands(context):
             below = command.get_command(context, part)
             assert below is not None  # it is in the group's own list
-            found.append(one_command(f"{name} {part}", below, context))
+            found += sections(f"{name} {part}", below, context)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from farlane.cli.models_ipfs_gateway import serve
 from farlane.cli.models_options import (
     author,
     bytes_text,
@@ -149,7 +150,7 @@ def _sources(urls: tuple[str, ...], api: str | None) -> Sources:
 @repository_option
 @json_option
 def name(reference: str, api: str | None, allow_offline: bool, directory: Path | None, as_json: bool) -> None:
-    """Let an IPNS name point to where the alias NAME@ALIAS stands; run it again when the alias has moved.
+    """Let an IPNS name point to where the alias REFERENCE (NAME@ALIAS) stands; again when the alias has moved.
 
     Each alias has a key of its own in the kubo, made when it is first published.
     """
@@ -162,3 +163,6 @@ def name(reference: str, api: str | None, allow_offline: bool, directory: Path |
         return
     click.echo(f"ipns://{record.name}")
     say(f"it leads to {version.name}@v{version.number}, {record.path}")
+
+
+ipfs.add_command(serve)

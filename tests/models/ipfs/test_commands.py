@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ from safetensors.numpy import save_file
 
 from farlane.app.model_repository import open_repository
 from farlane.cli.main import main
+from farlane.errors import NotFound
 from farlane.models.adding import Description, add
+from farlane.models.ipfs.gateway_source import GatewaySource
 from farlane.models.manifest.values import Parent, Relation
 from farlane.models.private.recipients import new_recipient_key
 from farlane.models.private.versions import add_private
@@ -165,3 +170,39 @@ def test_what_is_no_address_of_a_version_is_said(kubo, models, folder: Path) -> 
     assert "has a path" in models("ipfs", "pull", f"ipfs://{plain}/README.md", *gateway, code=1)
     both = models("ipfs", "pull", plain, *gateway, "--api", kubo.rpc_url, code=1)
     assert "both --gateway and --api" in both
+
+
+@contextlib.contextmanager
+def serving(*arguments: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
+    """Run `farlane models ipfs serve` in a process of its own, and return what it says first."""
+    command = [sys.executable, "-m", "farlane.cli.main", "models", "ipfs", "serve", "--json", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline()), process
+        finally:
+            process.kill()
+
+
+def test_public_versions_are_served_and_private_ones_are_not(
+    machine, models, folder: Path, tmp_path: Path
+) -> None:
+    models("add", folder, "lab/mini")
+    with open_repository(tmp_path / "a" / "models") as repository:
+        secret = add_private(repository, folder, "lab/secret", [], new_recipient_key())
+    with serving("--listen", "127.0.0.1:0") as (said, process):
+        (row,) = said["versions"]
+        assert (row["name"], said["left_out"]) == ("lab/mini", 1)
+        machine("b")
+        models("ipfs", "pull", row["address"], "--gateway", said["url"])
+        assert read(models, "verify")["faults"] == []
+        for cid in (secret.version.manifest, secret.manifest.root, secret.manifest.files[0].cid):
+            with pytest.raises(NotFound):
+                GatewaySource([said["url"]]).get(cid)
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_other_machines_are_let_in_only_by_a_word(models) -> None:
+    assert "say --public" in models("ipfs", "serve", "--listen", "0.0.0.0:0", code=1)
+    assert "no address" in models("ipfs", "serve", "--listen", "127.0.0.1:x", code=1)

@@ -86,7 +86,7 @@ def gather(repository: Repository, version: Version, manifest: Manifest) -> Outg
     while waiting:
         cid, found = waiting.pop()
         try:
-            part, part_bytes = _own_blocks(source, cid, found, seen)
+            part, part_bytes = own_blocks(source, cid, found, seen)
         except (NotFound, Corrupted):
             if cid == version.manifest:
                 raise
@@ -130,8 +130,18 @@ def _parents(manifest: Manifest) -> list[Cid]:
     return [*(parent.cid for parent in manifest.parents), *recipes]
 
 
-def _own_blocks(source: BlockSource, cid: Cid, manifest: Manifest, seen: set[bytes]) -> tuple[list[Cid], int]:
-    """Return a version's blocks that were not seen, and their bytes; leaves are not read for it."""
+def own_blocks(source: BlockSource, cid: Cid, manifest: Manifest, seen: set[bytes]) -> tuple[list[Cid], int]:
+    """Return a version's blocks that were not seen, and their bytes; leaves are not read for it.
+
+    Args:
+        source: where they are.
+        cid: of its manifest.
+        manifest: what it says.
+        seen: `visit_key` of blocks to leave out; those found are added.
+
+    Raises:
+        NotFound, Corrupted: a block is missing or damaged; nothing is added.
+    """
     sizes: list[int] = []
 
     def read(block: Cid) -> bytes:
