@@ -71,7 +71,7 @@ def sections(name: str, command: click.Command, parent: click.Context) -> list[s
     """Return the section of a command, followed by those of its subcommands."""
     found = [one_command(name, command, parent)]
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=name.split()[-1], parent=parent)
+        context = click.Context(command, info_name=name.rsplit(maxsplit=1)[-1], parent=parent)
         for part in command.list_commands(context):
             below = command.get_command(context, part)
             assert below is not None  # it is in the group's own list
