@@ -23,8 +23,15 @@ def default_directory() -> Path:
 
 
 @contextmanager
-def open_repository(directory: Path, clock: Clock | None = None) -> Iterator[Repository]:
+def open_repository(
+    directory: Path, clock: Clock | None = None, *, max_bytes: int | None = None
+) -> Iterator[Repository]:
     """Open the repository in a directory, new if there is none; several processes may have it open.
+
+    Args:
+        directory: of the repository.
+        clock: dates what is added.
+        max_bytes: what this process may fill it up to; None for no limit.
 
     Raises:
         PermissionRefused: the directory is another user's, or open to others.
@@ -37,5 +44,8 @@ def open_repository(directory: Path, clock: Clock | None = None) -> Iterator[Rep
 
     private_directory(directory)
     catalog = Catalog(SqliteRows(directory / CATALOG_FILE), clock)
-    with closing(catalog), closing(DiskBlockStore(directory / BLOCKS_DIRECTORY, clock=clock)) as blocks:
+    with (
+        closing(catalog),
+        closing(DiskBlockStore(directory / BLOCKS_DIRECTORY, max_bytes=max_bytes, clock=clock)) as blocks,
+    ):
         yield Repository(blocks, catalog, recover_text, clock)

@@ -31,7 +31,8 @@ def deploying(service: HubService, settings: HubSettings, root: Path, clock: Clo
     """
     from farlane.hub.deployments.catalog_versions import CatalogVersions
 
-    with open_repository(settings.models or root / MODELS_DIRECTORY, clock) as repository:
+    directory, budget = settings.models or root / MODELS_DIRECTORY, settings.models_bytes or None
+    with open_repository(directory, clock, max_bytes=budget) as repository:
         service.serve_models(CatalogVersions(repository.catalog), repository)
         yield
 

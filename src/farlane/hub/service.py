@@ -22,6 +22,7 @@ from farlane.hub.grpc_api.block_service import BlockService
 from farlane.hub.grpc_api.client_service import ClientService
 from farlane.hub.grpc_api.deployment_service import DeploymentService
 from farlane.hub.grpc_api.ledger_service import LedgerService
+from farlane.hub.grpc_api.model_service import ModelService
 from farlane.hub.grpc_api.node_service import NodeService
 from farlane.hub.grpc_api.record_service import RecordService
 from farlane.hub.grpc_api.replica_service import ReplicaService
@@ -222,6 +223,9 @@ class HubService:
             office = TicketOffice(self._settings.directory, self._clock)
             swarm_service = SwarmService(lambda: self.hub, self._repository, access, self.swarms, office)
             models_pb2_grpc.add_SwarmServiceServicer_to_server(swarm_service, server)
+            models_pb2_grpc.add_ModelServiceServicer_to_server(
+                ModelService(self._repository, access, self._settings.models_bytes), server
+            )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         certificate, key = self._certificate
         address = f"{self._settings.host}:{self._settings.port}"

@@ -33,6 +33,9 @@ class HubSettings:
     models: Path | None = None
     """Repository whose models the hub deploys, as `farlane models` keeps it; where none is given, `models` in the
     network's directory."""
+    models_bytes: int = 0
+    """Budget for the models that are published to this hub, in bytes; beyond it pushes are refused as on a full disk; 0
+    is without limit."""
     payload_cache_bytes: int = 256 << 20
     """Queued payloads kept in memory, in bytes; beyond it they are read back from the store."""
     log_bytes_per_job: int = 64 << 20

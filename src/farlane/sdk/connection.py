@@ -47,6 +47,15 @@ class Connection:
         self._retired: list[grpc.aio.Channel] = []
         self._dialling = asyncio.Lock()
 
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The channel of the moment, for calls that this class has no method for.
+
+        Raises:
+            ConnectionLost: there is none.
+        """
+        return self._current()
+
     async def renew(self) -> grpc.aio.Channel:
         """Return a fresh channel; calls on the one before may still end.
 

@@ -78,9 +78,7 @@ class BlockStream:
 
     async def fetch_all(self, cids: Sequence[bytes]) -> list[bytes]:
         """Return several blocks in the order of their CIDs; raises as `fetch`, for the first that fails."""
-        async with asyncio.TaskGroup() as group:
-            fetched = [group.create_task(self.fetch(cid)) for cid in cids]
-        return [one.result() for one in fetched]
+        return await asyncio.gather(*map(self.fetch, cids))
 
     async def _write(
         self, call: grpc.aio.StreamStreamCall[models_pb2.BlockWants, models_pb2.BlockPart]

@@ -78,8 +78,9 @@ class BlockService(models_pb2_grpc.BlockServiceServicer):
 
     async def _send(self, requests: Wants, context: BlockContext) -> None:
         wants = received(requests, doing=DOING, silence_s=HELLO_S)
-        first = await anext(wants, None)
-        if first is None:
+        try:
+            first = await anext(wants)
+        except StopAsyncIteration:
             return
         blocks = await asyncio.to_thread(self._blocks, current_identity(), first)
         outbox: Outbox[models_pb2.BlockPart] = Outbox(

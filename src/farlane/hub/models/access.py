@@ -64,8 +64,12 @@ class ModelAccess:
         if manifest.encryption is None:
             return True
         if who.role == "client":
-            return owns(who, self._repository.catalog.model(name))
+            return self.owned_by(who, name)
         return node is not None and bool(node.node) and self._serves(who, node, cid)
+
+    def owned_by(self, who: Identity, name: str) -> bool:
+        """Tell whether a name is of the caller's organisation."""
+        return owns(who, self._repository.catalog.model(name))
 
     def require_acceptance(self, who: Identity, version: Version, manifest: Manifest) -> None:
         """Refuse a publisher whose organisation must accept the licence first; the owner of the name need not.
@@ -73,7 +77,7 @@ class ModelAccess:
         Raises:
             PermissionRefused: it has not.
         """
-        if who.role == "client" and not owns(who, self._repository.catalog.model(version.name)):
+        if who.role == "client" and not self.owned_by(who, version.name):
             self._repository.require_acceptance(version, manifest, who.organisation)
 
     def _resolved(self, text: str) -> tuple[Version, Manifest]:

@@ -232,20 +232,24 @@ class ListModelsReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    last: _builtins.str
+    """the last name looked at"""
     more: _builtins.bool
-    """ask again, after the last of these"""
+    """ask again, after that name"""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelEntry]: ...
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___ModelEntry] | None = ...,
+        last: _builtins.str = ...,
         more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "models", b"models", "more", b"more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -253,7 +257,9 @@ Global___ListModelsReply: _TypeAlias = ListModelsReply  # noqa: Y015
 
 @_typing.final
 class MoveAliasRequest(_message.Message):
-    """What an alias is moved to. `expected` is where it must stand now, `nowhere` that it must not be; neither: wherever."""
+    """What an alias is moved to. `expected` is the version it must stand on now, written as `target` is, `nowhere` that it
+    must not be; neither: wherever.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -384,9 +390,13 @@ class PushOffer(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
     DELTAS_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    NOWHERE_FIELD_NUMBER: _builtins.int
     manifest: _builtins.bytes
     alias: _builtins.str
     """moved to the version once it is there; empty: none"""
+    expected: _builtins.str
+    nowhere: _builtins.bool
     @_builtins.property
     def version(self) -> _types_pb2.Version: ...
     @_builtins.property
@@ -403,12 +413,16 @@ class PushOffer(_message.Message):
         signature: Global___ModelSignature | None = ...,
         alias: _builtins.str = ...,
         deltas: _abc.Iterable[Global___DeltaOffer] | None = ...,
+        expected: _builtins.str = ...,
+        nowhere: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "nowhere", b"nowhere", "signature", b"signature", "version", b"version", "where", b"where"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "deltas", b"deltas", "manifest", b"manifest", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "deltas", b"deltas", "expected", b"expected", "manifest", b"manifest", "nowhere", b"nowhere", "signature", b"signature", "version", b"version", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_where: _TypeAlias = _typing.Literal["expected", "nowhere"]  # noqa: Y015
+    _WhichOneofArgType_where: _TypeAlias = _typing.Literal["where", b"where"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_where) -> _WhichOneofReturnType_where | None: ...
 
 Global___PushOffer: _TypeAlias = PushOffer  # noqa: Y015
 
@@ -609,7 +623,7 @@ Global___WantLeaves: _TypeAlias = WantLeaves  # noqa: Y015
 
 @_typing.final
 class PushKept(_message.Message):
-    """So many more bytes are kept: for progress."""
+    """So many more bytes are kept, come from the publisher or found here: for progress."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,0 +1,70 @@
+"""The models of a hub, as a caller may see them: all names with their newest version, or one with its history."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Final
+
+from farlane.errors import FarlaneError, NotFound
+from farlane.hub.grpc_api.model_messages import move_message, version_message
+from farlane.hub.models.access import ModelAccess
+from farlane.models.catalog.values import Model
+from farlane.models.repository import Repository
+from farlane.wire.serving import Identity
+from farlane.wire.v1 import models_pb2
+
+NAMES_A_PAGE: Final = 500
+NEWEST_VERSIONS: Final = 1000
+"""Of one model, and so many moves of its aliases: older ones are not told."""
+
+
+def listed(
+    repository: Repository, access: ModelAccess, who: Identity, request: models_pb2.ListModelsRequest
+) -> models_pb2.ListModelsReply:
+    """Return what a publisher may see.
+
+    Raises:
+        NotFound: there is no model of the name that was asked for, or it is private and not theirs.
+    """
+    if request.name:
+        entry = _entry(repository, access, who, repository.catalog.model(request.name), alone=True)
+        if not entry.versions and not access.owned_by(who, request.name):
+            raise NotFound(f"there is no model {request.name!r} here that is yours to see", name=request.name)
+        return models_pb2.ListModelsReply(models=[entry])
+    models = repository.catalog.models()
+    first = bisect_right([one.name for one in models], request.after)
+    page = models[first : first + NAMES_A_PAGE]
+    entries = [_entry(repository, access, who, one, alone=False) for one in page]
+    seen = [one for one in entries if one.versions or access.owned_by(who, one.name)]
+    return models_pb2.ListModelsReply(
+        models=seen, more=len(models) > first + len(page), last=page[-1].name if page else ""
+    )
+
+
+def _entry(
+    repository: Repository, access: ModelAccess, who: Identity, model: Model, *, alone: bool
+) -> models_pb2.ModelEntry:
+    entry = models_pb2.ModelEntry(
+        name=model.name,
+        organisation=model.organisation,
+        publisher=model.publisher or "",
+        created=model.created,
+    )
+    versions = repository.catalog.versions(model.name)
+    seen = set()
+    for version in versions[-NEWEST_VERSIONS if alone else -1 :]:
+        try:
+            manifest = repository.manifest(version)
+        except FarlaneError:
+            continue  # damaged: `farlane models verify` says so
+        if access.may_read(who, model.name, version.manifest, manifest):
+            entry.versions.append(version_message(version, manifest))
+            seen.add(version.manifest)
+    if not seen:
+        return entry
+    for alias, cid in sorted(repository.catalog.aliases(model.name).items()):
+        entry.aliases.append(models_pb2.ModelAlias(alias=alias, cid=cid.text))
+    if alone:
+        moves = repository.catalog.history(model.name)[-NEWEST_VERSIONS:]
+        entry.moves.extend(map(move_message, moves))
+    return entry
