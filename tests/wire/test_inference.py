@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,8 @@ from farlane.wire import inference
 from farlane.wire.v1 import serving_pb2
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
-SHAPES = st.lists(st.integers(-1, 1 << 40), max_size=5).map(tuple)
+SIZES = st.integers(0, inference.MAX_SIZE)
+SHAPES = st.lists(st.integers(-1, inference.MAX_SIZE), max_size=5).map(tuple)
 NAMES = TEXT.filter(bool)
 TENSORS = st.lists(
     st.builds(Tensor, NAMES, st.sampled_from(Datatype), SHAPES, st.binary(max_size=40)), max_size=3
@@ -55,9 +57,17 @@ REQUESTS = st.one_of(
         GenerateRequest, st.lists(st.builds(Message, TEXT, TEXT), max_size=3).map(tuple), TEXT, SAMPLINGS
     ),
 )
+WHOLE = st.builds(
+    lambda name, kind, shape: Tensor(
+        name, kind, shape, bytes(math.prod(shape) * inference.ELEMENT_BYTES[kind])
+    ),
+    NAMES,
+    st.sampled_from([*inference.ELEMENT_BYTES]),
+    st.lists(st.integers(0, 3), max_size=3).map(tuple),
+)
 REPLIES = st.one_of(
-    st.builds(TensorsReply, TENSORS),
-    st.builds(EmbedReply, st.binary(max_size=40), COUNTS, COUNTS),
+    st.builds(TensorsReply, st.lists(WHOLE, max_size=3).map(tuple)),
+    st.builds(EmbedReply, st.binary(max_size=9).map(lambda row: row * 4), st.just(1), COUNTS),
     st.builds(GeneratePiece, TEXT, st.none() | st.sampled_from(FinishReason), COUNTS, COUNTS),
 )
 SPECS = st.lists(st.builds(TensorSpec, TEXT, st.sampled_from(Datatype), SHAPES), max_size=3).map(tuple)
@@ -67,8 +77,8 @@ DESCRIPTIONS = st.builds(
     kinds=st.lists(st.sampled_from(InferenceKind), max_size=3).map(tuple),
     inputs=SPECS,
     outputs=SPECS,
-    context_tokens=COUNTS,
-    max_batch=COUNTS,
+    context_tokens=SIZES,
+    max_batch=SIZES,
 )
 
 
@@ -113,3 +123,27 @@ def test_an_unknown_datatype_is_refused_by_name() -> None:
 def test_an_empty_message_asks_for_nothing() -> None:
     with pytest.raises(InvalidInput, match="nothing"):
         inference.decode_request(b"")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        TensorsReply((Tensor("x", Datatype.FP32, (2, 3), bytes(23)),)),
+        TensorsReply((Tensor("x", Datatype.FP32, (2, -3), bytes(24)),)),
+        TensorsReply((Tensor("x", Datatype.FP32, (1 << 40, 1 << 40), b""),)),
+        TensorsReply((Tensor("x", Datatype.BYTES, (1000,), bytes(4)),)),
+        TensorsReply((Tensor("x" * 300, Datatype.BOOL, (1,), bytes(1)),)),
+        EmbedReply(bytes(10), 3, 1),
+        EmbedReply(bytes(12), 0, 1),
+    ],
+)
+def test_a_reply_that_is_not_what_it_says_is_refused(reply: TensorsReply | EmbedReply) -> None:
+    with pytest.raises(InvalidInput):
+        inference.decode_reply(inference.encode_reply(reply))
+
+
+@pytest.mark.parametrize("shape", [(-2,), (1 << 40,), (1,) * 33])
+def test_a_model_with_an_absurd_array_is_refused(shape: tuple[int, ...]) -> None:
+    lie = ModelDescription(runtime="x", kinds=(), inputs=(TensorSpec("x", Datatype.FP32, shape),))
+    with pytest.raises(InvalidInput):
+        inference.description_from_wire(inference.description_to_wire(lie))

@@ -106,10 +106,15 @@ class ServingWorld:
             )
         )  # fmt: skip
 
-    async def ask(self, prompt: str = "to be or not") -> list[GeneratePiece]:
+    @staticmethod
+    def question(prompt: str) -> tuple[Caller, str, None, GenerateRequest]:
+        """Return what a router is asked."""
+        return ADA, "chat", None, GenerateRequest(prompt=prompt)
+
+    async def ask(self, prompt: str = "to be or not", timeout_s: float = 30.0) -> list[GeneratePiece]:
         """Return the pieces of an answer."""
         answer = self.router().infer(
-            ADA, "chat", None, GenerateRequest(prompt=prompt), request_id="r", timeout_s=30.0
+            ADA, "chat", None, GenerateRequest(prompt=prompt), request_id="r", timeout_s=timeout_s
         )
         return [piece async for piece in answer if isinstance(piece, GeneratePiece)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from google.protobuf.message import DecodeError
@@ -40,6 +41,19 @@ MAX_MESSAGES = 16_384
 MAX_TEXT_CHARS = 64 << 20
 MAX_STOPS = 64
 MAX_PARAMETERS = 256
+MAX_ARRAY_CHARS = 256
+"""Of an array's name."""
+MAX_SIZE = (1 << 31) - 1
+"""Of a dimension, a context or a batch that a model has."""
+TEXT_LENGTH_BYTES = 4
+"""Before each element of BYTES."""
+ELEMENT_BYTES = {
+    **dict.fromkeys((Datatype.BOOL, Datatype.UINT8, Datatype.INT8), 1),
+    **dict.fromkeys((Datatype.UINT16, Datatype.INT16, Datatype.FP16, Datatype.BF16), 2),
+    **dict.fromkeys((Datatype.UINT32, Datatype.INT32, Datatype.FP32), 4),
+    **dict.fromkeys((Datatype.UINT64, Datatype.INT64, Datatype.FP64), 8),
+}
+"""Bytes of one element; those of BYTES differ."""
 
 
 def pieces(data: bytes) -> Iterator[tuple[bytes, bool]]:
@@ -143,9 +157,10 @@ def decode_reply(data: bytes) -> InferenceReply:
     _parse(message, data, "a replica's reply")
     match message.WhichOneof("kind"):
         case "tensors":
-            return TensorsReply(_tensors(message.tensors.outputs))
+            return TensorsReply(tuple(map(_whole, _tensors(message.tensors.outputs))))
         case "embed":
             embed = message.embed
+            _check_vectors(len(embed.vectors), embed.dimensions)
             return EmbedReply(embed.vectors, embed.dimensions, embed.prompt_tokens)
         case "piece":
             piece = message.piece
@@ -191,8 +206,8 @@ def description_from_wire(message: serving_pb2.ModelDescription) -> ModelDescrip
         kinds=kinds,
         inputs=tuple(map(_spec, message.inputs)),
         outputs=tuple(map(_spec, message.outputs)),
-        context_tokens=message.context_tokens,
-        max_batch=message.max_batch,
+        context_tokens=limits.integer("context_tokens", message.context_tokens, 0, MAX_SIZE),
+        max_batch=limits.integer("max_batch", message.max_batch, 0, MAX_SIZE),
     )
 
 
@@ -248,8 +263,32 @@ def _tensors(messages: Iterable[serving_pb2.Tensor]) -> tuple[Tensor, ...]:
     )
 
 
+def _whole(tensor: Tensor) -> Tensor:
+    """Return an array whose bytes are as many as its shape says; of texts only the least is known unread."""
+    limits.text("an array's name", tensor.name, MAX_ARRAY_CHARS)
+    if any(size < 0 for size in tensor.shape):
+        raise InvalidInput(f"array {tensor.name!r} of a reply has shape {list(tensor.shape)}: below zero")
+    count, each = math.prod(tensor.shape), ELEMENT_BYTES.get(tensor.datatype)
+    least = count * (TEXT_LENGTH_BYTES if each is None else each)
+    if len(tensor.data) < least or (each is not None and len(tensor.data) > least):
+        raise InvalidInput(
+            f"array {tensor.name!r} of a reply has {len(tensor.data)} bytes; {tensor.datatype} of shape "
+            f"{list(tensor.shape)} takes {least}"
+        )
+    return tensor
+
+
+def _check_vectors(size: int, dimensions: int) -> None:
+    if not 0 < dimensions <= MAX_SIZE or size % (4 * dimensions):
+        raise InvalidInput(f"a reply has vectors of {size} bytes, which are none of {dimensions} numbers")
+
+
 def _spec(message: serving_pb2.TensorSpec) -> TensorSpec:
-    return TensorSpec(message.name, _datatype(message.datatype), _shape(message.name, message.shape))
+    name = limits.text("an array's name", message.name, MAX_ARRAY_CHARS)
+    shape = _shape(name, message.shape)
+    if any(not -1 <= size <= MAX_SIZE for size in shape):
+        raise InvalidInput(f"array {name!r} of a model has shape {list(shape)}; expected -1 to {MAX_SIZE}")
+    return TensorSpec(name, _datatype(message.datatype), shape)
 
 
 def _shape(name: str, shape: Iterable[int]) -> tuple[int, ...]:

@@ -11,13 +11,12 @@ import aiohttp
 import grpc
 import pytest
 
+from farlane.hub.gateway import sending
 from farlane.hub.gateway.oip import inference_pb2 as pb
 from farlane.hub.gateway.oip import inference_pb2_grpc
 from farlane.testing.fake_router import FakeRouter
 from farlane.testing.running_gateway import RunningGateway, running_gateway
 from farlane.testing.waiting import until
-
-CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hello wide world"}]}
 
 
 @asynccontextmanager
@@ -30,9 +29,9 @@ async def raw(gateway: RunningGateway) -> AsyncIterator[tuple[asyncio.StreamRead
         writer.close()
 
 
-def chat(gateway: RunningGateway, length: int | None = None) -> bytes:
+def chat(gateway: RunningGateway, length: int | None = None, content: str = "hello wide world") -> bytes:
     """Return a request in the bytes of HTTP; `length` lies about its body."""
-    body = json.dumps(CHAT).encode()
+    body = json.dumps({"model": "echo", "messages": [{"role": "user", "content": content}]}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {length or len(body)}\r\n"
     return f"{head}Authorization: {gateway.headers()['Authorization']}\r\n\r\n".encode() + body
 
@@ -94,6 +93,15 @@ async def test_requests_that_are_sent_ahead_are_answered_one_after_the_other() -
             router.step(4)
             assert b"200" in await reader.readline()
             await reader.readuntil(b"}}")
+
+
+async def test_a_whole_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "LEAST_BYTES_S", 1 << 40)
+    async with running_gateway(write_timeout_s=0.2) as gateway, raw(gateway) as (_, writer):
+        writer.write(chat(gateway, content="x" * (16 << 20)))
+        await until(lambda: gateway.gateway.bodies.held > 0 and bool(gateway.usage.all))
+        await until(lambda: gateway.gateway.bodies.held == 0)
+        assert gateway.usage.all[0].outcome == "ok"
 
 
 async def test_a_client_that_hangs_up_before_its_answer_is_no_error() -> None:

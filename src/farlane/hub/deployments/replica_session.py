@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.inference import InferenceReply, ModelDescription
-from farlane.errors import ConnectionLost, FarlaneError, InvalidInput
-from farlane.wire.inference import MAX_REPLY_BYTES, PIECE_BYTES, decode_reply, pieces
+from farlane.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    Exhausted,
+    FarlaneError,
+    Internal,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+from farlane.hub.deployments.exchanges import Exchanges
+from farlane.wire.inference import pieces
 from farlane.wire.outbox import Outbox
 from farlane.wire.status import error_from_wire
 from farlane.wire.v1 import serving_pb2
 
-WINDOW_BYTES = 4 << 20
-"""Bytes of replies a node may send for one request before the hub has passed them on."""
 Command = serving_pb2.ReplicaCommand
-
-
-@dataclass(slots=True, eq=False)
-class _Exchange:
-    """One request under way. held: bytes of whole replies that wait; ended: the replica has said its last."""
-
-    replies: asyncio.Queue[tuple[InferenceReply | None, int]] = field(default_factory=asyncio.Queue)
-    partial: bytearray = field(default_factory=bytearray)
-    held: int = 0
-    ended: bool = False
-    error: FarlaneError | None = None
-
-    def end(self, error: FarlaneError | None) -> None:
-        """Let nothing more come."""
-        if not self.ended:
-            self.ended, self.error = True, error
-            self.replies.put_nowait((None, 0))
+_TELLING = (
+    InvalidInput, NotFound, Exhausted, Unavailable, DeadlineExceeded, Internal,
+)  # fmt: skip
+"""Errors that a replica may tell a client; from others it would learn lies about its token, budget or the hub."""
 
 
 class ReplicaSession:
@@ -63,14 +55,20 @@ class ReplicaSession:
         self.outbox = outbox
         self.answered = 0
         self.draining = False
-        self._numbers = itertools.count(1)
-        self._exchanges: dict[int, _Exchange] = {}
+        self.doubted_until = 0.0
+        """Time of the event loop until which others are asked first: it let a request's time pass, or failed one."""
+        self._exchanges = Exchanges(self._credit)
         self._closed: FarlaneError | None = None
 
     @property
     def in_flight(self) -> int:
         """Requests it has not answered in full."""
         return len(self._exchanges)
+
+    @property
+    def held(self) -> int:
+        """Bytes of its replies that are held here."""
+        return self._exchanges.held
 
     @property
     def open(self) -> bool:
@@ -90,25 +88,21 @@ class ReplicaSession:
         """
         if self._closed is not None:
             raise ConnectionLost(self._closed.message)
-        number, exchange = next(self._numbers), _Exchange()
-        self._exchanges[number] = exchange
+        exchange = self._exchanges.open()
+        number = exchange.number
         try:
             for data, last in pieces(request):
                 await self.outbox.room()
                 part = serving_pb2.RequestPart(request=number, data=data, last=last, timeout_s=timeout_s)
                 self.outbox.put(Command(request=part))
-            while True:
-                reply, size = await exchange.replies.get()
-                if reply is None:
-                    break
-                exchange.held -= size
-                self._credit(number, size)
-                yield reply
+            while (arrived := await exchange.arrived.get()) is not None:
+                self._exchanges.passed_on(exchange, arrived)
+                yield arrived.reply
             if exchange.error is not None:
                 raise exchange.error
             self.answered += 1
         finally:
-            del self._exchanges[number]
+            self._exchanges.close(exchange)
             if not exchange.ended and self._closed is None:
                 self.outbox.put(Command(cancel=serving_pb2.RequestCancel(request=number)))
 
@@ -122,11 +116,11 @@ class ReplicaSession:
         if kind == "reply":
             exchange = self._exchanges.get(message.reply.request)
             if exchange is not None and not exchange.ended:
-                self._take_part(exchange, message.reply)
+                self._exchanges.take(exchange, message.reply)
         elif kind == "ended":
             ended = self._exchanges.get(message.ended.request)
             if ended is not None:
-                ended.end(error_from_wire(message.ended.error) if message.ended.HasField("error") else None)
+                ended.end(_told(message.ended) if message.ended.HasField("error") else None)
         elif kind == "health" and not message.health.ready:
             self.draining = True
         elif kind == "hello":
@@ -143,29 +137,15 @@ class ReplicaSession:
         if self._closed is None:
             self._closed = why
             self.outbox.close()
-            for exchange in list(self._exchanges.values()):
-                exchange.end(ConnectionLost(why.message))
-
-    def _take_part(self, exchange: _Exchange, part: serving_pb2.ReplyPart) -> None:
-        size = len(part.data)
-        if size > PIECE_BYTES or len(exchange.partial) + size > MAX_REPLY_BYTES:
-            raise InvalidInput(
-                f"a replica's reply is larger than {MAX_REPLY_BYTES} bytes: ask for less at a time"
-            )
-        if exchange.held > 2 * WINDOW_BYTES:
-            raise InvalidInput(
-                "a replica sends more than it was given credit for; upgrade farlane on its node"
-            )
-        exchange.partial += part.data
-        if not part.last:
-            # A reply that is not whole cannot be passed on: what it holds must not stop its own rest.
-            self._credit(part.request, size)
-            return
-        reply = decode_reply(bytes(exchange.partial))
-        exchange.partial.clear()
-        exchange.held += size
-        exchange.replies.put_nowait((reply, size))
+            self._exchanges.end_all(ConnectionLost(why.message))
 
     def _credit(self, number: int, size: int) -> None:
         if size:
             self.outbox.put(Command(credit=serving_pb2.RequestCredit(request=number, bytes=size)))
+
+
+def _told(ended: serving_pb2.RequestEnded) -> FarlaneError:
+    error = error_from_wire(ended.error)
+    if isinstance(error, _TELLING):
+        return error
+    return Internal(f"the replica failed with {type(error).__name__}: {error.message}")

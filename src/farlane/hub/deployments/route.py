@@ -82,18 +82,22 @@ class Route:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def untried(self, tried: Collection[ReplicaSession]) -> list[ReplicaSession]:
+        """Return the replicas that answer, but for those that have failed a request already."""
+        return [each for each in self.sessions.values() if each.open and each not in tried]
+
     def versions(self) -> list[str]:
         """Return which versions answer."""
         return sorted({session.version for session in self.sessions.values() if session.open})
 
     async def acquire(
-        self, version: str | None, tried: Collection[JobId], deadline: float, cold_start_s: float
+        self, version: str | None, tried: Collection[ReplicaSession], deadline: float, cold_start_s: float
     ) -> ReplicaSession:
         """Return the replica that gets the next request, waiting for one if need be.
 
         Args:
             version: that must answer; None for the one in force, or the canary's, as they share the requests.
-            tried: replicas that have failed this request already.
+            tried: streams of replicas that have failed this request already; one that came back is another.
             deadline: time of the event loop.
             cold_start_s: how long to wait while no replica answers at all.
 
@@ -114,7 +118,7 @@ class Route:
         self.waiting += 1
         try:
             while (found := self._pick(version, tried)) is None:
-                busy = any(session.open for session in self.sessions.values())
+                busy = bool(self.untried(tried))
                 await self._wait(deadline if busy else until)
             return found
         finally:
@@ -143,14 +147,11 @@ class Route:
             retry_after_s=5,
         )
 
-    def _pick(self, version: str | None, tried: Collection[JobId]) -> ReplicaSession | None:
+    def _pick(self, version: str | None, tried: Collection[ReplicaSession]) -> ReplicaSession | None:
         there = [
             session
-            for session in self.sessions.values()
-            if session.open
-            and session.in_flight < MAX_IN_FLIGHT
-            and session.job not in tried
-            and version in (None, session.version)
+            for session in self.untried(tried)
+            if session.in_flight < MAX_IN_FLIGHT and version in (None, session.version)
         ]
         if version is None and self.canary and there:
             wants_canary = self._random.random() * 100 < self.percent
@@ -158,6 +159,8 @@ class Route:
             there = share or there
         if not there:
             return None
+        now = asyncio.get_running_loop().time()
+        there = [each for each in there if each.doubted_until <= now] or there
         # The better of two drawn at random is nearly as good as the best, and does not send all to the newest.
         drawn = there if len(there) <= 2 else self._random.sample(there, 2)
         return min(drawn, key=lambda each: each.in_flight)

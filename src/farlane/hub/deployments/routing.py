@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from farlane.domain.deployments import Deployment, DeploymentState
-from farlane.domain.ids import JobId
 from farlane.domain.inference import EmbedReply, GeneratePiece, InferenceReply, InferenceRequest
 from farlane.errors import (
     ConnectionLost,
     DeadlineExceeded,
     Exhausted,
     FarlaneError,
+    Internal,
     PermissionRefused,
     Unavailable,
 )
@@ -28,6 +28,9 @@ from farlane.wire.inference import encode_request
 
 MAX_TRIES = 4
 """Replicas that are tried for one request before its error is passed on."""
+DOUBT_S = 30.0
+"""How long a replica that let a request's time pass, or failed, is asked only where there is no other: one that answers
+nothing, or errors at once, would look idle and draw all requests to it."""
 _STATES = {
     DeploymentState.READY: ModelState.READY,
     DeploymentState.UPDATING: ModelState.READY,
@@ -195,7 +198,7 @@ class _Attempt:
     ) -> None:
         self._route, self._record, self._version, self._request = route, record, version, request
         self._timeout_s, self._wake = timeout_s, wake
-        self._tried: set[JobId] = set()
+        self._tried: list[ReplicaSession] = []
 
     async def replies(self) -> AsyncGenerator[InferenceReply, None]:
         """Yield the replies of the first replica that gives any."""
@@ -214,11 +217,15 @@ class _Attempt:
                         except StopAsyncIteration:
                             return
                         except TimeoutError as error:
+                            session.doubted_until = deadline + DOUBT_S
                             raise DeadlineExceeded(
                                 f"{self._route.name} had not answered in full after {self._timeout_s:g} s"
                             ) from error
                         answering = True
                         yield reply
+            except Internal:
+                session.doubted_until = asyncio.get_running_loop().time() + DOUBT_S
+                raise
             except (ConnectionLost, Unavailable, Exhausted) as error:
                 if answering:
                     raise ConnectionLost(
@@ -226,7 +233,7 @@ class _Attempt:
                         f"{error.message}"
                     ) from error
                 last = error
-                self._tried.add(session.job)
+                self._tried.append(session)
             finally:
                 self._route.changed()
         assert last is not None
@@ -234,6 +241,8 @@ class _Attempt:
 
     async def _next(self, deadline: float, last: FarlaneError | None) -> ReplicaSession:
         self._wake()
+        if isinstance(last, Exhausted) and not self._route.untried(self._tried):
+            raise last  # all are full: the client waits better than the hub
         scale = self._record.deployment.scale
         try:
             return await self._route.acquire(self._version, self._tried, deadline, scale.cold_start_s)

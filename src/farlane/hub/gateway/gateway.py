@@ -24,6 +24,10 @@ from farlane.hub.gateway.port import Caller, Router, ServedModel, Usage, UsageSi
 from farlane.hub.gateway.settings import GatewaySettings
 from farlane.kit.clock import Clock
 
+LATE_S = 1.0
+"""How long after a request's time the router may say by itself that it is over."""
+UNSEEN_TOKENS = 256
+"""Of a text that leave no trace in it: what a chat's template adds, what a stop sequence takes away."""
 REPLIES = {
     InferenceKind.TENSORS: TensorsReply,
     InferenceKind.EMBEDDING: EmbedReply,
@@ -43,7 +47,9 @@ class Asking:
     kind: InferenceKind
     stream: AsyncGenerator[InferenceReply, None]
     timeout_s: float
+    most_prompt_tokens: int = 0
     reply_bytes: int = 0
+    text_bytes: int = 0
     tokens: tuple[int, int] = (0, 0)
     """Of the prompt and the completion; of a generation that was cut short, the pieces that were sent."""
 
@@ -54,7 +60,7 @@ class Asking:
             DeadlineExceeded: the model takes longer than it may.
             FarlaneError: what the router raises.
         """
-        until = asyncio.get_running_loop().time() + self.timeout_s
+        until = asyncio.get_running_loop().time() + self.timeout_s + LATE_S
         while True:
             try:
                 async with asyncio.timeout_at(until):
@@ -81,11 +87,17 @@ class Asking:
         raise Internal(f"model {self.model.name!r} ended a request without a reply")
 
     def _count(self, reply: InferenceReply) -> None:
+        """Count tokens: what a node says of them is believed as far as the texts can have so many."""
         if isinstance(reply, EmbedReply):
-            self.tokens = reply.prompt_tokens, 0
+            self.tokens = min(reply.prompt_tokens, self.most_prompt_tokens), 0
         elif isinstance(reply, GeneratePiece):
+            self.text_bytes += len(reply.text.encode())
             if reply.finish is not None:
-                self.tokens = reply.prompt_tokens, reply.completion_tokens
+                most = self.text_bytes + UNSEEN_TOKENS
+                self.tokens = (
+                    min(reply.prompt_tokens, self.most_prompt_tokens),
+                    min(reply.completion_tokens, most),
+                )
             elif reply.text:
                 self.tokens = max(self.tokens[0], reply.prompt_tokens), self.tokens[1] + 1
 
@@ -142,7 +154,7 @@ class Gateway:
         stream = self.router.infer(
             caller, model, version, request, request_id=request_id, timeout_s=self.settings.timeout_s
         )
-        asking = Asking(served, kind, stream, self.settings.timeout_s)
+        asking = Asking(served, kind, stream, self.settings.timeout_s, _most_tokens(request))
         outcome = "cancelled"
         try:
             async with aclosing(stream):
@@ -189,6 +201,16 @@ def _kind(request: InferenceRequest) -> InferenceKind:
     if isinstance(request, EmbedRequest):
         return InferenceKind.EMBEDDING
     return InferenceKind.GENERATION if isinstance(request, GenerateRequest) else InferenceKind.TENSORS
+
+
+def _most_tokens(request: InferenceRequest) -> int:
+    """Return more tokens than a prompt can have: one for each byte, and what templates add to each text."""
+    texts: tuple[str, ...] = ()
+    if isinstance(request, EmbedRequest):
+        texts = request.texts
+    elif isinstance(request, GenerateRequest):
+        texts = (request.prompt, *(one.content for one in request.messages))
+    return sum(len(one.encode()) + UNSEEN_TOKENS for one in texts)
 
 
 def _check_kind(served: ServedModel, kind: InferenceKind) -> None:

@@ -21,6 +21,7 @@ from farlane.hub.gateway.metrics import exposition
 from farlane.hub.gateway.oip_routes import OipRoutes
 from farlane.hub.gateway.openai_replies import error_document
 from farlane.hub.gateway.openai_routes import OpenAiRoutes
+from farlane.hub.gateway.sending import send_whole
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, Request, Response, StreamResponse
@@ -89,6 +90,9 @@ def _application(door: Door) -> Application:
         name_request(request)
         try:
             response = await handler(request)
+            if isinstance(response, web.Response):
+                response.headers[REQUEST_ID] = request_id(request)
+                await send_whole(door.gateway, request, response)
         except FarlaneError as error:
             response = _failed(door.gateway, request, error)
         except web.HTTPException as error:

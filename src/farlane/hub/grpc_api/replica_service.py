@@ -10,7 +10,8 @@ import grpc
 from farlane.domain.ids import TaskId, job_of, task_text
 from farlane.errors import Conflict, ConnectionLost, FarlaneError, InvalidInput, StaleFence
 from farlane.hub.deployments.desk import Deployments
-from farlane.hub.deployments.replica_session import WINDOW_BYTES, ReplicaSession
+from farlane.hub.deployments.exchanges import WINDOW_BYTES
+from farlane.hub.deployments.replica_session import ReplicaSession
 from farlane.hub.hub import Hub
 from farlane.hub.node_proof import proven_node
 from farlane.kit.tasks import TaskSupervisor
