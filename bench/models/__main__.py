@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.models import adding, real, transfer, update_bytes
 from bench.models.kubo import KUBO_VERSION
-from bench.models.rounds import Rounds, Spread
+from bench.models.rounds import Spread
 from farlane.testing import golden_cids
 
 Section = Callable[[Path, argparse.Namespace], None]
@@ -70,17 +70,22 @@ def show_real(directory: Path, options: argparse.Namespace) -> None:
 
 
 def show_transfer(directory: Path, options: argparse.Namespace) -> None:
-    rates = transfer.run(directory, options.mib, options.rounds)
-    print("| from node to node | MB/s | least to most | farlane / this | goal |\n|---|---:|---:|---:|---:|")
+    rates, cpu = transfer.run(directory, options.mib, options.rounds)
+    print(
+        "| from node to node | MB/s | least to most | farlane / this | goal | CPU-s per GB | this / farlane |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for name in rates.figures:
-        goal = transfer.GOALS.get(name)
-        print(f"| {name} | {_transfer_cells(rates, name)} | {'' if goal is None else f'>= {goal:.0f}x'} |")
-
-
-def _transfer_cells(rates: Rounds, name: str) -> str:
-    rate = rates.spread(name)
-    mine = _times(rates.ratio("farlane", name)) if name != "farlane" else ""
-    return f"{rate.median:.0f} | {rate.least:.0f} to {rate.most:.0f} | {mine}"
+        rate, goal = rates.spread(name), transfer.GOALS.get(name)
+        cells = (
+            f"{rate.median:.0f}",
+            f"{rate.least:.0f} to {rate.most:.0f}",
+            _times(rates.ratio("farlane", name)),
+            "" if goal is None else f">= {goal:.0f}x",
+            f"{cpu.spread(name).median:.1f}",
+            _times(cpu.ratio(name, "farlane")),
+        )
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def _updates(rows: Iterable[update_bytes.Row]) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
 KUBO_VERSION = re.findall(
     r"github.com/ipfs/kubo v([0-9.]+)", (ROOT / "interop/kubo/go.mod").read_text("utf-8")
@@ -34,6 +36,19 @@ def binary() -> Path:
     if not path.exists():
         raise SystemExit(f"{path} is missing: build kubo by `make peers` (needs Go)")
     return path
+
+
+class Daemon(NamedTuple):
+    """A daemon at work: the address that others connect to, and its process."""
+
+    address: str
+    process: psutil.Process
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU time that a process has used so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 class Kubo:
@@ -72,8 +87,8 @@ class Kubo:
         return Cost(wall_s, _children_s() - before, done.stdout.strip())
 
     @contextlib.contextmanager
-    def daemon(self) -> Iterator[str]:
-        """Run its daemon inside the block; gives the address that others connect to."""
+    def daemon(self) -> Iterator[Daemon]:
+        """Run its daemon inside the block."""
         log = self.repo / "daemon.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -86,7 +101,8 @@ class Kubo:
                     raise SystemExit(f"kubo did not start:\n{log.read_text('utf-8', 'replace')[-2000:]}")
                 time.sleep(0.02)
             addresses: list[str] = json.loads(self.run("id").output)["Addresses"]
-            yield next(address for address in addresses if "/127.0.0.1/tcp/" in address)
+            address = next(one for one in addresses if "/127.0.0.1/tcp/" in one)
+            yield Daemon(address, psutil.Process(process.pid))
         finally:
             process.terminate()
             process.wait(30)

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
-from bench.models.kubo import Kubo
+import psutil
+
+from bench.models.kubo import Daemon, Kubo, cpu_s
 from bench.models.rounds import Contestants, Rounds, run_rounds
 
 MIB = 1 << 20
 GOALS = {"kubo, pinned by bitswap": 5.0, "iroh 0.35": 2.0}
 """How many times as fast farlane has to be."""
+Figures = tuple[float, float]
+"""MB a second, and CPU seconds for a GB on both sides together."""
 
 
-def run(directory: Path, mib: int, rounds: int) -> Rounds:
-    """Return MB/s of each contestant."""
+def run(directory: Path, mib: int, rounds: int) -> list[Rounds]:
+    """Return the figures of each contestant."""
     path = directory / "served"
     write_random(path, mib * MIB)
     with contestants(path, directory) as found:
-        return run_rounds(found, rounds)[0]
+        return run_rounds(found, rounds)
 
 
 def write_random(path: Path, size_bytes: int, seed: int = 1) -> None:
@@ -41,49 +47,78 @@ def write_random(path: Path, size_bytes: int, seed: int = 1) -> None:
 @contextlib.contextmanager
 def contestants(path: Path, directory: Path) -> Iterator[Contestants]:
     """Start those who serve; gives those who fetch."""
-    megabytes = path.stat().st_size / 1e6
+    size = path.stat().st_size
     number = itertools.count()
 
     def empty() -> Path:
         return directory / f"fetched-{next(number)}"
 
+    def module(name: str, server: _Server, *more: Path) -> Figures:
+        target = empty()
+        found = _fetch(name, server, *more, target)
+        shutil.rmtree(target)
+        return _figures(size, *found)
+
+    def kubo(daemon: Daemon, *command: str | Path) -> Figures:
+        target = empty()
+        found = _kubo(target, daemon, *command)
+        shutil.rmtree(target)
+        return _figures(size, *found)
+
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(_serving("bench.models.transfer_farlane", path, directory / "farlane"))
-        iroh = stack.enter_context(_serving("bench.models.transfer_iroh", path, directory / "iroh"))
-        kubo = Kubo(directory / "kubo")
-        root = kubo.run("add", "--quieter", path).output
-        address = stack.enter_context(kubo.daemon())
+        ours = stack.enter_context(_serving(FARLANE, path, directory / "farlane"))
+        iroh = stack.enter_context(_serving(IROH, path, directory / "iroh"))
+        repo = Kubo(directory / "kubo")
+        root = repo.run("add", "--quieter", path).output
+        daemon = stack.enter_context(repo.daemon())
         yield {
-            "farlane": lambda: (megabytes / _fetch("bench.models.transfer_farlane", ours, path, empty()),),
-            "iroh 0.35": lambda: (megabytes / _fetch("bench.models.transfer_iroh", iroh, empty()),),
-            "kubo, pinned by bitswap": lambda: (megabytes / _kubo_s(empty(), address, "pin", "add", root),),
-            "kubo, `ipfs get`": lambda: (megabytes / _kubo_s(empty(), address, "get", "-o", directory / "out", root),),
-        }  # fmt: skip
+            "farlane": lambda: module(FARLANE, ours, path),
+            "iroh 0.35": lambda: module(IROH, iroh),
+            "kubo, pinned by bitswap": lambda: kubo(daemon, "pin", "add", root),
+            "kubo, `ipfs get`": lambda: kubo(daemon, "get", "-o", directory / "out", root),
+        }
+
+
+FARLANE, IROH = "bench.models.transfer_farlane", "bench.models.transfer_iroh"
+
+
+class _Server(NamedTuple):
+    address: str
+    process: psutil.Process
 
 
 @contextlib.contextmanager
-def _serving(module: str, path: Path, directory: Path) -> Iterator[str]:
+def _serving(module: str, path: Path, directory: Path) -> Iterator[_Server]:
     command = [sys.executable, "-m", module, "serve", path, directory]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert server.stdin is not None
         try:
-            yield server.stdout.readline().strip()
+            yield _Server(server.stdout.readline().strip(), psutil.Process(server.pid))
         finally:
             server.stdin.close()
 
 
-def _fetch(module: str, *arguments: str | Path) -> float:
-    command = [sys.executable, "-m", module, "fetch", *arguments]
+def _fetch(module: str, server: _Server, *arguments: Path) -> tuple[float, float]:
+    """Return the seconds that a process needed to fetch, and the CPU seconds of both sides."""
+    before_s = cpu_s(server.process)
+    command = [sys.executable, "-m", module, "fetch", server.address, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         raise SystemExit(f"{module} failed:\n{done.stderr[-3000:]}")
-    return float(done.stdout)
+    wall_s, client_s = map(float, done.stdout.split())
+    return wall_s, client_s + cpu_s(server.process) - before_s
 
 
-def _kubo_s(repo: Path, address: str, *command: str | Path) -> float:
+def _kubo(repo: Path, server: Daemon, *command: str | Path) -> tuple[float, float]:
     """Fetch into an empty repository of a daemon that is connected already."""
     kubo = Kubo(repo)
-    with kubo.daemon():
-        kubo.run("swarm", "connect", address)
-        return kubo.run(*command).wall_s
+    with kubo.daemon() as here:
+        kubo.run("swarm", "connect", server.address)
+        before_s = cpu_s(server.process) + cpu_s(here.process)
+        cost = kubo.run(*command)
+        return cost.wall_s, cost.cpu_s + cpu_s(server.process) + cpu_s(here.process) - before_s
+
+
+def _figures(size_bytes: int, wall_s: float, used_s: float) -> Figures:
+    return size_bytes / 1e6 / wall_s, used_s / (size_bytes / 1e9)

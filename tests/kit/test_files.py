@@ -26,6 +26,7 @@ from farlane.kit.files import (
     open_regular,
     private_directory,
     read_private,
+    start_writeback,
     write_all,
 )
 
@@ -107,6 +108,19 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_all(descriptor, bytes(range(100)))
     os.close(descriptor)
     assert path.read_bytes() == bytes(range(100))
+
+
+def test_what_is_on_its_way_to_the_disk_is_still_there(tmp_path: Path) -> None:
+    path, content = tmp_path / "file", bytes(range(256)) * 4096
+    with path.open("wb", buffering=0) as stream:
+        stream.write(content)
+        start_writeback(stream.fileno(), 0, len(content))
+    assert path.read_bytes() == content
+
+
+def test_where_no_hint_can_be_given_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    start_writeback(-1, 0, 1)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from farlane.errors import Conflict, Corrupted
-from farlane.kit.files import disk_full_as_error
-from farlane.kit.hashing import CHUNK_BYTES, DIGEST_BYTES
+from farlane.kit.files import disk_full_as_error, start_writeback
+from farlane.kit.hashing import DIGEST_BYTES
 from farlane.models.blocks.copying import copy_leaves
 from farlane.models.blocks.port import Location, StoredFile
+from farlane.models.blocks.running_checks import RunningChecks
 from farlane.models.cid import Octets, verify_block
 from farlane.models.unixfs.file_dag import FileDag, Leaf, Leaves
-from farlane.models.unixfs.nodes import wrap_leaf
 
 if TYPE_CHECKING:
     from farlane.models.blocks.disk import DiskBlockStore
@@ -51,6 +51,7 @@ class DiskAssembly:
         self._sha256 = sha256
         self._lock = threading.RLock()
         self._indices = {self.leaves.digest(index): index for index in range(len(self.leaves))}
+        self._checks = RunningChecks(dags)
         self._descriptor = _open_locked(path)
         self._open = True
         self._done_descriptor = -1
@@ -60,6 +61,7 @@ class DiskAssembly:
                     self._done_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
                 )
                 self._resume()
+            self._checks.start(self._descriptor)
         except BaseException:
             self.close()
             raise
@@ -84,6 +86,8 @@ class DiskAssembly:
                 with disk_full_as_error(self._path):
                     _write_at(self._descriptor, memoryview(data).cast("B"), leaf.offset)
                     self._mark(index)
+                start_writeback(self._descriptor, leaf.offset, leaf.length)
+        self._checks.advance(self._is_done)
 
     def copy_local(self) -> int:
         """Fill the leaves that are in the store already, and return how many bytes that saved."""
@@ -97,13 +101,11 @@ class DiskAssembly:
                 raise Conflict(
                     f"file {self._path.name} lacks {len(missing)} of {len(self.leaves)} leaves: write them first"
                 )
-            found = self._hash()
-            if self._sha256 not in (None, found):
+            try:
+                found = self._checks.finish(self._sha256)
+            except Corrupted:
                 self.abort()
-                raise Corrupted(
-                    f"the assembled file has SHA-256 {found}, not {self._sha256}: its DAG is of another file"
-                )
-            self._check_other_dags()
+                raise
             stored = self._store.enter_file(self._path, self._descriptor, found, self._dags)
             self.abort()
             return stored
@@ -114,6 +116,7 @@ class DiskAssembly:
             if self._open:
                 self._open = False
                 self._store.forget_assembly(self)
+                self._checks.stop()
                 if self._done_descriptor >= 0:
                     os.close(self._done_descriptor)
                 os.close(self._descriptor)
@@ -144,6 +147,7 @@ class DiskAssembly:
         with self._lock:
             if self._open:
                 self._mark(self._indices[digest], done=False)
+                self._checks.restart()
 
     def _resume(self) -> None:
         name = _name_of(self.leaves)
@@ -175,34 +179,6 @@ class DiskAssembly:
         self._set(index, done=done)
         at = index >> 3
         os.pwrite(self._done_descriptor, self._done[at : at + 1], DIGEST_BYTES + at)
-
-    def _hash(self) -> str:
-        if len(self.leaves) == 1:
-            return self.leaves.digest(0).hex()  # verified when it was written
-        digest, offset = hashlib.sha256(), 0
-        while chunk := os.pread(self._descriptor, CHUNK_BYTES, offset):
-            digest.update(chunk)
-            offset += len(chunk)
-        return digest.hexdigest()
-
-    def _check_other_dags(self) -> None:
-        """Check the leaves that were not written themselves, so that nobody's wrong DAG condemns the file later."""
-        offsets, lengths = self.leaves.offsets.tolist(), self.leaves.lengths.tolist()
-        known = {
-            (self.leaves.digest(at), *pair) for at, pair in enumerate(zip(offsets, lengths, strict=True))
-        }
-        for dag in self._dags[1:]:
-            for at in range(len(dag.leaves)):
-                leaf = dag.leaves[at]
-                if not dag.leaves.wrapped and (leaf.cid.digest, leaf.offset, leaf.length) in known:
-                    continue
-                part = _read_at(self._descriptor, leaf)
-                block = wrap_leaf(part) if dag.leaves.wrapped else part
-                if hashlib.sha256(block).digest() != leaf.cid.digest:
-                    self.abort()
-                    raise Corrupted(
-                        f"DAG {dag.root} is of another file than DAG {self._dags[0].root}: leaf {leaf.cid} differs"
-                    )
 
     def _require_open(self) -> None:
         if not self._open:

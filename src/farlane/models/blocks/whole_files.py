@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from farlane.errors import Conflict
-from farlane.kit.files import disk_full_as_error, fsync_directory, private_directory, write_all
+from farlane.kit.files import (
+    disk_full_as_error,
+    fsync_directory,
+    private_directory,
+    start_writeback,
+    write_all,
+)
 from farlane.kit.hashing import CHUNK_BYTES
 from farlane.models.blocks.describing import stamp_of
 from farlane.models.blocks.index import IndexedFile, stamp_text
@@ -25,7 +31,7 @@ from farlane.models.unixfs.file_dag import FileStamp
 
 _CLONE: Final = 0x40049409
 """FICLONE: makes a file share another one's content. Source: linux/fs.h."""
-_COPY_BYTES: Final = 64 << 20
+_COPY_BYTES: Final = 16 << 20
 _NO_SECOND_NAME: Final = frozenset(
     {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
 )
@@ -132,8 +138,10 @@ def copy_content(source: int, target: int) -> None:
     except OSError:
         os.lseek(source, 0, os.SEEK_SET)
     try:
-        while os.copy_file_range(source, target, _COPY_BYTES):
-            pass
+        copied = 0
+        while count := os.copy_file_range(source, target, _COPY_BYTES):
+            start_writeback(target, copied, count)
+            copied += count
         if os.lseek(source, 0, os.SEEK_CUR) == os.fstat(source).st_size:
             return
     except OSError as error:

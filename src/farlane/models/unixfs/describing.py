@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from farlane.errors import Conflict
-from farlane.kit.hashing import DIGEST_BYTES
 from farlane.kit.passes import Pass, run_passes
 from farlane.models.unixfs.chunking import ContentCutter
 from farlane.models.unixfs.composite import composite, composite_lengths
 from farlane.models.unixfs.file_dag import DescribedFile, FileDag, FileStamp, Leaves
 from farlane.models.unixfs.layout import balanced
-from farlane.models.unixfs.nodes import wrap_leaf
+from farlane.models.unixfs.leaf_hasher import LeafHasher
 from farlane.models.unixfs.profiles import V1_2025, Profile
 
 
@@ -61,9 +59,12 @@ def describe(
     """
     hashers: list[_Hasher] = []
     for plan in plans:
-        hashers.append(_hasher(plan, size_bytes, hashers))
+        known = [one for one in hashers if isinstance(one, LeafHasher)]
+        hashers.append(_hasher(plan, size_bytes, known))
     # A file of one raw leaf has that leaf's hash: small files, of which models have many, are hashed once.
-    alone = next((hasher for hasher in hashers if isinstance(hasher, _Steps) and hasher.is_whole_file), None)
+    alone = next(
+        (hasher for hasher in hashers if isinstance(hasher, LeafHasher) and hasher.is_whole_file), None
+    )
     digest = hashlib.sha256()
     passes: list[Pass] = [hasher.update for hasher in hashers]
     if alone is None:
@@ -74,70 +75,6 @@ def describe(
     dags = [_dag(plan, hasher.leaves()) for plan, hasher in zip(plans, hashers, strict=True)]
     sha256 = digest.digest() if alone is None else alone.leaves().digest(0)
     return DescribedFile(sha256.hex(), size_bytes, dags, stamp)
-
-
-class _Steps:
-    """Hashes leaves of known lengths, but for those that another one hashes already.
-
-    Args:
-        lengths: of all leaves.
-        wrapped: whether a leaf's block is a node around its bytes.
-        others: made before this one.
-    """
-
-    def __init__(self, lengths: NDArray[np.int64], wrapped: bool, others: Sequence[_Hasher]) -> None:
-        self._lengths = lengths
-        self._wrapped = wrapped
-        self._shared: dict[int, tuple[_Steps, int]] = {}
-        if not wrapped:
-            self._share(others)
-        self._digests = bytearray(DIGEST_BYTES * len(lengths))
-        self._index = 0
-        self._left = int(lengths[0])
-        self._hash = hashlib.sha256()
-        self._kept = bytearray()
-
-    @property
-    def is_whole_file(self) -> bool:
-        return len(self._lengths) == 1 and not self._wrapped
-
-    def update(self, data: memoryview) -> None:
-        while data:
-            piece, data = data[: self._left], data[self._left :]
-            if self._wrapped:
-                self._kept += piece
-            elif self._index not in self._shared:
-                self._hash.update(piece)
-            self._left -= len(piece)
-            if not self._left:
-                self._end_leaf()
-
-    def leaves(self) -> Leaves:
-        if self._index == 0 and not self._lengths[0]:
-            self._end_leaf()
-        for index, (other, theirs) in self._shared.items():
-            at, found = DIGEST_BYTES * index, DIGEST_BYTES * theirs
-            self._digests[at : at + DIGEST_BYTES] = other._digests[found : found + DIGEST_BYTES]
-        return Leaves(bytes(self._digests), self._lengths, wrapped=self._wrapped)
-
-    def _end_leaf(self) -> None:
-        if self._wrapped:
-            self._hash.update(wrap_leaf(self._kept))
-            self._kept = bytearray()
-        at = DIGEST_BYTES * self._index
-        self._digests[at : at + DIGEST_BYTES] = self._hash.digest()
-        self._hash = hashlib.sha256()
-        self._index += 1
-        self._left = int(self._lengths[self._index]) if self._index < len(self._lengths) else 0
-
-    def _share(self, others: Sequence[_Hasher]) -> None:
-        for other in others:
-            if isinstance(other, _Steps) and not other._wrapped:
-                offsets, theirs = np.cumsum(self._lengths), np.cumsum(other._lengths)
-                _, mine, at = np.intersect1d(offsets, theirs, return_indices=True)
-                same = self._lengths[mine] == other._lengths[at]
-                for index, source in zip(mine[same].tolist(), at[same].tolist(), strict=True):
-                    self._shared.setdefault(index, other._shared.get(source, (other, source)))
 
 
 class _Content:
@@ -173,10 +110,10 @@ class _Content:
         self._hash, self._length = hashlib.sha256(), 0
 
 
-_Hasher = _Steps | _Content
+_Hasher = LeafHasher | _Content
 
 
-def _hasher(plan: Plan, size_bytes: int, others: Sequence[_Hasher]) -> _Hasher:
+def _hasher(plan: Plan, size_bytes: int, others: Sequence[LeafHasher]) -> _Hasher:
     if isinstance(plan, ContentDefined):
         return _Content()
     if isinstance(plan, Composite):
@@ -184,9 +121,9 @@ def _hasher(plan: Plan, size_bytes: int, others: Sequence[_Hasher]) -> _Hasher:
             raise Conflict(
                 f"the parts of the file have {sum(plan.parts)} bytes and the file {size_bytes}: look at it again"
             )
-        return _Steps(composite_lengths(plan.parts), False, others)
+        return LeafHasher(composite_lengths(plan.parts), False, others)
     parts = [size_bytes] if size_bytes else []
-    return _Steps(composite_lengths(parts, plan.profile.chunk_bytes), not plan.profile.raw_leaves, others)
+    return LeafHasher(composite_lengths(parts, plan.profile.chunk_bytes), not plan.profile.raw_leaves, others)
 
 
 def _dag(plan: Plan, leaves: Leaves) -> FileDag:
