@@ -23,17 +23,21 @@ from farlane.hub.deployments.catalog_versions import CatalogVersions
 from farlane.hub.deployments.routing import DeploymentRouter
 from farlane.hub.gateway.port import Caller
 from farlane.kit.clock import SystemClock
+from farlane.models.blocks.memory import MemoryBlockStore
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows_memory import MemoryRows
-from farlane.models.manifest.codec import manifest_cid
+from farlane.models.manifest.codec import encode, manifest_cid
+from farlane.models.repository import Repository
 from farlane.node.agent import NodeAgent
 from farlane.node.replicas.model_host import ModelHost
 from farlane.node.settings import NodeSettings
 from farlane.sdk.deployments import DeploymentClient
+from farlane.testing.manifests import small_manifest
 from farlane.testing.running_hub import RunningHub
 from farlane.testing.waiting import until
 
-ONE, TWO, BROKEN = (manifest_cid(content) for content in (b"one", b"two", b"broken"))
+MANIFESTS = [encode(small_manifest(name="writer", created=number)) for number in (1, 2, 3)]
+ONE, TWO, BROKEN = map(manifest_cid, MANIFESTS)
 QUESTION = GenerateRequest(prompt="Mr. Darcy", sampling=Sampling(max_tokens=4, temperature=0.0))
 SMALL = ("--cpu", "0.1", "--memory", "384MiB", "--disk", "0")
 
@@ -59,11 +63,12 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.catalog = Catalog(MemoryRows())
-        self.catalog.add("writer", ONE)
-        self.catalog.add("writer", TWO)
-        self.catalog.add("writer", BROKEN)
+        repository = Repository(MemoryBlockStore(), self.catalog)
+        for raw in MANIFESTS:
+            repository.blocks.put(manifest_cid(raw), raw)
+            self.catalog.add("writer", manifest_cid(raw))
         self.catalog.move("writer", "stable", ONE)
-        self.hub = RunningHub(directory / "hub", versions=CatalogVersions(self.catalog))
+        self.hub = RunningHub(directory / "hub", versions=CatalogVersions(repository, set))
 
     async def type(self, command: click.Command, *arguments: str, publisher: str = "lab/ada") -> Result:
         """Run a command as a publisher; errors of the tree are raised."""

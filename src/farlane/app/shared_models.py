@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from farlane.app.layout import Layout
 from farlane.app.model_repository import MODELS_DIRECTORY, open_repository
 from farlane.errors import Conflict, NotFound
+from farlane.hub.credentials import Credentials
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
 from farlane.kit.clock import Clock
@@ -31,9 +33,10 @@ def deploying(service: HubService, settings: HubSettings, root: Path, clock: Clo
     """
     from farlane.hub.deployments.catalog_versions import CatalogVersions
 
+    credentials = Credentials(Layout(root).credentials)
     directory, budget = settings.models or root / MODELS_DIRECTORY, settings.models_bytes or None
     with open_repository(directory, clock, max_bytes=budget) as repository:
-        service.serve_models(CatalogVersions(repository.catalog), repository)
+        service.serve_models(CatalogVersions(repository, credentials.owners), repository)
         yield
 
 

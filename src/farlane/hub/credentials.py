@@ -44,6 +44,10 @@ class Credentials:
         self._load_if_changed()
         return [(digest.hex(), who) for digest, who in self._known.items()]
 
+    def owners(self) -> frozenset[str]:
+        """Return the organisations of the hub's owners."""
+        return frozenset(who.organisation for _, who in self.listed() if who.owner)
+
     def add(
         self,
         secret: str,

@@ -64,9 +64,10 @@ class RunningHub:
         self.certificate = server_certificate(directory / "tls", ["127.0.0.1", "localhost"])
         self.store_path = directory / "store.db"
         self.models = models
-        self._versions = versions or (CatalogVersions(models.catalog) if models is not None else None)
         self._open_store = open_store or self._sqlite
         self._credentials = Credentials(directory / "credentials.json")
+        own = CatalogVersions(models, self._credentials.owners) if models is not None else None
+        self._versions = versions or own
         self._running = contextlib.AsyncExitStack()
         self._tokens: dict[tuple[str, str, str], Token] = {}
 

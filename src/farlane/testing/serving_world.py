@@ -45,6 +45,10 @@ class Names:
             raise NotFound("there is no such alias")
         return self.stable
 
+    def readers_of(self, version: str) -> tuple[str, ...]:
+        """Return nobody: all versions are public."""
+        return ()
+
 
 class ServingWorld:
     """One hub and one node; `lab/ada` deploys `chat`."""

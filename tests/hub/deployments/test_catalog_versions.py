@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from farlane.domain.deployments import Deployment
-from farlane.errors import InvalidInput, NotFound
+from farlane.errors import InvalidInput, NotFound, PermissionRefused
 from farlane.hub.deployments.catalog_versions import CatalogVersions
-from farlane.hub.deployments.replica_jobs import replica_job
+from farlane.hub.deployments.replica_jobs import replica_job, require_reader
+from farlane.models.blocks.memory import MemoryBlockStore
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows_memory import MemoryRows
-from farlane.models.manifest.codec import manifest_cid
+from farlane.models.catalog.values import Author
+from farlane.models.manifest.codec import encode, manifest_cid
+from farlane.models.manifest.values import Manifest
+from farlane.models.private.recipients import new_recipient_key
+from farlane.models.private.wrapping import new_version_key, wrapped_for
+from farlane.models.repository import Repository
+from farlane.scheduler.eligibility import first_obstacle
+from farlane.testing.builders import a_node
+from farlane.testing.manifests import small_manifest
 from farlane.wire.jobs import job_spec_from_wire, job_spec_to_wire
 
-ONE, TWO = manifest_cid(b"one"), manifest_cid(b"two")
+FIRST, SECOND = (small_manifest(name="lab/writer", created=number) for number in (1, 2))
+ONE, TWO = (manifest_cid(encode(each)) for each in (FIRST, SECOND))
+KEY = new_recipient_key().recipient
+
+
+def put(repository: Repository, manifest: Manifest, organisation: str = "") -> str:
+    """Name a manifest whose files are not here."""
+    raw = encode(manifest)
+    cid = manifest_cid(raw)
+    repository.blocks.put(cid, raw)
+    repository.catalog.add(manifest.name, cid, author=Author(organisation))
+    return cid.text
 
 
 @pytest.fixture
-def versions() -> CatalogVersions:
-    catalog = Catalog(MemoryRows())
-    catalog.add("lab/writer", ONE)
-    catalog.add("lab/writer", TWO)
-    catalog.move("lab/writer", "stable", ONE)
-    catalog.move("lab/writer", "canary", TWO)
-    return CatalogVersions(catalog)
+def repository() -> Repository:
+    return Repository(MemoryBlockStore(), Catalog(MemoryRows()))
+
+
+@pytest.fixture
+def versions(repository: Repository) -> CatalogVersions:
+    put(repository, FIRST)
+    put(repository, SECOND)
+    repository.catalog.move("lab/writer", "stable", ONE)
+    repository.catalog.move("lab/writer", "canary", TWO)
+    return CatalogVersions(repository, lambda: {"lab"})
+
+
+def secret(name: str) -> Manifest:
+    return small_manifest(name=name, encryption=wrapped_for(new_version_key(), [KEY]))
 
 
 @pytest.mark.parametrize(
@@ -61,3 +91,43 @@ def test_what_means_nothing_is_refused(
 ) -> None:
     with pytest.raises(error):
         versions.version_of(model, "lab", alias)
+
+
+@pytest.mark.parametrize(("organisation", "owner"), [("lab", ""), ("", "lab")])
+def test_a_private_model_is_served_by_its_owner_alone(
+    repository: Repository, organisation: str, owner: str
+) -> None:
+    found = put(repository, secret("lab/secret"), organisation)
+    versions = CatalogVersions(repository, lambda: {owner})
+    for model in ("lab/secret", found, f"lab/secret@{found}"):
+        assert versions.version_of(model, "lab") == found
+        for stranger in ("guests", ""):
+            with pytest.raises(NotFound, match="yours to serve"):
+                versions.version_of(model, stranger)
+
+
+def test_nobody_serves_a_private_model_of_a_hub_without_an_owner(repository: Repository) -> None:
+    put(repository, secret("lab/secret"))
+    with pytest.raises(NotFound):
+        CatalogVersions(repository, set).version_of("lab/secret", "lab")
+
+
+def test_readers_of_a_private_version_are_told_with_its_replicas(
+    repository: Repository, versions: CatalogVersions
+) -> None:
+    found = put(repository, secret("lab/secret"))
+    assert versions.readers_of(found) == (KEY.text,)
+    assert versions.readers_of(ONE.text) == ()
+    wanted = Deployment(name="x", model="lab/secret", organisation="lab", publisher="lab/ada")
+    spec = replica_job(wanted, found, versions.readers_of(found))
+    assert job_spec_from_wire(job_spec_to_wire(spec)) == spec
+    reads, other = (
+        replace(a_node("oak"), labels=(("serve", "yes"),), recipient=key) for key in (KEY.text, "")
+    )
+    assert first_obstacle(spec, reads) is None
+    obstacle = first_obstacle(spec, other)
+    assert obstacle is not None
+    assert "--with-node oak" in obstacle.fix
+    require_reader(wanted, (KEY.text,), [other, reads])
+    with pytest.raises(PermissionRefused, match="farlane models share lab/secret --with-node"):
+        require_reader(wanted, (KEY.text,), [other])

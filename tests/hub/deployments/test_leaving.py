@@ -37,6 +37,10 @@ class OneVersion:
             raise NotFound("there is no such alias")
         return VERSION
 
+    def readers_of(self, version: str) -> tuple[str, ...]:
+        """Return nobody: all versions are public."""
+        return ()
+
 
 class Network:
     """A hub, and nodes that come and go."""

@@ -1,37 +1,82 @@
-"""The versions that a catalog knows, as deployments ask for them."""
+"""The versions that a hub's repository knows, as deployments ask for them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
 
 from farlane.errors import InvalidInput, NotFound
-from farlane.models.catalog.catalog import Catalog
-from farlane.models.cid import parse_cid
-from farlane.models.names import parse_reference
+from farlane.models.cid import Cid, parse_cid
+from farlane.models.names import Reference, parse_reference
+from farlane.models.private.versions import readers_of
+from farlane.models.repository import Repository, read_manifest
+
+KEPT: Final = 1024
+"""Versions of which it is remembered whose they are and who reads them; it never changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    name: str
+    private: bool
+    readers: tuple[str, ...]
 
 
 class CatalogVersions:
-    """Implements `desk.Versions` over a catalog, whose every name anybody in the network may serve."""
+    """Implements `desk.Versions`: public versions are for everybody in the network, private ones for their owners.
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    Args:
+        repository: the hub's.
+        owners: returns the organisations of the hub's owners, whose the names are that were added on its machine.
+    """
+
+    def __init__(self, repository: Repository, owners: Callable[[], Collection[str]]) -> None:
+        self._repository, self._owners = repository, owners
+        self._known: OrderedDict[Cid, _Known] = OrderedDict()
 
     def version_of(self, model: str, organisation: str, alias: str = "") -> str:
         """See `desk.Versions.version_of`."""
+        cid = self._named(model, alias)
+        known = self._look_up(cid)
+        if known.private and not self._owns(organisation, known.name):
+            raise NotFound(f"there is no model {model!r} here that is yours to serve", name=known.name)
+        return cid.text
+
+    def readers_of(self, version: str) -> tuple[str, ...]:
+        """See `desk.Versions.readers_of`."""
+        return self._look_up(parse_cid(version)).readers
+
+    def _named(self, model: str, alias: str) -> Cid:
         if model.startswith("bafy") and "@" not in model:
             return self._by_cid(model, alias)
         reference = parse_reference(model)
         if alias:
-            reference = replace(reference, alias=alias, number=0, cid=None)
-        return self._catalog.resolve(reference).manifest.text
+            reference = Reference(reference.name, alias=alias)
+        return self._repository.catalog.resolve(reference).manifest
 
-    def _by_cid(self, text: str, alias: str) -> str:
+    def _by_cid(self, text: str, alias: str) -> Cid:
         if alias:
             raise NotFound(f"a model that is named by its CID has no alias {alias}: serve it by its name")
         try:
             wanted = parse_cid(text)
         except InvalidInput as error:
             raise InvalidInput(f"{text[:80]!r} is neither a name nor a CID: {error.message}") from error
-        if not self._catalog.has(wanted):
+        if not self._repository.catalog.has(wanted):
             raise NotFound(f"this hub has no version {text}", version=text)
-        return wanted.text
+        return wanted
+
+    def _look_up(self, cid: Cid) -> _Known:
+        known = self._known.get(cid)
+        if known is None:
+            manifest = read_manifest(self._repository.blocks, cid)
+            readers = tuple(one.text for one in readers_of(manifest))
+            known = self._known[cid] = _Known(manifest.name, manifest.encryption is not None, readers)
+            if len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return known
+
+    def _owns(self, organisation: str, name: str) -> bool:
+        owner = self._repository.catalog.model(name).organisation
+        return organisation == owner if owner else organisation in self._owners()

@@ -13,11 +13,12 @@ from typing import Protocol
 
 from farlane.domain.deployments import CANARY_ALIAS, Deployment, ReplicaState, check_deployment
 from farlane.domain.ids import JobId
+from farlane.domain.jobs import JobSpec
 from farlane.domain.records import Column
 from farlane.errors import ConnectionLost, FarlaneError, NotFound, PermissionRefused
 from farlane.hub.deployments import events, file
 from farlane.hub.deployments.controller import Controller
-from farlane.hub.deployments.replica_jobs import last_failure, own_fault, replica_job
+from farlane.hub.deployments.replica_jobs import last_failure, own_fault, replica_job, require_reader
 from farlane.hub.deployments.replica_session import ReplicaSession
 from farlane.hub.deployments.route import Route
 from farlane.hub.deployments.state import Record, Replica
@@ -45,6 +46,14 @@ class Versions(Protocol):
         Raises:
             NotFound: there is no such name, version or alias.
             PermissionRefused: the model is private and not for this organisation.
+        """
+        ...
+
+    def readers_of(self, version: str) -> tuple[str, ...]:
+        """Return the recipients who can read a private version, as `NodeSpec.recipient` writes them; none if public.
+
+        Raises:
+            NotFound: the version is not here (any more).
         """
         ...
 
@@ -134,8 +143,20 @@ class Deployments:
         self._wake.set()
 
     def version_of(self, deployment: Deployment) -> str:
-        """Return the CID of the version that a deployment's model names now; raises as `Versions.version_of`."""
-        return self._versions.version_of(deployment.model, deployment.organisation)
+        """Return the CID of the version that a deployment's model names now.
+
+        Raises:
+            PermissionRefused: it is private, and no node can read it.
+            NotFound, InvalidInput: as `Versions.version_of`.
+        """
+        version = self._versions.version_of(deployment.model, deployment.organisation)
+        nodes = (node.spec for node in self._hub().reactor.state.nodes.values())
+        require_reader(deployment, self._versions.readers_of(version), nodes)
+        return version
+
+    def replica_job(self, deployment: Deployment, version: str) -> JobSpec:
+        """Return the job of one replica of a version; raises as `Versions.readers_of`."""
+        return replica_job(deployment, version, self._versions.readers_of(version))
 
     def set(self, deployment: Deployment) -> Record:
         """Deploy, or change what is deployed.
@@ -143,11 +164,11 @@ class Deployments:
         Raises:
             InvalidInput: it could never work.
             NotFound: its model has no such version.
-            PermissionRefused: it is somebody else's.
+            PermissionRefused: it is somebody else's, or private and no node can read it.
             DiskFull: it cannot be kept; nothing changes.
         """
         check_deployment(deployment)
-        version = self._versions.version_of(deployment.model, deployment.organisation)
+        version = self.version_of(deployment)
         known = self._controller.records.get(deployment.id)
         if known is not None and not known.removed and known.deployment.publisher != deployment.publisher:
             raise PermissionRefused(
@@ -331,8 +352,8 @@ class Deployments:
     def _submit(self, command: events.SubmitReplica) -> None:
         hub, now = self._hub(), self._clock.now()
         deployment = self._controller.records[command.id].deployment
-        spec = replica_job(deployment, command.version)
         try:
+            spec = self.replica_job(deployment, command.version)
             job, _, _ = hub.open_job(f"serve/{secrets.token_hex(12)}", spec, 1)
             hub.add_tasks(job, 0, Column([b""]), spec.publisher, seal=True)
         except FarlaneError as error:

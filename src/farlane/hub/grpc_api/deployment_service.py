@@ -9,7 +9,6 @@ from farlane.domain.deployments import Deployment, check_deployment
 from farlane.domain.ids import NodeId
 from farlane.errors import PermissionRefused
 from farlane.hub.deployments.desk import Deployments
-from farlane.hub.deployments.replica_jobs import replica_job
 from farlane.hub.deployments.state import Record
 from farlane.hub.deployments.status import deployment_status
 from farlane.hub.grpc_api.answering import Context, answered
@@ -50,7 +49,7 @@ class DeploymentService(deployment_pb2_grpc.DeploymentServiceServicer):
         wanted, hub = _wanted(request), self._hub()
         check_deployment(wanted)
         version = self._deployments.version_of(wanted)
-        spec = replica_job(wanted, version)
+        spec = self._deployments.replica_job(wanted, version)
         quote = quote_job(hub.reactor.state, spec, 1, 0)
         quote.custody = hub.custody(wanted.organisation)
         quote.notices.extend(notices(hub.reactor.state, spec))
