@@ -14,7 +14,9 @@ from farlane.hub.credentials import Credentials
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
 from farlane.kit.clock import Clock
+from farlane.models.manifest.values import Manifest
 from farlane.node.replicas.model_host import ModelHost
+from farlane.node.replicas.opening import OpenedModels
 from farlane.node.settings import NodeSettings
 
 
@@ -51,11 +53,12 @@ def host_of(settings: NodeSettings, root: Path) -> ModelHost | None:
     if not directory.is_dir():
         return None
     replicas = settings.directory / "replicas"
-    return ModelHost(SharedModels(directory, settings.directory / "versions"), replicas)
+    shared = SharedModels(directory, settings.directory / "versions")
+    return ModelHost(OpenedModels(shared, settings.directory), replicas)
 
 
 class SharedModels:
-    """Implements `ModelFolders` over a repository on this machine, or on a disk that it shares.
+    """Implements `SealedFolders` over a repository on this machine, or on a disk that it shares.
 
     Args:
         repository: its directory.
@@ -69,6 +72,17 @@ class SharedModels:
     async def hold(self, version: str) -> AsyncIterator[Path]:
         """See `ModelFolders.hold`."""
         yield await asyncio.to_thread(self._folder, version)
+
+    async def manifest(self, version: str) -> Manifest:
+        """See `SealedFolders.manifest`."""
+        return await asyncio.to_thread(self._manifest, version)
+
+    def _manifest(self, version: str) -> Manifest:
+        from farlane.models.cid import parse_cid
+        from farlane.models.repository import read_manifest
+
+        with open_repository(self._repository) as repository:
+            return read_manifest(repository.blocks, parse_cid(version))
 
     def _folder(self, version: str) -> Path:
         from farlane.models.cid import parse_cid

@@ -32,6 +32,7 @@ from farlane.node.metering import MetricsServer, Reading
 from farlane.node.offer import Devices, labels_of, offer_of
 from farlane.node.probe import ProbeSettings, probe
 from farlane.node.replicas.executor import ServingExecutor
+from farlane.node.replicas.opening import OPENED
 from farlane.node.replicas.port import ReplicaHost
 from farlane.node.replicas.stream import NodeProof
 from farlane.node.settings import NodeSettings
@@ -286,5 +287,5 @@ def _process_executor(scratch: Path, on_events: OnEvents) -> Executor:
 
 def _clear_leftovers(directory: Path) -> None:
     """Remove what a killed agent left; the lock says that it is gone."""
-    for name in (_SCRATCH, INCOMING):
+    for name in (_SCRATCH, INCOMING, OPENED):
         shutil.rmtree(directory / name, ignore_errors=True)
