@@ -90,7 +90,8 @@ def test_a_private_model_is_served_by_the_node_that_reads_it(
 def test_a_node_that_is_taken_out_reads_no_later_version(network: Shell, model: Path) -> None:
     network("models", "add", str(model), "lab/taken", "--private", "--with-network")
     assert (
-        len(json.loads(network("models", "show", "lab/taken", "--json").stdout)["manifest"]["recipients"]) == 3
+        len(json.loads(network("models", "show", "lab/taken", "--json").stdout)["manifest"]["recipients"])
+        == 3
     )
     network("models", "revoke", "lab/taken", "--from-node", "oak", "--from-node", "elm")
     assert "no node can read it" in network("serve", "-y", "lab/taken", *SIZE, code=1).stderr
