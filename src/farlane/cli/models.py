@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from farlane.cli.models_adding import add, export, pull
+from farlane.cli.models_hub import push
 from farlane.cli.models_ipfs import ipfs
 from farlane.cli.models_keeping import accept, gc, rm, trust, verify
 from farlane.cli.models_private import recipient, revoke, share
@@ -28,6 +29,7 @@ for command in (
     log,
     tag,
     rollback,
+    push,
     pull,
     export,
     rm,

@@ -24,8 +24,8 @@ from farlane.errors import InvalidInput
 if TYPE_CHECKING:
     from farlane.app.model_signing import AccountSigner
     from farlane.models.adding import Added, Description, OnProgress
-    from farlane.models.catalog.values import DeltaRow
-    from farlane.models.manifest.values import Parent
+    from farlane.models.catalog.values import DeltaRow, Version
+    from farlane.models.manifest.values import Manifest, Parent
     from farlane.models.private.recipients import Recipient
     from farlane.models.repository import Repository
 
@@ -230,26 +230,42 @@ def export(
 
 @click.command()
 @click.argument("reference")
-@click.option("--from", "source", required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR",
-              help="Another repository on this machine or a mounted disk.")  # fmt: skip
+@click.option("--from", "source", type=click.Path(exists=True, path_type=Path), metavar="DIR",
+              help="Another repository on this machine or a mounted disk [default: the network's hub].")  # fmt: skip
 @click.option("--accept-licence", metavar="SPDX", help="Accept its licence, by name.")
 @repository_option
 @json_option
 def pull(
-    reference: str, source: Path, accept_licence: str | None, directory: Path | None, as_json: bool
+    reference: str, source: Path | None, accept_licence: str | None, directory: Path | None, as_json: bool
 ) -> None:
-    """Take the version REFERENCE from another repository; its signature and every file are checked."""
-    from farlane.models.exporting import pull as take
+    """Take the version REFERENCE from the network's hub; its signature and every block are checked.
 
-    with opened(source) as other, opened(directory) as repository:
-        version = other.catalog.resolve(reference)
-        if accept_licence:
-            licence = other.manifest(version).licence.expression
-            other.accept(version, accept_licence)
-            repository.catalog.accept("", licence, version.manifest)
-        with progress_bar("pulling", as_json) as tell:
-            taken, manifest = take(repository, other, reference, author=author(), on_progress=tell)
+    Only what is missing here is fetched. Broken off anywhere, the same command goes on.
+    """
+    from farlane.cli.models_hub import pull_from_hub
+
+    with opened(directory) as repository, progress_bar("pulling", as_json) as tell:
+        if source is None:
+            taken, manifest, came = pull_from_hub(repository, reference, accept_licence or "", tell)
+        else:
+            taken, manifest = _pulled(repository, source, reference, accept_licence, tell)
+            came = manifest.size_bytes
     if as_json:
-        print_json(version_document(taken, manifest))
+        print_json({**version_document(taken, manifest), "received_bytes": came})
         return
     click.echo(f"{taken.name}@v{taken.number} {taken.manifest.text}")
+    if source is None:
+        click.echo(f"{bytes_text(came)} came of {bytes_text(manifest.size_bytes)}; the rest was here")
+
+
+def _pulled(
+    repository: Repository, source: Path, reference: str, licence: str | None, tell: OnProgress | None
+) -> tuple[Version, Manifest]:
+    from farlane.models.exporting import pull as take
+
+    with opened(source) as other:
+        version = other.catalog.resolve(reference)
+        if licence:
+            other.accept(version, licence)
+            repository.catalog.accept("", other.manifest(version).licence.expression, version.manifest)
+        return take(repository, other, reference, author=author(), on_progress=tell)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from farlane.cli.models_hub import hub_option, on_hub
 from farlane.cli.models_options import author, bytes_text, opened, repository_option, version_document
 from farlane.cli.output import counted, json_option, print_json, say
 from farlane.errors import Corrupted
@@ -16,21 +17,28 @@ from farlane.errors import Corrupted
 @click.option(
     "--all", "everything", is_flag=True, help="The whole model with all versions, aliases and history."
 )
+@hub_option
 @repository_option
 @json_option
-def rm(reference: str, everything: bool, directory: Path | None, as_json: bool) -> None:
+def rm(reference: str, everything: bool, at_hub: bool, directory: Path | None, as_json: bool) -> None:
     """Remove the version REFERENCE; its bytes go with the next `farlane models gc`."""
-    with opened(directory) as repository:
-        if everything:
-            repository.catalog.remove_model(reference, author())
-            removed = reference
-        else:
-            version = repository.catalog.remove(reference, author())
-            removed = f"{version.name}@v{version.number}"
+    if at_hub:
+        removed = on_hub(lambda hub: hub.remove(reference, everything=everything), directory)
+    else:
+        removed = _removed(reference, everything, directory)
     if as_json:
         print_json({"removed": removed})
         return
     click.echo(f"{removed} is removed")
+
+
+def _removed(reference: str, everything: bool, directory: Path | None) -> str:
+    with opened(directory) as repository:
+        if everything:
+            repository.catalog.remove_model(reference, author())
+            return reference
+        version = repository.catalog.remove(reference, author())
+        return f"{version.name}@v{version.number}"
 
 
 @click.command()
@@ -91,13 +99,17 @@ def verify(reference: str | None, source: Path | None, directory: Path | None, a
 @click.command()
 @click.argument("reference")
 @click.option("--licence", required=True, metavar="SPDX", help="The licence you have read, by name.")
+@hub_option
 @repository_option
 @json_option
-def accept(reference: str, licence: str, directory: Path | None, as_json: bool) -> None:
-    """Say that you accept the licence of the version REFERENCE."""
-    with opened(directory) as repository:
-        version = repository.catalog.resolve(reference)
-        repository.accept(version, licence)
+def accept(reference: str, licence: str, at_hub: bool, directory: Path | None, as_json: bool) -> None:
+    """Say that you accept the licence of the version REFERENCE; with --hub, that your organisation does."""
+    if at_hub:
+        version = on_hub(lambda hub: hub.accept(reference, licence), directory)
+    else:
+        with opened(directory) as repository:
+            version = repository.catalog.resolve(reference)
+            repository.accept(version, licence)
     if as_json:
         print_json({**version_document(version), "accepted": licence})
         return

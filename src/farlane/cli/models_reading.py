@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from farlane.cli.models_deltas import update_document, update_text
+from farlane.cli.models_hub import described_at_hub, history_at_hub, hub_option, list_hub
 from farlane.cli.models_options import (
     bytes_text,
     manifest_document,
@@ -22,19 +24,25 @@ from farlane.cli.recipient_options import own_keys
 from farlane.errors import NotFound
 
 if TYPE_CHECKING:
+    from farlane.models.catalog.values import Version
     from farlane.models.differences import Difference
     from farlane.models.lineage import Ancestor
     from farlane.models.manifest.values import Manifest
     from farlane.models.private.listing import Listed
     from farlane.models.repository import Repository
+    from farlane.models.updates import Update
 
 
 @click.command()
 @click.argument("name", required=False)
+@hub_option
 @repository_option
 @json_option
-def ls(name: str | None, directory: Path | None, as_json: bool) -> None:
+def ls(name: str | None, at_hub: bool, directory: Path | None, as_json: bool) -> None:
     """List all models, or the versions of the model NAME."""
+    if at_hub:
+        list_hub(name, directory, as_json)
+        return
     with opened(directory) as repository:
         names = [name] if name else [one.name for one in repository.catalog.models()]
         rows = []
@@ -61,21 +69,33 @@ def ls(name: str | None, directory: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("reference")
+@hub_option
 @repository_option
 @json_option
-def show(reference: str, directory: Path | None, as_json: bool) -> None:
+def show(reference: str, at_hub: bool, directory: Path | None, as_json: bool) -> None:
     """Show what the version REFERENCE is: its files, licence, parents, metrics, inputs and outputs.
 
     Of a private version also who can read it, and to those what is in it.
     """
     from farlane.models.updates import updates
 
+    if at_hub:
+        version, manifest, on = described_at_hub(reference, directory)
+        _print_version(version, manifest, on, as_json)
+        return
     with opened(directory) as repository:
         version, manifest = repository.resolve(reference)
         aliases = repository.catalog.aliases(version.name)
         ours, sealed = _unsealed(repository, manifest)
         costs = updates(repository, version, manifest)
     on = sorted(alias for alias, at in aliases.items() if at == version.manifest)
+    _print_version(version, manifest, on, as_json, ours, sealed, costs)
+
+
+def _print_version(
+    version: Version, manifest: Manifest, on: list[str], as_json: bool, ours: Collection[str] = (),
+    sealed: Sequence[Listed] = (), costs: Sequence[Update] = (),
+) -> None:  # fmt: skip
     if as_json:
         listed = [{"path": one.path, "size": one.size, "sha256": one.sha256.hex()} for one in sealed]
         print_json({
@@ -175,13 +195,17 @@ def _print_difference(found: Difference) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--alias", default="", help="Only the moves of this alias.")
+@hub_option
 @repository_option
 @json_option
-def log(name: str, alias: str, directory: Path | None, as_json: bool) -> None:
+def log(name: str, alias: str, at_hub: bool, directory: Path | None, as_json: bool) -> None:
     """Show how the aliases of the model NAME moved, and who moved them."""
-    with opened(directory) as repository:
-        moves = repository.catalog.history(name, alias)
-        numbers = {one.manifest: f"v{one.number}" for one in repository.catalog.versions(name)}
+    if at_hub:
+        moves, numbers = history_at_hub(name, alias, directory)
+    else:
+        with opened(directory) as repository:
+            moves = repository.catalog.history(name, alias)
+            numbers = {one.manifest: f"v{one.number}" for one in repository.catalog.versions(name)}
     if as_json:
         print_json([move_document(one) for one in moves])
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from farlane.cli.models_hub import hub_option, roll_back_at_hub, tag_at_hub
 from farlane.cli.models_options import author, move_document, opened, repository_option
 from farlane.cli.output import json_option, print_json
 
@@ -25,22 +26,27 @@ if TYPE_CHECKING:
     help="Move it only if it stands there now, such as v2 or `none`; else somebody else was quicker.",
 )
 @click.option("--delete", is_flag=True, help="Take the alias away instead; its history stays.")
+@hub_option
 @repository_option
 @json_option
 def tag(
-    reference: str, alias: str, expect: str | None, delete: bool, directory: Path | None, as_json: bool
-) -> None:
+    reference: str, alias: str, expect: str | None, delete: bool, at_hub: bool, directory: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Put ALIAS on the version REFERENCE: `farlane models tag minilm@v3 champion`."""
     from farlane.models.names import parse_reference
 
     wanted = parse_reference(reference)
-    with opened(directory) as repository:
-        expected = _expected(repository, wanted.name, expect)
-        if delete:
-            move = repository.catalog.remove_alias(wanted.name, alias, author(), expected)
-        else:
-            move = repository.catalog.move(wanted.name, alias, wanted, author(), expected)
-        text = _told(repository, move)
+    if at_hub:
+        move, text = tag_at_hub(reference, alias, expect, delete, directory)
+    else:
+        with opened(directory) as repository:
+            expected = _expected(repository, wanted.name, expect)
+            if delete:
+                move = repository.catalog.remove_alias(wanted.name, alias, author(), expected)
+            else:
+                move = repository.catalog.move(wanted.name, alias, wanted, author(), expected)
+            text = _told(repository, move)
     if as_json:
         print_json(move_document(move))
         return
@@ -51,13 +57,19 @@ def tag(
 @click.argument("name")
 @click.argument("alias")
 @click.option("--expect", metavar="VERSION", help="Only if it stands there now, such as v3.")
+@hub_option
 @repository_option
 @json_option
-def rollback(name: str, alias: str, expect: str | None, directory: Path | None, as_json: bool) -> None:
+def rollback(
+    name: str, alias: str, expect: str | None, at_hub: bool, directory: Path | None, as_json: bool
+) -> None:
     """Put ALIAS of the model NAME back on the version it stood on before; again, one step further."""
-    with opened(directory) as repository:
-        move = repository.catalog.rollback(name, alias, author(), _expected(repository, name, expect))
-        text = _told(repository, move)
+    if at_hub:
+        move, text = roll_back_at_hub(name, alias, expect, directory)
+    else:
+        with opened(directory) as repository:
+            move = repository.catalog.rollback(name, alias, author(), _expected(repository, name, expect))
+            text = _told(repository, move)
     if as_json:
         print_json(move_document(move))
         return

@@ -226,8 +226,8 @@ class ModelHub:
             models_pb2.MoveAliasRequest(name=name, alias=alias, back=True, **_where(expect))
         )
 
-    async def remove(self, reference: Reference | str, *, everything: bool = False) -> None:
-        """Remove a version, or with `everything` the model of that name.
+    async def remove(self, reference: Reference | str, *, everything: bool = False) -> str:
+        """Remove a version, or with `everything` the model of that name, and return what it was: NAME@vN or NAME.
 
         Raises:
             NotFound: there is none.
@@ -235,7 +235,8 @@ class ModelHub:
             PermissionRefused: it is another organisation's.
         """
         request = models_pb2.RemoveVersionRequest(reference=str(reference), everything=everything)
-        await self._call("RemoveVersion", request, "removing a version", tries=1)
+        removed = await self._call("RemoveVersion", request, "removing a version", tries=1)
+        return f"{removed.name}@v{removed.number}" if removed.number else str(removed.name)
 
     async def accept(self, reference: Reference | str, licence: str) -> Version:
         """Record that our organisation accepts the licence of a version.
