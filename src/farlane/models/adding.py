@@ -17,6 +17,7 @@ from farlane.models.cards import MAX_CARD_BYTES, Card, read_card
 from farlane.models.catalog.values import Author, Version
 from farlane.models.exchange.shards import check_shards
 from farlane.models.folders import FoundFile, find_files
+from farlane.models.formats.folders import joined
 from farlane.models.formats.sniff import inspect_file
 from farlane.models.formats.values import WEIGHTS, FileFormat, Inspection
 from farlane.models.manifest.check import check_manifest
@@ -129,7 +130,8 @@ def add(
     """
     repository.require_kind(name, private=description is not None and description.encryption is not None)
     files = find_files(source)
-    inspections = [inspect_file(one.source, one.path) for one in files]
+    looks = joined({one.path: inspect_file(one.source, one.path) for one in files})
+    inspections = [looks[one.path] for one in files]
     check_shards({one.path: (one.source, look) for one, look in zip(files, inspections, strict=True)})
     meter = _Meter(sum(one.size for one in files), on_progress)
     known = [

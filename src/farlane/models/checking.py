@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from farlane.errors import Corrupted, FarlaneError
+from farlane.errors import Corrupted, FarlaneError, NotFound
 from farlane.kit.hashing import sha256_file
-from farlane.models.adding import plans
+from farlane.models.blocks.checks import block_if_here
 from farlane.models.blocks.describing import describe_file
 from farlane.models.catalog.values import Version
+from farlane.models.cid import Cid
 from farlane.models.formats.sniff import inspect_file
 from farlane.models.manifest.values import ModelFile
 from farlane.models.repository import Repository
+from farlane.models.transfer.outline import Lacking, outline
+from farlane.models.unixfs.describing import Known
+from farlane.models.unixfs.file_dag import FileDag
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +68,45 @@ def repair(repository: Repository, source: Repository, fault: Fault) -> None:
     file = manifest.file(fault.path)
     if file is None:
         raise Corrupted(f"{fault.path} is no file of {fault.version.name}@v{fault.version.number}")
-    put_checked(repository, source.file_path(file), file, replace=True)
+    put_checked(repository, source, file, replace=True)
 
 
-def put_checked(repository: Repository, path: Path, file: ModelFile, *, replace: bool = False) -> int:
-    """Keep a file if it is the one a manifest names, and return the bytes of its plain DAG's blocks.
+def put_checked(repository: Repository, source: Repository, file: ModelFile, *, replace: bool = False) -> int:
+    """Take a file if it is the one a manifest names, and return the bytes of its plain DAG's blocks.
 
     Args:
         repository: where to.
-        path: the file.
+        source: where it is, with the inner nodes of its DAGs, which say how it was cut.
         file: what it must be.
         replace: whether one of the same name that is there is removed first, since it is damaged.
 
     Raises:
+        NotFound: it is not there.
         Corrupted: it is another file.
     """
-    described = describe_file(path, plans(inspect_file(path, file.path)))
-    names = (described.dags[0].root, described.dags[-1].root, bytes.fromhex(described.sha256))
-    if names != (file.cid, file.ipfs_cid, file.sha256) or described.size_bytes != file.size:
-        raise Corrupted(
-            f"{file.path} is not the file that the manifest names: pull it from elsewhere", path=file.path
-        )
+    path = source.file_path(file)
+    inspect_file(path, file.path)  # what would be refused when it is added is refused here, too
+    dags = [Known(_dag(source, file, root)) for root in dict.fromkeys((file.cid, file.ipfs_cid))]
+    try:
+        described = describe_file(path, dags)
+    except Corrupted as error:
+        raise _another(file) from error
+    if bytes.fromhex(described.sha256) != file.sha256 or described.size_bytes != file.size:
+        raise _another(file)
     if replace:
         repository.blocks.delete_file(described.sha256)
     repository.blocks.add_file(path, described)
     plain = described.dags[-1]
     return plain.size_bytes + sum(len(block) for block in plain.nodes.values())
+
+
+def _dag(source: Repository, file: ModelFile, root: Cid) -> FileDag:
+    dag = outline(root, file.size, lambda cid: block_if_here(source.blocks, cid))
+    if isinstance(dag, Lacking):
+        raise NotFound(
+            f"inner nodes of {file.path} are not there: take it from another repository", path=file.path
+        )
+    return dag
 
 
 def _fault(repository: Repository, file: ModelFile) -> str:
@@ -101,3 +117,9 @@ def _fault(repository: Repository, file: ModelFile) -> str:
         return "its bytes are not what the manifest says"
     except (FarlaneError, OSError) as error:
         return str(error)
+
+
+def _another(file: ModelFile) -> Corrupted:
+    return Corrupted(
+        f"{file.path} is not the file that the manifest names: pull it from elsewhere", path=file.path
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,8 +11,8 @@ from typing import Protocol, TypeVar
 from farlane.errors import NotFound
 from farlane.kit.hashing import CHUNK_BYTES
 from farlane.models.formats.content import Content, file_content
-from farlane.models.formats.sniff import inspect
 from farlane.models.formats.values import TensorPlace
+from farlane.models.looking import looked_into
 from farlane.models.manifest.values import Manifest, ModelFile
 from farlane.models.private.listing import Listed
 from farlane.models.repository import Repository
@@ -86,7 +87,11 @@ def difference(repository: Repository, older: Manifest, newer: Manifest) -> Diff
     Raises:
         NotFound: a file of a changed pair is not here.
     """
-    changes = _changes(older.files, newer.files, lambda old, new: _compared(repository, old, new))
+
+    def compared(old: ModelFile, new: ModelFile) -> FileChange:
+        return _compared(repository, (older, old), (newer, new))
+
+    changes = _changes(older.files, newer.files, compared)
     return Difference(changes, _fields(older, newer))
 
 
@@ -145,25 +150,43 @@ def _fields(older: Manifest, newer: Manifest) -> tuple[tuple[str, str, str], ...
     )
 
 
-def _compared(repository: Repository, old: ModelFile, new: ModelFile) -> FileChange:
+def _compared(
+    repository: Repository, older: tuple[Manifest, ModelFile], newer: tuple[Manifest, ModelFile]
+) -> FileChange:
+    (_, old), (_, new) = older, newer
     try:
+        earlier, tensors = (_by_name(looked_into(repository, *one).tensors) for one in (older, newer))
         with (
             file_content(repository.file_path(old)) as was,
             file_content(repository.file_path(new)) as now,
         ):
-            return _by_tensor(old, was, new, now)
+            return _by_tensor(new, earlier, was, tensors, now)
     except NotFound:
         return FileChange(new.path, Change.CHANGED, new.size, new.size)
 
 
-def _by_tensor(old: ModelFile, was: Content, new: ModelFile, now: Content) -> FileChange:
-    earlier = {one.name: one for one in inspect(was, old.path).tensors}
-    tensors = inspect(now, new.path).tensors
+def _by_name(tensors: Sequence[TensorPlace]) -> dict[tuple[str, int], TensorPlace]:
+    """Return tensors by their name, and how many of the same name came before."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for one in tensors:
+        found[one.name, seen[one.name]] = one
+        seen[one.name] += 1
+    return found
+
+
+def _by_tensor(
+    new: ModelFile,
+    earlier: dict[tuple[str, int], TensorPlace],
+    was: Content,
+    tensors: dict[tuple[str, int], TensorPlace],
+    now: Content,
+) -> FileChange:
     if not tensors or not earlier:
         return FileChange(new.path, Change.CHANGED, new.size, new.size)
     changes: list[TensorChange] = []
-    for one in tensors:
-        found = earlier.pop(one.name, None)
+    for key, one in tensors.items():
+        found = earlier.pop(key, None)
         if found is None or not _equal(was, found, now, one):
             kind = Change.ADDED if found is None else Change.CHANGED
             changes.append(TensorChange(one.name, kind, one.dtype, one.shape, one.size))
@@ -172,7 +195,7 @@ def _by_tensor(old: ModelFile, was: Content, new: ModelFile, now: Content) -> Fi
     changes += [
         TensorChange(one.name, Change.REMOVED, one.dtype, one.shape, one.size) for one in earlier.values()
     ]
-    header = new.size - sum(one.size for one in tensors)
+    header = new.size - sum(one.size for one in tensors.values())
     return FileChange(new.path, Change.CHANGED, new.size, changed_bytes + header, tuple(changes), same)
 
 

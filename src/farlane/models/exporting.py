@@ -128,7 +128,7 @@ def pull(
     target.require_acceptance(version, manifest, who)
     done, sizes = 0, []
     for file in manifest.files:
-        sizes.append(put_checked(target, source.file_path(file), file))
+        sizes.append(put_checked(target, source, file))
         done += file.size
         if on_progress is not None:
             on_progress(Progress(file.path, done, manifest.size_bytes))

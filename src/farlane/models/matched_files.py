@@ -10,8 +10,8 @@ from typing import Final
 from farlane.errors import FarlaneError
 from farlane.models.delta.elements import element_of
 from farlane.models.delta.spans import Span, SpannedFile
-from farlane.models.formats.sniff import inspect_file
 from farlane.models.formats.values import WEIGHTS
+from farlane.models.looking import looked_into
 from farlane.models.manifest.values import Manifest, ModelFile
 from farlane.models.repository import Repository
 
@@ -50,8 +50,8 @@ def matched_files(
     read = _bases(targets, base, _counterparts(targets, manifest, base))
     with ExitStack() as stack:
         yield Matched(
-            [stack.enter_context(_opened(repository, one, label)) for one, label in read],
-            [stack.enter_context(_opened(repository, one, one.path)) for one in targets],
+            [stack.enter_context(_opened(repository, base, one, label)) for one, label in read],
+            [stack.enter_context(_opened(repository, manifest, one, one.path)) for one in targets],
             [one.path for one in targets],
         )
 
@@ -79,12 +79,12 @@ def _bases(
     return [(one, counterparts.get(one.path, one.path)) for one in files[:MAX_OPEN_FILES]]
 
 
-def _opened(repository: Repository, file: ModelFile, label: str) -> SpannedFile:
+def _opened(repository: Repository, manifest: Manifest, file: ModelFile, label: str) -> SpannedFile:
     path = repository.file_path(file)
     try:
         tensors = [
             Span(one.name, one.offset, one.size, element_of(one.dtype))
-            for one in inspect_file(path, file.path).tensors
+            for one in looked_into(repository, manifest, file).tensors
         ]
         return SpannedFile(path, tensors, file.cid.text, label)
     except FarlaneError:  # what cannot be looked into, or has tensors that overlap, is just bytes

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import save
 
@@ -73,11 +75,23 @@ def test_files_have_the_cids_of_ipfs_add(
     assert b"".join(read_bytes(back, dag.root)) == path.read_bytes()
 
 
-def test_kubo_reads_a_composite_file(kubo, tmp_path: Path) -> None:
+def safetensors_file(path: Path) -> None:
     draw = np.random.default_rng(1)
     shapes = {"embedding": (700, 1000), "head.weight": (5, 7), "head.bias": (3,)}
-    path = tmp_path / "model.safetensors"
     path.write_bytes(save({name: draw.normal(size=shape) for name, shape in shapes.items()}))
+
+
+def onnx_file(path: Path) -> None:
+    draw = np.random.default_rng(1)
+    weights = [onnx.numpy_helper.from_array(draw.normal(size=(n, 1000)), f"w{n}") for n in (1, 2, 700)]
+    graph = onnx.helper.make_graph([], "g", [], [], weights)
+    onnx.save(onnx.helper.make_model(graph), path)
+
+
+@pytest.mark.parametrize(("write", "name"), [(safetensors_file, "m.safetensors"), (onnx_file, "m.onnx")])
+def test_kubo_reads_a_composite_file(kubo, tmp_path: Path, write: Callable[[Path], None], name: str) -> None:
+    path = tmp_path / name
+    write(path)
     described = describe_file(path, plans(inspect_file(path, path.name)))
     composite, plain = described.dags[0].root, described.dags[-1].root
     assert composite != plain

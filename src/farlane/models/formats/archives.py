@@ -17,6 +17,9 @@ MAX_MEMBERS: Final = 10_000
 MAX_DIRECTORY_BYTES: Final = 4 << 20
 _END: Final = b"PK\x05\x06"
 _END_BYTES: Final = 22
+_LOCAL: Final = b"PK\x03\x04"
+_LOCAL_BYTES: Final = 30
+_ENCRYPTED: Final = 1
 
 
 class _ContentStream(io.RawIOBase):
@@ -72,6 +75,60 @@ def member_head(content: Content, name: str, limit: int) -> bytes:
     """
     with _opened(content) as archive, archive.open(name) as stream:
         return stream.read(limit)
+
+
+class Stretch:
+    """A part of a content, as a content of its own.
+
+    Args:
+        content: what it is a part of.
+        offset: where it begins.
+        size: its bytes.
+    """
+
+    def __init__(self, content: Content, offset: int, size: int) -> None:
+        self._content, self._offset, self._size = content, offset, size
+
+    @property
+    def offset(self) -> int:
+        """Where it begins."""
+        return self._offset
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes from `offset` on; fewer at the end."""
+        return self._content.read(self._offset + offset, max(0, min(length, self._size - offset)))
+
+
+def stored_member(content: Content, name: str) -> Stretch | None:
+    """Return where a member lies that is kept as it is, None for one that is packed or encrypted.
+
+    Raises:
+        Corrupted: it is not there, or reaches beyond the file.
+    """
+    with _opened(content) as archive:
+        try:
+            info = archive.getinfo(name)
+        except KeyError as error:
+            raise Corrupted(f"the archive has no {name}: it was not saved completely") from error
+    if (
+        info.compress_type != zipfile.ZIP_STORED
+        or info.flag_bits & _ENCRYPTED
+        or info.file_size != info.compress_size
+    ):
+        return None
+    head = content.read(info.header_offset, _LOCAL_BYTES)
+    if len(head) < _LOCAL_BYTES or not head.startswith(_LOCAL):
+        raise Corrupted(f"the archive has no {name} where its directory says: copy it again")
+    # The lengths of name and extra field here may be others than in the directory.
+    offset = info.header_offset + _LOCAL_BYTES + sum(struct.unpack("<HH", head[-4:]))
+    if offset + info.file_size > content.size:
+        raise Corrupted(f"{name} in the archive reaches beyond its end: copy it again")
+    return Stretch(content, offset, info.file_size)
 
 
 def member(content: Content, name: str, limit: int) -> bytes:

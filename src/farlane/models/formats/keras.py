@@ -6,17 +6,22 @@ Source: keras.saving (config.json, metadata.json and model.weights.h5 in a zip; 
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import replace
 from typing import Any, Final
 
 from farlane.errors import Corrupted, FarlaneError, InvalidInput
-from farlane.models.formats.archives import member, member_names, stream_of
+from farlane.models.formats.archives import member, member_names, stored_member, stream_of
 from farlane.models.formats.content import Content
-from farlane.models.formats.values import FileFormat, Inspection
+from farlane.models.formats.cutting import ranges_along, side_by_side
+from farlane.models.formats.hdf5 import datasets
+from farlane.models.formats.values import FileFormat, Inspection, TensorPlace
+
+log = logging.getLogger(__name__)
 
 HDF5_MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 MAX_CONFIG_BYTES: Final = 16 << 20
 MAX_NODES: Final = 1_000_000
-MAX_HDF5_OBJECTS: Final = 100_000
 _PARTS: Final = {"config.json", "metadata.json", "model.weights.h5"}
 _REFUSED: Final = {"Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 _BUILTINS: Final = {"dict", "list", "tuple", "slice", "int", "float", "str", "bool"}
@@ -65,7 +70,11 @@ def inspect_archive(content: Content) -> Inspection:
         "keras_version": str(metadata.get("keras_version", ""))[:64],
         "class": str(config.get("class_name", ""))[:64],
     }
-    return Inspection(format=FileFormat.KERAS, size=content.size, facts=tuple(sorted(facts.items())))
+    tensors = side_by_side(_weights(content), content.size)
+    return Inspection(
+        format=FileFormat.KERAS, size=content.size, tensors=tensors, ranges=ranges_along(tensors, content.size),
+        facts=tuple(sorted(facts.items())),
+    )  # fmt: skip
 
 
 def inspect_hdf5(content: Content) -> Inspection:
@@ -82,7 +91,7 @@ def inspect_hdf5(content: Content) -> Inspection:
         return Inspection(format=FileFormat.HDF5, size=content.size)
     try:
         with stream_of(content) as stream, h5py.File(stream, "r") as file:
-            _refuse_links(file)
+            places = datasets(file)
             config = file.attrs.get("model_config")
             version = file.attrs.get("keras_version", "")
     except FarlaneError:
@@ -95,7 +104,34 @@ def inspect_hdf5(content: Content) -> Inspection:
         document = _json(config if isinstance(config, bytes) else str(config).encode(), "model_config")
         check_config(document)
         facts = {"keras_version": _text(version), "class": str(document.get("class_name", ""))[:64]}
-    return Inspection(format=FileFormat.HDF5, size=content.size, facts=tuple(sorted(facts.items())))
+    tensors = side_by_side(places, content.size)
+    return Inspection(
+        format=FileFormat.HDF5, size=content.size, tensors=tensors, ranges=ranges_along(tensors, content.size),
+        facts=tuple(sorted(facts.items())),
+    )  # fmt: skip
+
+
+def _weights(content: Content) -> list[TensorPlace]:
+    """Return where the weights in a .keras file lie, none where they are packed or h5py is not installed.
+
+    Raises:
+        InvalidInput: they point to other files.
+    """
+    try:
+        import h5py
+    except ImportError:
+        return []
+    part = stored_member(content, "model.weights.h5")
+    if part is None:
+        return []
+    try:
+        with stream_of(part) as stream, h5py.File(stream, "r") as file:
+            return [replace(one, offset=part.offset + one.offset) for one in datasets(file)]
+    except FarlaneError:
+        raise
+    except Exception as error:  # h5py raises OSError, RuntimeError, KeyError and more for damaged files
+        log.info("the weights of a .keras file are kept as plain bytes, for they cannot be read: %s", error)
+        return []
 
 
 def check_config(config: object) -> None:
@@ -135,27 +171,6 @@ def _check_node(node: dict[str, Any]) -> None:
             f"this Keras model names {str(module)[:80]}.{str(name)[:80]}, which is not part of Keras: "
             "a model that needs code of its own cannot be published; build it of Keras's own layers"
         )
-
-
-def _refuse_links(file: Any) -> None:
-    """Refuse what would make a reader open other files. Source: HDF5, external links, external and virtual storage."""
-    import h5py
-
-    waiting, count = [file], 0
-    while waiting:
-        group = waiting.pop()
-        for name in group:
-            count += 1
-            if count > MAX_HDF5_OBJECTS:
-                raise InvalidInput(f"this HDF5 file has more than {MAX_HDF5_OBJECTS} objects")
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise InvalidInput(f"{str(name)[:80]!r} in this HDF5 file is a link, which is refused")
-            item = group.get(name)
-            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-                raise InvalidInput(f"the data of {str(name)[:80]!r} lie in another file, which is refused")
-            if isinstance(item, h5py.Group):
-                waiting.append(item)
 
 
 def _json(raw: bytes, what: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ONNX: a scan of the protobuf message for its versions, inputs and outputs, without building the graph.
+"""ONNX: a scan of the protobuf message for its versions, inputs, outputs and weights, without building the graph.
 
 Source: onnx.proto3 (ModelProto, GraphProto, ValueInfoProto, TensorProto).
 """
@@ -8,17 +8,16 @@ from __future__ import annotations
 from typing import Final
 
 from farlane.domain.inference import Datatype, TensorSpec
-from farlane.errors import Corrupted, InvalidInput
+from farlane.errors import Corrupted
 from farlane.models.formats.content import Content
+from farlane.models.formats.cutting import ranges_along, side_by_side
+from farlane.models.formats.onnx_weights import MAX_FIELDS, find_weights
 from farlane.models.formats.protobuf import BYTES, VARINT, fields, text
 from farlane.models.formats.values import FileFormat, Inspection
-from farlane.models.manifest.paths import check_path
 
-MAX_FIELDS: Final = 1_000_000
 MAX_VALUES: Final = 4096
 MAX_IR_VERSION: Final = 1000
 _MODEL_FIELDS: Final = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
-_EXTERNAL: Final = 1
 DATATYPES: Final = {
     1: Datatype.FP32, 2: Datatype.UINT8, 3: Datatype.INT8, 4: Datatype.UINT16, 5: Datatype.INT16, 6: Datatype.INT32,
     7: Datatype.INT64, 8: Datatype.BYTES, 9: Datatype.BOOL, 10: Datatype.FP16, 11: Datatype.FP64, 12: Datatype.UINT32,
@@ -43,7 +42,7 @@ def looks_like(content: Content) -> bool:
 
 
 def inspect(content: Content) -> Inspection:
-    """Read versions, inputs and outputs.
+    """Read versions, inputs and outputs, and where weights lie.
 
     Raises:
         Corrupted: it is cut off, or no ONNX model.
@@ -64,17 +63,23 @@ def inspect(content: Content) -> Inspection:
                 graph = (start, end)
         if graph is None or not 0 < int(facts.get("ir_version", "0")) <= MAX_IR_VERSION:
             raise Corrupted("it has no graph or no version")
-        inputs, outputs = _graph(content, *graph)
+        weights = find_weights(content, *graph)
+        inputs, outputs = _values(content, *graph)
     except Corrupted as error:
         raise Corrupted(
             f"this ONNX file is not sound: {error.message}; it may be cut off: copy it again", **error.facts
         ) from error
+    tensors = side_by_side(weights.tensors, content.size)
     return Inspection(
         format=FileFormat.ONNX,
         size=content.size,
+        tensors=tensors,
+        ranges=ranges_along(tensors, content.size),
+        outside=tuple(weights.outside),
         facts=tuple(sorted(facts.items())),
-        inputs=inputs,
-        outputs=outputs,
+        # Models before IR version 4 list their weights among the inputs.
+        inputs=tuple(one for one in inputs if one.name not in weights.initializers),
+        outputs=tuple(outputs),
     )
 
 
@@ -88,54 +93,15 @@ def _opset(content: Content, start: int, end: int) -> tuple[str, int]:
     return domain, version
 
 
-def _graph(content: Content, start: int, end: int) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def _values(content: Content, start: int, end: int) -> tuple[list[TensorSpec], list[TensorSpec]]:
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
-    weights: set[str] = set()
     for number, kind, at, stop in fields(content, start, end, MAX_FIELDS):
-        if kind != BYTES:
-            continue
-        if number == 5:
-            weights.add(_initializer(content, at, stop))
-        elif number in {11, 12} and (spec := _value(content, at, stop)) is not None:
+        if number in {11, 12} and kind == BYTES and (spec := _value(content, at, stop)) is not None:
             (inputs if number == 11 else outputs).append(spec)
         if len(inputs) > MAX_VALUES or len(outputs) > MAX_VALUES:
             raise Corrupted(f"it has more than {MAX_VALUES} inputs or outputs")
-    # Models before IR version 4 list their weights among the inputs.
-    return tuple(one for one in inputs if one.name not in weights), tuple(outputs)
-
-
-def _initializer(content: Content, start: int, end: int) -> str:
-    name, location, external = "", "", False
-    for number, kind, at, stop in fields(content, start, end, MAX_FIELDS):
-        if number == 8 and kind == BYTES:
-            name = text(content, at, stop)
-        elif number == 14 and kind == VARINT:
-            external = at == _EXTERNAL
-        elif number == 13 and kind == BYTES:
-            location = _location(content, at, stop) or location
-    if external:
-        _check_location(name, location)
-    return name
-
-
-def _location(content: Content, start: int, end: int) -> str:
-    entry = {
-        number: text(content, at, stop)
-        for number, kind, at, stop in fields(content, start, end, 16)
-        if kind == BYTES
-    }
-    return entry.get(2, "") if entry.get(1) == "location" else ""
-
-
-def _check_location(name: str, location: str) -> None:
-    try:
-        check_path(location)
-    except InvalidInput as error:
-        raise InvalidInput(
-            f"the weights {name[:80]!r} of this ONNX model lie in the file {location[:80]!r}, which is not beside it: "
-            "a model reads no files outside of its folder; save it with its weights in one file or beside it"
-        ) from error
+    return inputs, outputs
 
 
 def _value(content: Content, start: int, end: int) -> TensorSpec | None:

@@ -47,19 +47,28 @@ class TensorPlace:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class OutsideTensor:
+    """A tensor that lies in another file of the folder, at a path from the folder of the file that names it."""
+
+    location: str
+    place: TensorPlace
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """What a file is.
 
     tensors: in the order of the file; ranges: (offset, length) that cover the file without gap or overlap, along which
-    its DAG is cut, empty where it has no tensors; facts: what the header says of the model, by name; inputs and
-    outputs: arrays a served model takes and gives, where the format says so.
+    its DAG is cut, empty where it has no tensors; outside: its tensors in other files; facts: what the header says of
+    the model, by name; inputs and outputs: arrays a served model takes and gives, where the format says so.
     """
 
     format: FileFormat
     size: int
     tensors: tuple[TensorPlace, ...] = ()
     ranges: tuple[tuple[int, int], ...] = ()
+    outside: tuple[OutsideTensor, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()

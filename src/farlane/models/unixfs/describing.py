@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from farlane.errors import Conflict
+from farlane.errors import Conflict, Corrupted
 from farlane.kit.passes import Pass, run_passes
 from farlane.models.unixfs.chunking import ContentCutter
 from farlane.models.unixfs.composite import composite, composite_lengths
@@ -38,7 +38,14 @@ class ContentDefined:
     """Cut where the content says (`farlane.models.unixfs.chunking`), under nodes of `unixfs-v1-2025`."""
 
 
-Plan = Plain | Composite | ContentDefined
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Cut as a DAG is that is known already: what is read must turn out to be that DAG's file."""
+
+    dag: FileDag = field(repr=False)
+
+
+Plan = Plain | Composite | ContentDefined | Known
 """How a file becomes a DAG."""
 
 
@@ -55,6 +62,7 @@ def describe(
 
     Raises:
         Conflict: the stream holds more or less: somebody writes to it.
+        Corrupted: it is not the file of a DAG that is known.
         InvalidInput: the parts of a composite file do not cover it.
     """
     hashers: list[_Hasher] = []
@@ -122,6 +130,15 @@ def _hasher(plan: Plan, size_bytes: int, others: Sequence[LeafHasher]) -> _Hashe
                 f"the parts of the file have {sum(plan.parts)} bytes and the file {size_bytes}: look at it again"
             )
         return LeafHasher(composite_lengths(plan.parts), False, others)
+    if isinstance(plan, Known):
+        if plan.dag.size_bytes != size_bytes:
+            raise Corrupted(
+                f"the file has {size_bytes} bytes, and {plan.dag.root} is of {plan.dag.size_bytes}"
+            )
+        lengths = plan.dag.leaves.lengths
+        if len(lengths) > 1 and int(lengths.min()) < 1:
+            raise Corrupted(f"{plan.dag.root} has empty blocks, which no file needs")
+        return LeafHasher(lengths, plan.dag.leaves.wrapped, others)
     parts = [size_bytes] if size_bytes else []
     return LeafHasher(composite_lengths(parts, plan.profile.chunk_bytes), not plan.profile.raw_leaves, others)
 
@@ -129,4 +146,8 @@ def _hasher(plan: Plan, size_bytes: int, others: Sequence[LeafHasher]) -> _Hashe
 def _dag(plan: Plan, leaves: Leaves) -> FileDag:
     if isinstance(plan, Composite):
         return composite(leaves, plan.parts)
+    if isinstance(plan, Known):
+        if leaves.digests != plan.dag.leaves.digests:
+            raise Corrupted(f"the file is not that of {plan.dag.root}: it was changed")
+        return plan.dag
     return balanced(leaves, plan.profile if isinstance(plan, Plain) else V1_2025)
