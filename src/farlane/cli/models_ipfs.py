@@ -127,9 +127,9 @@ def pull(
         print_json({**document, "fetched_bytes": pulled.fetched_bytes, "dropped": list(pulled.dropped)})
         return
     click.echo(f"{pulled.version.name}@v{pulled.version.number} {pulled.version.manifest.text}")
-    say(
-        f"{bytes_text(pulled.fetched_bytes)} of {bytes_text(pulled.manifest.size_bytes)} fetched, the rest was here"
-    )
+    fetched, total = bytes_text(pulled.fetched_bytes), pulled.manifest.size_bytes
+    here = pulled.fetched_bytes < total
+    say(f"{fetched} of {bytes_text(total)} fetched, the rest was here" if here else f"{fetched} fetched")
 
 
 def _sources(urls: tuple[str, ...], api: str | None) -> Sources:
@@ -146,7 +146,9 @@ def _sources(urls: tuple[str, ...], api: str | None) -> Sources:
 @ipfs.command()
 @click.argument("reference")
 @api_option
-@click.option("--allow-offline", is_flag=True, help="Let a kubo without peers keep the record for itself.")
+@click.option(
+    "--allow-offline", is_flag=True, help="A kubo that can tell nobody keeps the record for itself."
+)
 @repository_option
 @json_option
 def name(reference: str, api: str | None, allow_offline: bool, directory: Path | None, as_json: bool) -> None:

@@ -59,6 +59,8 @@ def _tell(url: str, published: PublishedVersions, as_json: bool) -> None:
         ]
         print_json_line({"url": url, "versions": rows, "left_out": published.left_out})
         return
+    for version, root in published.versions:
+        click.echo(f"{version.name}@v{version.number} ipfs://{root.text}")
     left_out = f", {published.left_out} not (private, or not accepted)" if published.left_out else ""
     say(f"{counted(len(published.versions), 'version')} at {url}{left_out}; stop it with Ctrl-C")
 

@@ -60,7 +60,7 @@ def has_helia() -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that need a real peer; where it is missing, one line stands for all, and in CI all fail."""
     for what, there, fixtures in (
-        ("a real kubo", kubo_binary().exists(), {"kubo", "other_kubo", "new_kubo", "new_repo"}),
+        ("a real kubo", kubo_binary().exists(), {"kubo", "other_kubo", "new_kubo", "new_repo", "dht_kubos"}),
         ("a real Helia", has_helia(), {"start_helia"}),
     ):
         group = [item for item in items if fixtures & names_in(item)]
@@ -90,7 +90,7 @@ def command(repo: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def initialise(repo: Path, profile: str = "unixfs-v1-2025") -> None:
+def initialise(repo: Path, profile: str = "unixfs-v1-2025", routing: str = "none") -> None:
     assert kubo_binary().exists(), "a real kubo is missing: `make peers` builds it"
     command(repo, "init", f"--profile=test,{profile}")
     path = repo / "config"
@@ -98,7 +98,9 @@ def initialise(repo: Path, profile: str = "unixfs-v1-2025") -> None:
     settings["Bootstrap"] = []
     settings["AutoConf"] = {"Enabled": False}
     settings["DNS"] = {"Resolvers": {}}
-    settings["Routing"] = {"Type": "none", "DelegatedRouters": []}
+    settings["Routing"] = {
+        "Type": routing, "DelegatedRouters": [], "LoopbackAddressesOnLanDHT": True,
+    }  # fmt: skip
     settings["Ipns"] = {**settings.get("Ipns", {}), "DelegatedPublishers": []}
     settings["AutoTLS"] = {"Enabled": False}
     settings["Discovery"] = {"MDNS": {"Enabled": False}}
@@ -219,6 +221,17 @@ def new_repo(tmp_path: Path) -> KuboRepo:
 def new_kubo(new_repo: KuboRepo) -> Iterator[Kubo]:
     with running(new_repo.path) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def dht_kubos(tmp_path: Path) -> Iterator[tuple[Kubo, Kubo]]:
+    """Two kubos that know each other and make up a DHT."""
+    repos = tmp_path / "first", tmp_path / "second"
+    for repo in repos:
+        initialise(repo, routing="dhtserver")
+    with running(repos[0]) as first, running(repos[1]) as second:
+        second.rpc.connect(first.address())
+        yield first, second
 
 
 @pytest.fixture

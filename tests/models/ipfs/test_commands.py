@@ -94,6 +94,8 @@ def test_an_alias_is_followed_by_its_ipns_name(kubo, machine, models, folder: Pa
     assert "ipfs push lab/named@champion" in models(
         "ipfs", "name", "lab/named@champion", *api, "--allow-offline", code=1
     )
+    models("ipfs", "push", "lab/named", *api)
+    assert "--allow-offline keeps it" in models("ipfs", "name", "lab/named@champion", *api, code=1)
     assert "names no alias" in models("ipfs", "name", "lab/named", *api, code=1)
     names = []
     for value in ("1", "2"):
@@ -105,9 +107,22 @@ def test_an_alias_is_followed_by_its_ipns_name(kubo, machine, models, folder: Pa
         names.append(record["name"])
         machine("b")
         assert read(models, "ipfs", "pull", record["name"], *api, "--offline")["cid"] == version
+        machine("c")
+        assert read(models, "ipfs", "pull", record["name"], "--gateway", kubo.gateway_url)["cid"] == version
         machine("a")
     assert names[0] == names[1]
     assert "farlane:lab/named@champion" in set(kubo.rpc.keys())
+
+
+def test_another_machine_finds_an_alias_and_its_version_over_the_dht(
+    dht_kubos, machine, models, folder: Path
+) -> None:
+    first, second = dht_kubos
+    version = read(models, "add", folder, "lab/mini", "--tag", "champion")["cid"]
+    models("ipfs", "push", "lab/mini@champion", "--api", first.rpc_url)
+    name = models("ipfs", "name", "lab/mini@champion", "--api", first.rpc_url).strip()
+    machine("b")
+    assert read(models, "ipfs", "pull", name, "--api", second.rpc_url)["cid"] == version
 
 
 def test_a_version_comes_by_bitswap_through_ones_own_kubo(

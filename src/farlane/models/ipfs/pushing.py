@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from farlane.errors import InvalidInput, NotFound, UnsupportedVersion
+from farlane.errors import InvalidInput, NotFound, Unavailable, UnsupportedVersion
 from farlane.models.adding import OnProgress, Progress
 from farlane.models.catalog.values import Version
 from farlane.models.cid import Cid
@@ -105,13 +106,13 @@ def publish_alias(
         repository: where the alias stands.
         reference: `NAME@ALIAS`.
         rpc: of a kubo to which the version was pushed.
-        offline: let a kubo without peers keep the record for itself.
+        offline: a kubo that can tell nobody keeps the record for itself.
 
     Raises:
         InvalidInput: the reference names no alias.
         PermissionRefused: the version is private.
         NotFound: the alias is not here, or the version is not in the kubo.
-        Unavailable: there is no kubo, or it has no peers.
+        Unavailable: there is no kubo, or it can tell nobody.
     """
     wanted = parse_reference(reference)
     if not wanted.alias:
@@ -129,10 +130,21 @@ def publish_alias(
         )
     key = alias_key(wanted.name, wanted.alias)
     rpc.ensure_key(key)
-    record = rpc.publish(
-        f"/ipfs/{root.text}", key, lifetime_s=IPNS_LIFETIME_S, ttl_s=IPNS_TTL_S, offline=offline
-    )
-    return version, record
+    return version, _published(rpc, f"/ipfs/{root.text}", key, offline)
+
+
+def _published(rpc: KuboRpc, path: str, key: str, offline: bool) -> Record:
+    """Publish, and make sure of it: a kubo without routing says yes and keeps nothing."""
+    record = rpc.publish(path, key, lifetime_s=IPNS_LIFETIME_S, ttl_s=IPNS_TTL_S)
+    with contextlib.suppress(NotFound):
+        if rpc.resolve(record.name, offline=True) == path:
+            return record
+    if not offline:
+        raise Unavailable(
+            f"the kubo at {rpc.place} has kept no record of {record.name}: its Routing.Type may be none. "
+            "--allow-offline keeps it in the kubo alone, for those who ask this kubo"
+        )
+    return rpc.publish(path, key, lifetime_s=IPNS_LIFETIME_S, ttl_s=IPNS_TTL_S, offline=True)
 
 
 def alias_key(name: str, alias: str) -> str:

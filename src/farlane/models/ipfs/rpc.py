@@ -223,10 +223,7 @@ class KuboRpc:
             key: the key's name.
             lifetime_s: seconds until the record is void, unless the kubo renews it.
             ttl_s: seconds a reader may cache it.
-            offline: a kubo without peers keeps it for itself instead of refusing.
-
-        Raises:
-            Unavailable: if the kubo has no peers and `offline` is not set.
+            offline: the kubo keeps it for itself, and tells nobody.
         """
         options: Options = {
             "key": key, "lifetime": f"{lifetime_s}s", "ttl": f"{ttl_s}s", "resolve": False,
