@@ -102,8 +102,20 @@ def test_a_private_model_is_served_by_its_owner_alone(
     for model in ("lab/secret", found, f"lab/secret@{found}"):
         assert versions.version_of(model, "lab") == found
         for stranger in ("guests", ""):
-            with pytest.raises(NotFound, match="yours to serve"):
+            with pytest.raises(NotFound, match="yours to use"):
                 versions.version_of(model, stranger)
+
+
+def test_strangers_hear_of_no_private_model(repository: Repository, versions: CatalogVersions) -> None:
+    put(repository, secret("lab/secret"), "lab")
+    said = set()
+    for name in ("lab/secret", "lab/secrez", "lab/secret@champion", "lab/secret@v7"):
+        with pytest.raises(NotFound) as refused:
+            versions.version_of(name, "guests")
+        said.add(refused.value.message.replace("secrez", "secret"))
+    assert said == {"there is no model 'lab/secret' here that is yours to use; did you mean 'lab/writer'?"}
+    with pytest.raises(NotFound, match="did you mean 'lab/secret'"):
+        versions.version_of("lab/secrez", "lab")
 
 
 def test_nobody_serves_a_private_model_of_a_hub_without_an_owner(repository: Repository) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from farlane.errors import InvalidInput, NotFound, PermissionRefused, TooLarge
@@ -13,13 +15,15 @@ from farlane.models.adding import Description, add
 from farlane.models.catalog.values import Author, Version
 from farlane.models.cid import Cid, verify_block
 from farlane.models.manifest.values import Encryption
+from farlane.models.private.recipients import new_recipient_key
+from farlane.models.private.versions import add_private
 from farlane.models.repository import Repository
 from farlane.models.version_blocks import digests_of
 from farlane.testing.running_hub import RunningHub
 from farlane.wire.block_stream import MAX_WANTED, BlockStream
 from farlane.wire.status import from_rpc_error
 from farlane.wire.v1 import models_pb2
-from farlane.wire.v1.models_pb2_grpc import BlockServiceStub
+from farlane.wire.v1.models_pb2_grpc import BlockServiceStub, ModelServiceStub
 
 SECRET = Encryption(algorithm="test", recipients=(b"wrapped",))
 
@@ -95,6 +99,50 @@ async def test_a_private_version_is_its_organisations_alone(hub: RunningHub, pri
     async with hub.channel(token) as channel, BlockStream(channel, private.manifest.text) as blocks:
         with pytest.raises(NotFound):
             await blocks.fetch(private.manifest.bytes)
+
+
+async def test_every_block_of_a_private_version_is_refused_to_others(
+    hub: RunningHub, kept: Repository, folder: Path, version: Version
+) -> None:
+    sealed = add_private(
+        kept, folder, "lab/sealed", [], new_recipient_key(), author=Author("lab", "ada")
+    ).version
+    digests = digests_of(kept.blocks, sealed.manifest, kept.manifest(sealed))
+    assert len(digests) > 10  # manifest, directory, inner nodes and leaves
+    async with hub.channel(hub.token("client", "elsewhere/bob", "elsewhere")) as channel:
+        for named in (sealed, version):  # itself, and a version that everybody may read
+            for digest in digests:
+                async with BlockStream(channel, named.manifest.text) as blocks:
+                    with pytest.raises(NotFound):
+                        await blocks.fetch(Cid(1, 0x55, digest).bytes)
+
+
+@pytest.mark.parametrize("ask", ["list", "move", "remove", "accept", "describe"])
+async def test_a_private_name_is_to_others_as_if_it_were_not(
+    hub: RunningHub, private: Version, ask: str
+) -> None:
+    async with hub.channel(hub.token("client", "elsewhere/bob", "elsewhere")) as channel:
+        models = ModelServiceStub(channel)
+        calls: dict[str, Callable[[str], Any]] = {
+            "list": lambda name: models.ListModels(models_pb2.ListModelsRequest(name=name)),
+            "move": lambda name: models.MoveAlias(
+                models_pb2.MoveAliasRequest(name=name, alias="champion", target="v1")
+            ),
+            "remove": lambda name: models.RemoveVersion(models_pb2.RemoveVersionRequest(reference=name)),
+            "accept": lambda name: models.AcceptLicence(
+                models_pb2.AcceptLicenceRequest(reference=name, expression="MIT")
+            ),
+            "describe": lambda name: BlockServiceStub(channel).DescribeVersion(
+                models_pb2.DescribeVersionRequest(reference=name)
+            ),
+        }
+        said = set()
+        for name in ("lab/secret", "lab/nosuch"):
+            with pytest.raises(grpc.RpcError) as refused:
+                await calls[ask](name)
+            said.add((refused.value.code(), (refused.value.details() or "").replace("nosuch", "secret")))
+    assert len(said) == 1
+    assert next(iter(said))[0] is grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize("organisation", ["lab", "elsewhere"])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from farlane.errors import InvalidInput, NotFound
+from farlane.hub.models.seeing import not_seen, require_seen
+from farlane.models.catalog.values import Model
 from farlane.models.cid import Cid, parse_cid
 from farlane.models.names import Reference, parse_reference
 from farlane.models.private.versions import readers_of
@@ -38,34 +41,44 @@ class CatalogVersions:
 
     def version_of(self, model: str, organisation: str, alias: str = "") -> str:
         """See `desk.Versions.version_of`."""
-        cid = self._named(model, alias)
-        known = self._look_up(cid)
-        if known.private and not self._owns(organisation, known.name):
-            raise NotFound(f"there is no model {model!r} here that is yours to serve", name=known.name)
+        if model.startswith("bafy") and "@" not in model:
+            cid = self._by_cid(model, organisation, alias)
+        else:
+            cid = self._by_name(model, organisation, alias)
         return cid.text
 
     def readers_of(self, version: str) -> tuple[str, ...]:
         """See `desk.Versions.readers_of`."""
         return self._look_up(parse_cid(version)).readers
 
-    def _named(self, model: str, alias: str) -> Cid:
-        if model.startswith("bafy") and "@" not in model:
-            return self._by_cid(model, alias)
+    def _by_name(self, model: str, organisation: str, alias: str) -> Cid:
         reference = parse_reference(model)
         if alias:
             reference = Reference(reference.name, alias=alias)
-        return self._repository.catalog.resolve(reference).manifest
+        owns = partial(self._owns, organisation)
+        try:
+            found = self._repository.catalog.resolve(reference).manifest
+        except NotFound:
+            require_seen(self._repository, reference.name, owns)
+            raise
+        if not self._is_for(organisation, found):
+            raise not_seen(self._repository, reference.name, owns)
+        return found
 
-    def _by_cid(self, text: str, alias: str) -> Cid:
+    def _by_cid(self, text: str, organisation: str, alias: str) -> Cid:
         if alias:
             raise NotFound(f"a model that is named by its CID has no alias {alias}: serve it by its name")
         try:
             wanted = parse_cid(text)
         except InvalidInput as error:
             raise InvalidInput(f"{text[:80]!r} is neither a name nor a CID: {error.message}") from error
-        if not self._repository.catalog.has(wanted):
-            raise NotFound(f"this hub has no version {text}", version=text)
+        if not self._repository.catalog.has(wanted) or not self._is_for(organisation, wanted):
+            raise NotFound(f"this hub has no version {text} that is yours to use", version=text)
         return wanted
+
+    def _is_for(self, organisation: str, version: Cid) -> bool:
+        known = self._look_up(version)
+        return not known.private or self._owns(organisation, self._repository.catalog.model(known.name))
 
     def _look_up(self, cid: Cid) -> _Known:
         known = self._known.get(cid)
@@ -77,6 +90,5 @@ class CatalogVersions:
                 self._known.popitem(last=False)
         return known
 
-    def _owns(self, organisation: str, name: str) -> bool:
-        owner = self._repository.catalog.model(name).organisation
-        return organisation == owner if owner else organisation in self._owners()
+    def _owns(self, organisation: str, model: Model) -> bool:
+        return organisation == model.organisation if model.organisation else organisation in self._owners()

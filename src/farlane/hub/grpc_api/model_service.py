@@ -95,11 +95,13 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
             raise failed[0]
 
     def _move(self, who: Identity, request: models_pb2.MoveAliasRequest) -> models_pb2.AliasMove:
+        self._access.require_seen(who, request.name)
         author = self._access.author(who, request.name)
         return move_message(move_alias(self._repository.catalog, request, author))
 
     def _remove(self, who: Identity, request: models_pb2.RemoveVersionRequest) -> models_pb2.ModelVersion:
         reference = parse_reference(_reference(request.reference))
+        self._access.require_seen(who, reference.name)
         author, catalog = self._access.author(who, reference.name), self._repository.catalog
         if request.everything:
             catalog.remove_model(str(reference), author)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from farlane.domain.ids import job_of
 from farlane.errors import NotFound
 from farlane.hub.hub import Hub
+from farlane.hub.models.seeing import require_seen
 from farlane.hub.node_proof import proven_node
 from farlane.models.catalog.values import Author, Model, Version
 from farlane.models.cid import Cid, parse_cid
@@ -47,12 +48,21 @@ class ModelAccess:
             InvalidInput: it is neither.
             NotFound: there is none, or it is private and not theirs.
         """
+        if not _is_cid(text):
+            self.require_seen(who, text.partition("@")[0])
         version, manifest = self._resolved(text)
         if not self.may_read(who, version.name, version.manifest, manifest, node):
-            raise NotFound(
-                f"there is no version {text[:160]} here that is yours to read", reference=text[:160]
-            )
+            raise _no_version(text)
         return version, manifest
+
+    def require_seen(self, who: Identity, name: str) -> None:
+        """Refuse what is asked about a name that is private and not theirs as if there were none.
+
+        Raises:
+            InvalidInput: no model can have that name.
+            NotFound: there is no such name for the caller.
+        """
+        require_seen(self._repository, name, lambda model: who.role == "client" and owns(who, model))
 
     def may_read(
         self, who: Identity, name: str, cid: Cid, manifest: Manifest, node: models_pb2.NodeProof | None = None
@@ -81,23 +91,32 @@ class ModelAccess:
             self._repository.require_acceptance(version, manifest, who.organisation)
 
     def _resolved(self, text: str) -> tuple[Version, Manifest]:
-        if not text.startswith("baf") or "@" in text:
+        if not _is_cid(text):
             return self._repository.resolve(text)
         cid = parse_cid(text)
         try:
             name = read_manifest(self._repository.blocks, cid).name
+            return self._repository.resolve(Reference(name, cid=cid))
         except NotFound as error:
-            raise NotFound(f"this hub has no version {text}", version=text) from error
-        return self._repository.resolve(Reference(name, cid=cid))
+            raise _no_version(text) from error
 
     def _serves(self, who: Identity, proof: models_pb2.NodeProof, version: Cid) -> bool:
         state = self._hub().reactor.state
         node = proven_node(state, proof.node, proof.secret, who.organisation)
-        jobs = (state.jobs.get(job_of(task)) for task in node.leases)
+        # At once: this is not the thread that changes them.
+        jobs = (state.jobs.get(job_of(task)) for task in tuple(node.leases))
         return any(
             job is not None and job.spec.serve is not None and job.spec.serve.version == version.text
             for job in jobs
         )
+
+
+def _is_cid(text: str) -> bool:
+    return text.startswith("baf") and "@" not in text
+
+
+def _no_version(text: str) -> NotFound:
+    return NotFound(f"there is no version {text[:160]} here that is yours to use", reference=text[:160])
 
 
 def owns(who: Identity, model: Model) -> bool:

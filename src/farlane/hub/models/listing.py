@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final
 
-from farlane.errors import FarlaneError, NotFound
+from farlane.errors import FarlaneError
 from farlane.hub.grpc_api.model_messages import move_message, version_message
 from farlane.hub.models.access import ModelAccess
 from farlane.models.catalog.values import Model
@@ -27,9 +27,8 @@ def listed(
         NotFound: there is no model of the name that was asked for, or it is private and not theirs.
     """
     if request.name:
+        access.require_seen(who, request.name)
         entry = _entry(repository, access, who, repository.catalog.model(request.name), alone=True)
-        if not entry.versions and not access.owned_by(who, request.name):
-            raise NotFound(f"there is no model {request.name!r} here that is yours to see", name=request.name)
         return models_pb2.ListModelsReply(models=[entry])
     models = repository.catalog.models()
     first = bisect_right([one.name for one in models], request.after)
