@@ -95,9 +95,8 @@ class SharedModels:
             known = (
                 one for one in repository.catalog.versions(manifest.name) if one.manifest.text == version
             )
-            if (found := next(known, None)) is None:
+            if next(known, None) is None:
                 raise NotFound(f"no model in {self._repository} has version {version}", version=version)
-            repository.require_acceptance(found, manifest)
             if not folder.is_dir():
                 try:
                     export_folder(repository, manifest, folder)

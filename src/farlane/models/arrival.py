@@ -17,6 +17,7 @@ from farlane.errors import (
     PermissionRefused,
     TooLarge,
 )
+from farlane.models.arriving_delta import ArrivingDelta, DeltaOffer, chosen
 from farlane.models.blocks.port import FileAssembly
 from farlane.models.catalog.values import Author, Version
 from farlane.models.cid import Cid, Octets
@@ -76,6 +77,7 @@ class Arrival:
         self._dags: dict[Cid, FileDag] = {}
         self._parts: dict[int, Part] = {}
         self._node_bytes = 0
+        self._delta: ArrivingDelta | None = None
         self._lock, self._ended, self._held = threading.Lock(), False, ExitStack()
         known: set[ModelFile] = set()
         awaited: list[int] = []
@@ -99,9 +101,7 @@ class Arrival:
 
     def hold(self) -> None:
         """Keep the manifest, and hold it, so that no collection takes what has come before it is named."""
-        with self._lock:
-            if not self._ended:
-                self._held.enter_context(self._repository.blocks.hold(self._cid))
+        self._hold(self._cid)
         self._repository.blocks.put(self._cid, encode(self._manifest))
 
     def close(self) -> None:
@@ -144,6 +144,14 @@ class Arrival:
         """
         self._repository.blocks.put_many(self._counted(blocks))
 
+    def choose(self, offers: Iterable[DeltaOffer]) -> ArrivingDelta | None:
+        """Return the delta that is worth bringing, once nothing is lacking; it fills the files as they are begun."""
+        found = chosen(self._repository, (self._manifest, self._cid), self._needed_bytes(), offers)
+        if found is not None:
+            self._hold(found.offer.root)
+            self._delta = found
+        return found
+
     def begin(self, file: int) -> Part | None:
         """Start, or go on with, a file whose outline is known; what the repository has of it is taken from there.
 
@@ -161,6 +169,8 @@ class Arrival:
         assembly = self._repository.blocks.begin_file(dags, wanted.sha256.hex())
         try:
             assembly.copy_local()
+            if self._delta is not None:
+                self._delta.fill(file, assembly)
             missing = assembly.missing()
         except BaseException:
             assembly.close()
@@ -192,7 +202,24 @@ class Arrival:
     def publish(self, signature: Signature | None, author: Author | None) -> Version:
         """Name the version once all files are here; raises as `Repository.publish`."""
         self._repository.blocks.put_many(self._directory().nodes.items())
-        return self._repository.publish(self._manifest, signature, author)
+        version = self._repository.publish(self._manifest, signature, author)
+        if self._delta is not None:
+            self._delta.keep()
+        return version
+
+    def _hold(self, root: Cid) -> None:
+        with self._lock:
+            if not self._ended:
+                self._held.enter_context(self._repository.blocks.hold(root))
+
+    def _needed_bytes(self) -> int:
+        needed: dict[bytes, int] = {}
+        for number in self.files:
+            leaves = self._dags[self._manifest.files[number].cid].leaves
+            for leaf, length in enumerate(leaves.lengths.tolist()):
+                if not self._repository.blocks.has(leaves.cid(leaf)):
+                    needed[leaves.digest(leaf)] = length
+        return sum(needed.values())
 
     def _counted(self, blocks: Iterable[tuple[Cid, Octets]]) -> Iterator[tuple[Cid, Octets]]:
         for cid, block in blocks:

@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Final, TypeVar
 
-from farlane.errors import Corrupted, Unavailable
+from farlane.errors import Corrupted, FarlaneError, Unavailable
 from farlane.kit.backoff import Backoff
 from farlane.models.adding import OnProgress, Progress
 from farlane.models.arrival import Arrival, check_arriving
+from farlane.models.arriving_delta import DeltaOffer
 from farlane.models.catalog.values import AliasMove, Author, Version
 from farlane.models.cid import Cid, parse_cid
+from farlane.models.deltas import blocks_so_far, deltas_for
 from farlane.models.manifest.codec import decode
+from farlane.models.manifest.licences import require_acceptance
 from farlane.models.manifest.values import Manifest
 from farlane.models.names import Reference
 from farlane.models.repository import Repository
@@ -86,6 +89,7 @@ class ModelHub:
         version, manifest = await asyncio.to_thread(repository.resolve, reference)
         raw = await asyncio.to_thread(repository.blocks.get, version.manifest)
         offer = _offer(version, raw, alias, expect)
+        offer.deltas.extend(await asyncio.to_thread(_deltas, repository, version))
         sent = 0
 
         def kept(done: int, total: int) -> None:
@@ -132,11 +136,13 @@ class ModelHub:
             DiskFull: no room here; what came is kept.
             Unavailable: the hub did not come back; what came is kept.
         """
-        found, manifest = await self.describe(reference)
+        found, manifest, deltas = await self._described(reference)
         if accept:
             await self.accept(f"{found.name}@{found.manifest.text}", accept)
             await asyncio.to_thread(repository.catalog.accept, "", accept, found.manifest)
-        await asyncio.to_thread(repository.require_acceptance, found, manifest)
+        accepted = await asyncio.to_thread(repository.catalog.accepted, "", found.manifest)
+        licence = manifest.licence.expression
+        require_acceptance(manifest, accepted, f"pull with --accept-licence {licence}, or accept={licence!r}")
         who = author or Author()
         await asyncio.to_thread(check_arriving, repository, manifest, found.manifest, found.signature, who)
         came = 0
@@ -145,7 +151,8 @@ class ModelHub:
             nonlocal came
             arrival = await asyncio.to_thread(Arrival, repository, manifest, found.manifest)
             meter = _Meter(str(reference), manifest.size_bytes, on_progress)
-            one = PullTry(arrival, found.manifest, [file.size for file in manifest.files], meter.add)
+            sizes = [file.size for file in manifest.files]
+            one = PullTry(arrival, found.manifest, sizes, deltas, meter.add)
             try:
                 meter.add(arrival.present_bytes)
                 await one.run(self._connection.channel)
@@ -163,6 +170,9 @@ class ModelHub:
             NotFound: there is none, or not for us.
             Corrupted: what the hub says is not the version that was asked for.
         """
+        return (await self._described(reference))[:2]
+
+    async def _described(self, reference: Reference | str) -> tuple[Version, Manifest, list[DeltaOffer]]:
         request = models_pb2.DescribeVersionRequest(reference=str(reference))
         reply = await self._connection.call(
             "DescribeVersion", request, "asking for a version", stub=BlockServiceStub
@@ -174,7 +184,8 @@ class ModelHub:
             raise Corrupted(
                 f"the hub answers for {reference} with {version.manifest.text} of {manifest.name}"
             )
-        return version, manifest
+        deltas = [DeltaOffer(parse_cid(one.base), parse_cid(one.cid), one.size_bytes) for one in reply.deltas]
+        return version, manifest, deltas
 
     async def list(self) -> list[HubModel]:
         """Return all names with their newest version."""
@@ -298,6 +309,21 @@ def _offer(version: Version, manifest: bytes, alias: str, expect: str) -> models
     return models_pb2.PushOffer(
         version=this_version(), manifest=manifest, signature=signature, alias=alias, **_where(expect)
     )
+
+
+def _deltas(repository: Repository, version: Version) -> list[models_pb2.DeltaOffer]:
+    """Return the deltas that are here whole; a damaged one is not offered."""
+    found = []
+    for one in deltas_for(repository, version.manifest):
+        try:
+            whole = not blocks_so_far(repository.blocks, one.root).lacking
+        except FarlaneError:
+            whole = False
+        if whole:
+            found.append(
+                models_pb2.DeltaOffer(base=one.base.text, cid=one.root.text, size_bytes=one.size_bytes)
+            )
+    return found
 
 
 def _where(expect: str) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import grpc
 
-from farlane.errors import Conflict
+from farlane.errors import Conflict, Corrupted, NotFound
 from farlane.models.arrival import Arrival, Part
+from farlane.models.arriving_delta import DeltaOffer
 from farlane.models.cid import Cid
 from farlane.wire.block_stream import BlockStream
 
@@ -29,11 +30,16 @@ class PullTry:
     Args:
         arrival: of the version.
         cid: of its manifest.
+        sizes: of its files, in bytes.
+        deltas: what the hub has to make its files from those of other versions.
         on_kept: told of progress.
     """
 
-    def __init__(self, arrival: Arrival, cid: Cid, sizes: list[int], on_kept: OnKept) -> None:
+    def __init__(
+        self, arrival: Arrival, cid: Cid, sizes: Sequence[int], deltas: Sequence[DeltaOffer], on_kept: OnKept
+    ) -> None:
         self._arrival, self._cid, self._sizes, self._on_kept = arrival, cid, sizes, on_kept
+        self._deltas = deltas
         self._parts: dict[int, Part] = {}
         self.received_bytes = 0
 
@@ -49,17 +55,20 @@ class PullTry:
         await asyncio.to_thread(self._arrival.hold)
         async with BlockStream(channel, self._cid.text) as blocks:
             try:
-                await self._bring_nodes(blocks)
+                await _bring_blocks(blocks, self._arrival.lacking, self._arrival.put_nodes)
+                await self._bring_delta(blocks)
                 await self._bring_files(blocks)
             finally:
                 self.received_bytes += blocks.received_bytes
 
-    async def _bring_nodes(self, blocks: BlockStream) -> None:
-        while lacking := await asyncio.to_thread(self._arrival.lacking):
-            for at in range(0, len(lacking), NODES_AT_ONCE):
-                cids = lacking[at : at + NODES_AT_ONCE]
-                came = await blocks.fetch_all([cid.bytes for cid in cids])
-                await asyncio.to_thread(self._arrival.put_nodes, list(zip(cids, came, strict=True)))
+    async def _bring_delta(self, blocks: BlockStream) -> None:
+        delta = await asyncio.to_thread(self._arrival.choose, self._deltas)
+        if delta is None:
+            return
+        try:
+            await _bring_blocks(blocks, delta.lacking, delta.put)
+        except (NotFound, Corrupted) as error:  # the hub's copy is gone or damaged: the blocks will do
+            delta.drop(error)
 
     async def _bring_files(self, blocks: BlockStream) -> None:
         wanted, turn = self._wanted(), asyncio.Lock()
@@ -113,3 +122,16 @@ class PullTry:
     async def _commit(self, file: int) -> None:
         del self._parts[file]
         await asyncio.to_thread(self._arrival.commit, file)
+
+
+async def _bring_blocks(
+    blocks: BlockStream,
+    next_lacking: Callable[[], Sequence[Cid]],
+    put: Callable[[list[tuple[Cid, bytes]]], None],
+) -> None:
+    """Bring blocks, as long as those that came name more."""
+    while lacking := await asyncio.to_thread(next_lacking):
+        for at in range(0, len(lacking), NODES_AT_ONCE):
+            cids = lacking[at : at + NODES_AT_ONCE]
+            came = await blocks.fetch_all([cid.bytes for cid in cids])
+            await asyncio.to_thread(put, list(zip(cids, came, strict=True)))

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import grpc
 
-from farlane.errors import FarlaneError, InvalidInput, Unavailable, UnsupportedVersion
+from farlane.errors import FarlaneError, InvalidInput, PermissionRefused, Unavailable, UnsupportedVersion
 from farlane.kit.tasks import TaskSupervisor
-from farlane.models.cid import cid_from_bytes
+from farlane.models.cid import cid_from_bytes, parse_cid
+from farlane.models.deltas import block_list
 from farlane.models.manifest.values import Manifest
 from farlane.models.repository import Repository
 from farlane.models.transfer.bitmap import unpack
@@ -52,6 +53,7 @@ class PushTry:
         self._repository, self._manifest, self._offer, self._on_kept = repository, manifest, offer, on_kept
         self._failure: FarlaneError | None = None
         self._dag: tuple[int, FileDag] | None = None
+        self._given: frozenset[bytes] | None = None
         self._kept = self._total = 0
         self.sent_bytes = 0
 
@@ -121,10 +123,25 @@ class PushTry:
         return self._blocks(command.blocks.cids)
 
     def _blocks(self, wanted: Sequence[bytes]) -> Iterator[models_pb2.PushMessage]:
+        if self._given is None:
+            self._given = frozenset(self._to_give())
+        if not self._given.issuperset(wanted):
+            raise PermissionRefused(
+                "the hub wants blocks that are not of the version that is pushed; nothing more is sent"
+            )
         blocks = ((raw, self._repository.blocks.get(cid_from_bytes(raw))) for raw in wanted)
         for group in _groups(blocks):
             cids, data = zip(*group, strict=True)
             yield models_pb2.PushMessage(blocks=models_pb2.PushBlocks(cids=cids, data=data))
+
+    def _to_give(self) -> Iterator[bytes]:
+        """Yield the CIDs of the inner nodes of the version's files, and of the blocks of its deltas."""
+        blocks = self._repository.blocks
+        for file in self._manifest.files:
+            for root in {file.cid, file.ipfs_cid}:
+                yield from (cid.bytes for cid in dag_of(blocks, root, file.size).nodes)
+        for delta in self._offer.deltas:
+            yield from (cid.bytes for cid in block_list(blocks, parse_cid(delta.cid)))
 
     def _leaves(self, wanted: models_pb2.WantLeaves) -> Iterator[models_pb2.PushMessage]:
         leaves = self._outline(wanted.file).leaves

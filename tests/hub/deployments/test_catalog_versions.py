@@ -14,8 +14,9 @@ from farlane.models.blocks.memory import MemoryBlockStore
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows_memory import MemoryRows
 from farlane.models.catalog.values import Author
+from farlane.models.cid import parse_cid
 from farlane.models.manifest.codec import encode, manifest_cid
-from farlane.models.manifest.values import Manifest
+from farlane.models.manifest.values import Licence, Manifest
 from farlane.models.private.recipients import new_recipient_key
 from farlane.models.private.wrapping import new_version_key, wrapped_for
 from farlane.models.repository import Repository
@@ -143,3 +144,18 @@ def test_readers_of_a_private_version_are_told_with_its_replicas(
     require_reader(wanted, (KEY.text,), [other, reads])
     with pytest.raises(PermissionRefused, match="farlane models share lab/secret --with-node"):
         require_reader(wanted, (KEY.text,), [other])
+
+
+def test_a_licence_is_accepted_by_the_organisation_that_deploys(repository: Repository) -> None:
+    asked = small_manifest(name="lab/asked", licence=Licence(expression="MIT", acceptance=True))
+    cid = parse_cid(put(repository, asked))
+    versions = CatalogVersions(repository, lambda: {"lab"})
+    for organisation in ("lab", "acme"):
+        with pytest.raises(PermissionRefused, match="--licence MIT --hub"):
+            versions.version_of("lab/asked", organisation)
+    repository.catalog.accept("acme", "MIT", cid)
+    assert versions.version_of("lab/asked", "acme") == cid.text
+    repository.catalog.accept("", "MIT", cid)  # on the hub's machine: for its owner, and nobody else
+    assert versions.version_of("lab/asked", "lab") == cid.text
+    with pytest.raises(PermissionRefused):
+        versions.version_of("lab/asked", "else")

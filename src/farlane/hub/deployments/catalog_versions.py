@@ -12,23 +12,28 @@ from farlane.errors import InvalidInput, NotFound
 from farlane.hub.models.seeing import not_seen, require_seen
 from farlane.models.catalog.values import Model
 from farlane.models.cid import Cid, parse_cid
+from farlane.models.manifest.licences import require_acceptance
 from farlane.models.names import Reference, parse_reference
 from farlane.models.private.versions import readers_of
 from farlane.models.repository import Repository, read_manifest
 
 KEPT: Final = 1024
-"""Versions of which it is remembered whose they are and who reads them; it never changes."""
+"""Versions of which it is remembered whose they are and who may use them; it never changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     name: str
     private: bool
+    acceptance: bool
     readers: tuple[str, ...]
 
 
 class CatalogVersions:
     """Implements `desk.Versions`: public versions are for everybody in the network, private ones for their owners.
+
+    A version whose licence must be accepted is for organisations that have done so; what the owner of a hub accepts on
+    its machine counts for their organisation.
 
     Args:
         repository: the hub's.
@@ -45,6 +50,7 @@ class CatalogVersions:
             cid = self._by_cid(model, organisation, alias)
         else:
             cid = self._by_name(model, organisation, alias)
+        self._require_acceptance(organisation, cid)
         return cid.text
 
     def readers_of(self, version: str) -> tuple[str, ...]:
@@ -85,10 +91,22 @@ class CatalogVersions:
         if known is None:
             manifest = read_manifest(self._repository.blocks, cid)
             readers = tuple(one.text for one in readers_of(manifest))
-            known = self._known[cid] = _Known(manifest.name, manifest.encryption is not None, readers)
+            known = self._known[cid] = _Known(
+                manifest.name, manifest.encryption is not None, manifest.licence.acceptance, readers
+            )
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
         return known
+
+    def _require_acceptance(self, organisation: str, cid: Cid) -> None:
+        if not self._look_up(cid).acceptance:
+            return
+        manifest, catalog = read_manifest(self._repository.blocks, cid), self._repository.catalog
+        accepted = catalog.accepted(organisation, cid)
+        if not accepted and organisation in self._owners():
+            accepted = catalog.accepted("", cid)
+        how = f"type `farlane models accept {manifest.name}@{cid.text} --licence {manifest.licence.expression} --hub`"
+        require_acceptance(manifest, accepted, how)
 
     def _owns(self, organisation: str, model: Model) -> bool:
         return organisation == model.organisation if model.organisation else organisation in self._owners()

@@ -11,10 +11,11 @@ import grpc
 
 from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, TooLarge
 from farlane.hub.grpc_api.answering import Context, answered
-from farlane.hub.grpc_api.model_messages import version_message
+from farlane.hub.grpc_api.model_messages import delta_message, version_message
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.reading import BlockReading, VersionBlocks
 from farlane.kit.tasks import TaskSupervisor
+from farlane.models.deltas import deltas_for
 from farlane.models.repository import Repository
 from farlane.wire import limits
 from farlane.wire.block_stream import MAX_WANTED
@@ -73,7 +74,9 @@ class BlockService(models_pb2_grpc.BlockServiceServicer):
         reference = limits.text("reference", request.reference, MAX_REFERENCE_CHARS, required=True)
         version, manifest = self._access.find(who, reference, request.node)
         return models_pb2.VersionDescription(
-            version=version_message(version, manifest), manifest=self._repository.blocks.get(version.manifest)
+            version=version_message(version, manifest),
+            manifest=self._repository.blocks.get(version.manifest),
+            deltas=map(delta_message, deltas_for(self._repository, version.manifest)),
         )
 
     async def _send(self, requests: Wants, context: BlockContext) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farlane.models.catalog.values import AliasMove, Version
+from farlane.models.catalog.values import AliasMove, DeltaRow, Version
 from farlane.models.manifest.signature import Signature
 from farlane.models.manifest.values import Manifest
 from farlane.wire.v1 import models_pb2
@@ -34,3 +34,8 @@ def move_message(move: AliasMove) -> models_pb2.AliasMove:
         before=move.before.text if move.before else "", organisation=move.author.organisation,
         author=move.author.name, at=move.at, back=move.back,
     )  # fmt: skip
+
+
+def delta_message(delta: DeltaRow) -> models_pb2.DeltaOffer:
+    """Return a delta that is here, as it is offered."""
+    return models_pb2.DeltaOffer(base=delta.base.text, cid=delta.root.text, size_bytes=delta.size_bytes)

@@ -11,6 +11,7 @@ from farlane.hub.models.seeing import require_seen
 from farlane.hub.node_proof import proven_node
 from farlane.models.catalog.values import Author, Model, Version
 from farlane.models.cid import Cid, parse_cid
+from farlane.models.manifest.licences import require_acceptance
 from farlane.models.manifest.values import Manifest
 from farlane.models.names import Reference
 from farlane.models.repository import Repository, read_manifest
@@ -88,7 +89,12 @@ class ModelAccess:
             PermissionRefused: it has not.
         """
         if who.role == "client" and not self.owned_by(who, version.name):
-            self._repository.require_acceptance(version, manifest, who.organisation)
+            require_acceptance(
+                manifest,
+                self._repository.catalog.accepted(who.organisation, version.manifest),
+                f"type `farlane models accept {version.name}@v{version.number} --licence "
+                f"{manifest.licence.expression} --hub`",
+            )
 
     def _resolved(self, text: str) -> tuple[Version, Manifest]:
         if not _is_cid(text):

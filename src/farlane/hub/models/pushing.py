@@ -15,9 +15,10 @@ from farlane.hub.grpc_api.model_messages import move_message, version_message
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.aliases import expected_of, require_standing
 from farlane.models.arrival import Arrival, Part, check_arriving
+from farlane.models.arriving_delta import MAX_OFFERS, DeltaOffer
 from farlane.models.catalog.catalog import ANYWHERE, Expected
 from farlane.models.catalog.values import Author
-from farlane.models.cid import Cid
+from farlane.models.cid import Cid, parse_cid
 from farlane.models.manifest.codec import decode, manifest_cid
 from farlane.models.manifest.signature import SIGNATURE_BYTES, Signature
 from farlane.models.manifest.values import MAX_MANIFEST_BYTES, MAX_TEXT_BYTES, Manifest
@@ -29,13 +30,14 @@ from farlane.wire.versions import check_peer, this_version
 
 FILES_AT_ONCE: Final = 16
 """Files under way at the same time in one push, so that many small ones do not wait for each other's round trip."""
-NODES_AT_ONCE: Final = 2048
-"""Inner nodes asked for in one message."""
+BLOCKS_AT_ONCE: Final = 2048
+"""Inner nodes, or parts of a delta, asked for in one message."""
 BUSY_S: Final = 0.25
 """How often a file is looked at that another push is bringing."""
 
 Send = Callable[[models_pb2.PushCommand], object]
 Messages = AsyncIterator[models_pb2.PushMessage]
+Blocks = list[tuple[Cid, bytes]]
 
 
 class Push:
@@ -73,7 +75,10 @@ class Push:
         try:
             await asyncio.to_thread(arrival.hold)
             self._welcome(arrival)
-            await self._take_nodes(arrival, messages)
+            await self._take_blocks(arrival.lacking, arrival.put_nodes, messages)
+            delta = await asyncio.to_thread(arrival.choose, _deltas(offer))
+            if delta is not None:
+                await self._take_blocks(delta.lacking, delta.put, messages)
             await self._take_files(arrival, messages)
             published = await asyncio.to_thread(self._publish, arrival, offer.alias)
         finally:
@@ -110,15 +115,18 @@ class Push:
                 limit_bytes=self._max_bytes,
             )
 
-    async def _take_nodes(self, arrival: Arrival, messages: Messages) -> None:
-        while lacking := await asyncio.to_thread(arrival.lacking):
-            for at in range(0, len(lacking), NODES_AT_ONCE):
-                wanted = {cid.bytes: cid for cid in lacking[at : at + NODES_AT_ONCE]}
+    async def _take_blocks(
+        self, next_lacking: Callable[[], Sequence[Cid]], put: Callable[[Blocks], None], messages: Messages
+    ) -> None:
+        """Ask for blocks, as long as those that came name more."""
+        while lacking := await asyncio.to_thread(next_lacking):
+            for at in range(0, len(lacking), BLOCKS_AT_ONCE):
+                wanted = {cid.bytes: cid for cid in lacking[at : at + BLOCKS_AT_ONCE]}
                 self._send(models_pb2.PushCommand(blocks=models_pb2.WantBlocks(cids=list(wanted))))
                 while wanted:
-                    await asyncio.to_thread(
-                        arrival.put_nodes, _blocks(await _next(messages, "blocks"), wanted)
-                    )
+                    came = _blocks(await _next(messages, "blocks"), wanted)
+                    self._received += sum(len(block) for _, block in came)
+                    await asyncio.to_thread(put, came)
 
     async def _take_files(self, arrival: Arrival, messages: Messages) -> None:
         waiting = list(reversed(arrival.files))
@@ -215,7 +223,14 @@ def _signature(offer: models_pb2.PushOffer) -> Signature | None:
     return Signature(signer, value)
 
 
-def _blocks(message: models_pb2.PushMessage, wanted: dict[bytes, Cid]) -> list[tuple[Cid, bytes]]:
+def _deltas(offer: models_pb2.PushOffer) -> list[DeltaOffer]:
+    return [
+        DeltaOffer(parse_cid(one.base), parse_cid(one.cid), one.size_bytes)
+        for one in offer.deltas[:MAX_OFFERS]
+    ]
+
+
+def _blocks(message: models_pb2.PushMessage, wanted: dict[bytes, Cid]) -> Blocks:
     """Return the blocks of a message, and take them off what is wanted."""
     cids, data = message.blocks.cids, message.blocks.data
     if not cids or len(cids) != len(data) or len(set(cids)) != len(cids) or not set(cids) <= set(wanted):

@@ -8,6 +8,7 @@ from typing import Final
 
 from farlane.errors import InvalidInput, NotFound
 from farlane.models.cid import Cid, cid_from_bytes
+from farlane.models.deltas import block_list, deltas_for
 from farlane.models.manifest.values import Manifest
 from farlane.models.repository import Repository
 from farlane.models.version_blocks import digests_of
@@ -49,20 +50,25 @@ class BlockReading:
 
     def __init__(self, repository: Repository, kept: int = KEPT_DIGESTS) -> None:
         self._repository, self._kept = repository, kept
-        self._known: OrderedDict[Cid, frozenset[bytes]] = OrderedDict()
+        self._known: OrderedDict[tuple[Cid, ...], frozenset[bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, version: Cid, manifest: Manifest) -> VersionBlocks:
-        """Return the blocks of a version.
+        """Return the blocks of a version, and of the deltas that make it.
 
         Raises:
             NotFound: it is not here whole.
         """
+        deltas = [one.root for one in deltas_for(self._repository, version)]
+        key = (version, *deltas)
         with self._lock:
-            digests = self._known.get(version)
+            digests = self._known.get(key)
             if digests is None:
-                digests = self._known[version] = digests_of(self._repository.blocks, version, manifest)
-            self._known.move_to_end(version)
+                blocks = self._repository.blocks
+                of_deltas = (cid.digest for one in deltas for cid in block_list(blocks, one))
+                digests = digests_of(blocks, version, manifest).union(of_deltas)
+                self._known[key] = digests
+            self._known.move_to_end(key)
             while len(self._known) > 1 and sum(map(len, self._known.values())) > self._kept:
                 self._known.popitem(last=False)
         return VersionBlocks(self._repository, version, digests)
