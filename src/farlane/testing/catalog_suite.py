@@ -213,6 +213,12 @@ class CatalogSuite:
                 attempt()
         assert len(catalog.versions("lab/mini")) == 3
 
+    def test_whoever_has_it_on_their_disk_changes_every_name(self, catalog: Catalog) -> None:
+        catalog.add("lab/mini", manifest(1), author=ADA)
+        assert catalog.add("lab/mini", manifest(2)).number == 2
+        assert catalog.move("lab/mini", "champion", manifest(2)).target == manifest(2)
+        assert catalog.model("lab/mini").organisation == "lab"
+
     def test_the_first_publisher_is_the_one_who_is_trusted(self, catalog: Catalog) -> None:
         """Another account's version is refused until somebody says otherwise."""
         mine, other = Signature("0xA", b"a" * 65), Signature("0xB", b"b" * 65)

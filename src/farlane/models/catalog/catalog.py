@@ -32,7 +32,8 @@ Expected = Cid | None | _Anywhere
 class Catalog:
     """Names, versions and aliases; every method may be called from any thread.
 
-    A name belongs to the organisation that added its first version; nobody else changes it.
+    A name belongs to the organisation that added its first version. Nobody else changes it, but for authors without an
+    organisation: they have the repository itself on their disk.
 
     Args:
         rows: the storage.
@@ -325,7 +326,7 @@ class Catalog:
         found = self._known(name) if known else self._rows.model(name)
         if found is None:
             return Model(name, author.organisation, None, self._clock.now())
-        if found.organisation != author.organisation:
+        if author.organisation and found.organisation != author.organisation:
             raise PermissionRefused(
                 f"the model {name} belongs to {found.organisation or 'the owner of this repository'}: "
                 "publish under a name of your own",

@@ -16,7 +16,7 @@ MAX_DELTAS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who changes a catalog: an organisation, empty on a machine of one person, and a name or account in it."""
+    """Who changes a catalog: an organisation, empty for whoever has it on their disk, and a name or account in it."""
 
     organisation: str = ""
     name: str = ""
