@@ -214,6 +214,7 @@ class CatalogSuite:
         assert len(catalog.versions("lab/mini")) == 3
 
     def test_whoever_has_it_on_their_disk_changes_every_name(self, catalog: Catalog) -> None:
+        """They could write to its file as well."""
         catalog.add("lab/mini", manifest(1), author=ADA)
         assert catalog.add("lab/mini", manifest(2)).number == 2
         assert catalog.move("lab/mini", "champion", manifest(2)).target == manifest(2)
