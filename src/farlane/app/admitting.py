@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from farlane.app.shared_models import models_of
 from farlane.errors import FarlaneError, InvalidSignature, NotFound, PermissionRefused, Unauthenticated
 from farlane.hub.admission import Admission
 from farlane.hub.settings import HubSettings
@@ -61,7 +62,7 @@ async def work_by_key(
         log.info("let in by the hub at %s, as %s", admitted.url, admitted.token.organisation)
         began = time.monotonic()
         try:
-            await run_node(settings, admitted.url, admitted.token)
+            await run_node(settings, admitted.url, admitted.token, *models_of(settings))
         except Unauthenticated as error:
             if time.monotonic() - began < FRESH_S:  # asking once more would only go round in circles
                 raise

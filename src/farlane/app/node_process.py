@@ -9,7 +9,7 @@ from pathlib import Path
 
 from farlane.app.configuration import Configuration
 from farlane.app.daemon import run_daemon
-from farlane.app.shared_models import host_of
+from farlane.app.shared_models import models_of
 from farlane.errors import InvalidToken
 from farlane.kit.logs import LogFormat
 from farlane.node.agent import run_node
@@ -30,7 +30,8 @@ async def _serve(options: argparse.Namespace, given: Configuration) -> None:
         raise InvalidToken(
             f"no join token: set {TOKEN_VARIABLE} to what `farlane up` printed on the hub's machine"
         )
-    await run_node(given.node, options.url, parse_token(text), host_of(given.node, Path(options.dir)))
+    host, models = models_of(given.node, Path(options.dir))
+    await run_node(given.node, options.url, parse_token(text), host, models)
 
 
 if __name__ == "__main__":

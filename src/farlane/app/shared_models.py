@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farlane.app.layout import Layout
 from farlane.app.model_repository import MODELS_DIRECTORY, open_repository
@@ -13,11 +14,14 @@ from farlane.errors import Conflict, NotFound
 from farlane.hub.credentials import Credentials
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
-from farlane.kit.clock import Clock
+from farlane.kit.clock import Clock, SystemClock
 from farlane.models.manifest.values import Manifest
 from farlane.node.replicas.model_host import ModelHost
-from farlane.node.replicas.opening import OpenedModels
+from farlane.node.replicas.opening import OpenedModels, SealedFolders
 from farlane.node.settings import NodeSettings
+
+if TYPE_CHECKING:
+    from farlane.node.models.model_cache import ModelCache
 
 
 @contextmanager
@@ -42,19 +46,55 @@ def deploying(service: HubService, settings: HubSettings, root: Path, clock: Clo
         yield
 
 
-def host_of(settings: NodeSettings, root: Path) -> ModelHost | None:
-    """Return what runs a node's models; None where it has no repository to take them from.
+def models_of(settings: NodeSettings, root: Path | None = None) -> tuple[ModelHost, ModelCache]:
+    """Return what runs a node's models, and what fetches those that no repository on this machine has.
 
     Args:
         settings: of the node.
-        root: the network's directory, where the repository is unless the settings name another.
+        root: the network's directory, where the repository is unless the settings name another; None for none.
+
+    Raises:
+        InvalidSetting: a budget or an address that is none.
     """
-    directory = settings.models or root / MODELS_DIRECTORY
-    if not directory.is_dir():
-        return None
-    replicas = settings.directory / "replicas"
-    shared = SharedModels(directory, settings.directory / "versions")
-    return ModelHost(OpenedModels(shared, settings.directory), replicas)
+    from farlane.app.model_signing import recover_text
+    from farlane.node.models.cache_settings import cache_settings
+    from farlane.node.models.model_cache import ModelCache
+
+    cache = ModelCache(cache_settings(settings), recover_text, SystemClock())
+    directory = settings.models or (root / MODELS_DIRECTORY if root is not None else None)
+    folders: SealedFolders = cache
+    if directory is not None and directory.is_dir():
+        folders = FirstOf(SharedModels(directory, settings.directory / "versions"), cache)
+    return ModelHost(OpenedModels(folders, settings.directory), settings.directory / "replicas"), cache
+
+
+class FirstOf:
+    """Implements `SealedFolders`: versions of a repository on this machine as they are there, others fetched.
+
+    Args:
+        shared: the repository.
+        cache: fetches.
+    """
+
+    def __init__(self, shared: SharedModels, cache: ModelCache) -> None:
+        self._shared, self._cache = shared, cache
+
+    @asynccontextmanager
+    async def hold(self, version: str) -> AsyncIterator[Path]:
+        """See `ModelFolders.hold`."""
+        async with AsyncExitStack() as stack:
+            try:
+                folder = await stack.enter_async_context(self._shared.hold(version))
+            except NotFound:
+                folder = await stack.enter_async_context(self._cache.hold(version))
+            yield folder
+
+    async def manifest(self, version: str) -> Manifest:
+        """See `SealedFolders.manifest`."""
+        try:
+            return await self._shared.manifest(version)
+        except NotFound:
+            return await self._cache.manifest(version)
 
 
 class SharedModels:

@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -39,6 +40,9 @@ from farlane.node.settings import NodeSettings
 from farlane.wire.channel import parse_url
 from farlane.wire.tokens import Token
 
+if TYPE_CHECKING:  # it takes numpy along: only for nodes that keep models
+    from farlane.node.models.model_cache import ModelCache
+
 log = logging.getLogger(__name__)
 
 MakeExecutor = Callable[[Path, OnEvents], Executor]
@@ -59,6 +63,7 @@ class NodeAgent:
         token: a join token; its organisation is whose work the node runs.
         make_executor: how tasks run; by default as `settings.backend` says.
         host: obtains and runs models; None: this node serves none.
+        models: fetches models for the host, and gives them to other nodes; None: the host has them from elsewhere.
         clock: the machine's, by default.
 
     Raises:
@@ -73,12 +78,14 @@ class NodeAgent:
         *,
         make_executor: MakeExecutor | None = None,
         host: ReplicaHost | None = None,
+        models: ModelCache | None = None,
         clock: Clock | None = None,
     ) -> None:
         parse_url(url)
         self._settings, self._url, self._token = settings, url, token
         self._make_executor = make_executor or _process_executor
-        self._clock, self._host = clock or SystemClock(), host
+        self._clock, self._host, self._models = clock or SystemClock(), host, models
+        self._held_versions: tuple[str, ...] = ()
         self._stopped = asyncio.Event()
         self._draining = self._at_once = False
         self._leaving = asyncio.Event()
@@ -111,13 +118,14 @@ class NodeAgent:
                 proof = NodeProof(identity.node, identity.secret)
                 executor = ServingExecutor(executor, self._host, self, proof, self._on_events)
             try:
-                await executor.start()
-                try:
-                    async with self._direct_calls(direct, spec, books):
-                        live = await self._serve(identity, spec, devices, executor, books)
-                finally:
-                    self._live = None
-                    await executor.close()
+                async with self._models_kept(identity):
+                    await executor.start()
+                    try:
+                        async with self._direct_calls(direct, spec, books):
+                            live = await self._serve(identity, spec, devices, executor, books)
+                    finally:
+                        self._live = None
+                        await executor.close()
                 await self._claim_last(live)
             finally:
                 await asyncio.to_thread(books.store.close)
@@ -192,6 +200,7 @@ class NodeAgent:
                 clock=self._clock,
             )
             self._live, self._tasks = live, tasks
+            live.hold_versions(self._held_versions)
             tasks.start(self._tick(live), "tick")
             tasks.start(self._stay_linked(live), "hub link")
             async with self._metrics(live):
@@ -205,6 +214,21 @@ class NodeAgent:
             if not self._at_once:
                 self._farewell = tasks.start(live.claim_last(), "last claim", optional=True)
             await tasks.wait()
+
+    @contextlib.asynccontextmanager
+    async def _models_kept(self, identity: NodeIdentity) -> AsyncIterator[None]:
+        """Fetch models, and give them to others, inside the block."""
+        if self._models is None:
+            yield
+            return
+        proof = NodeProof(identity.node, identity.secret)
+        async with self._models.running(self, proof, self._hold_versions):
+            yield
+
+    def _hold_versions(self, versions: tuple[str, ...]) -> None:
+        self._held_versions = versions
+        if self._live is not None:
+            self._live.hold_versions(versions)
 
     @contextlib.asynccontextmanager
     async def _direct_calls(
@@ -248,7 +272,8 @@ class NodeAgent:
         loop = asyncio.get_running_loop()
 
         async def read() -> Reading:
-            return live.read()
+            reading = live.read()
+            return reading if self._models is None else replace(reading, models=self._models.read())
 
         def read_from_thread() -> Reading:
             # On the loop, so that a scrape never sees a state in motion.
@@ -263,13 +288,19 @@ class NodeAgent:
             await asyncio.to_thread(server.close)
 
 
-async def run_node(settings: NodeSettings, url: str, token: Token, host: ReplicaHost | None = None) -> None:
+async def run_node(
+    settings: NodeSettings,
+    url: str,
+    token: Token,
+    host: ReplicaHost | None = None,
+    models: ModelCache | None = None,
+) -> None:
     """Run a node until it is drained; SIGTERM or SIGINT drains it, a second one ends it at once.
 
     Raises:
         FarlaneError: see `NodeAgent.run`.
     """
-    agent = NodeAgent(settings, url, token, host=host)
+    agent = NodeAgent(settings, url, token, host=host, models=models)
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from farlane.domain.units import CREDIT
 from farlane.node.books.reading import BooksReading
 from farlane.node.machine.machine import Gauges
+from farlane.node.models.figures import ModelFigures
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -33,6 +34,7 @@ class Reading:
     cache_bytes: int
     free_disk_bytes: int
     books: BooksReading
+    models: ModelFigures = field(default_factory=ModelFigures)
 
 
 class NodeMetric(NamedTuple):
@@ -111,6 +113,21 @@ METRICS: tuple[NodeMetric, ...] = (
     NodeMetric("farlane_node_unpaid_credits", "gauge",
                "Credits that all organisations owe without a voucher: booked, ended and not booked, running.",
                lambda reading: _unpaid(reading.books), "what"),
+    NodeMetric("farlane_node_model_bytes_total", "counter",
+               "Bytes of models that came to this node, by where from: other nodes, the hub, other files here, or made "
+               "of a version here by a delta.", lambda reading: {
+                   "peers": reading.models.peers, "hub": reading.models.hub, "local": reading.models.local,
+                   "delta": reading.models.delta}, "source"),
+    NodeMetric("farlane_node_model_sent_bytes_total", "counter", "Bytes of models given to other nodes.",
+               _one(lambda reading: reading.models.sent)),
+    NodeMetric("farlane_node_model_refused_total", "counter", "Requests for blocks of models that were turned away.",
+               _one(lambda reading: reading.models.refused)),
+    NodeMetric("farlane_node_models_held", "gauge", "Versions of models that are here whole.",
+               _one(lambda reading: reading.models.versions)),
+    NodeMetric("farlane_node_model_swarms", "gauge", "Versions of models that are fetched, or given to other nodes.",
+               _one(lambda reading: reading.models.swarms)),
+    NodeMetric("farlane_node_models_bytes", "gauge", "Models on disk, beside those of a shared repository.",
+               _one(lambda reading: reading.models.stored)),
     NodeMetric("farlane_node_stopped_organisations", "gauge", "Organisations of which no work is taken: see the log.",
                _one(lambda reading: len(reading.books.stopped))),
 )  # fmt: skip

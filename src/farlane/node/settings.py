@@ -42,7 +42,17 @@ class NodeSettings:
     """Budget of the blob cache on disk; what was used least recently goes first."""
     models: Path | None = None
     """Repository of models that this node serves from, as `farlane models` keeps it, on this machine or on a disk that
-    it shares; where none is given, `models` in the network's directory, if there is one. Without one it serves none."""
+    it shares; where none is given, `models` in the network's directory, if there is one. What is not there is fetched
+    from other nodes and the hub."""
+    models_bytes: str = "50GB"
+    """Budget of the models that the node fetches, on disk; those used least recently go first, and none that it
+    serves."""
+    blocks_listen: str | None = None
+    """Where the node gives blocks of models to other nodes, as HOST:PORT; port 0 picks a free one. Where none is given
+    it only takes. Blocks travel unencrypted, for tickets of the hub."""
+    blocks_address: str | None = None
+    """What other nodes call that by, as HOST:PORT, where it is not what `node.blocks_listen` says: behind a forwarded
+    port, or where it listens on every address."""
     backlog: str = "256MB"
     """Results kept while the hub is away; beyond it the node starts no new work."""
     log_buffer: str = "4MB"

@@ -104,10 +104,10 @@ class SwarmService(models_pb2_grpc.SwarmServiceServicer):
     async def _serve(self, requests: Requests, context: Context) -> None:
         stream = _Stream(current_identity(), await _hello(requests), Outbox())
         cid = await self._checked(stream)
+        stream.outbox.put(self._ticket(stream, cid))  # before the first news: peers are asked with it
         seat = await self._seated(stream, cid)
         try:
             async with TaskSupervisor("swarm stream") as tasks:
-                stream.outbox.put(self._ticket(stream, cid))
                 stream.wake()
                 tasks.start(_read(stream, seat, requests), "swarm stream reader")
                 tasks.start(self._renew(stream, cid), "swarm tickets")

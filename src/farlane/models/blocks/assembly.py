@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -185,6 +185,29 @@ class DiskAssembly:
             raise Conflict(
                 f"the assembly of {self._path.name} is done (committed, closed or aborted): begin it again"
             )
+
+
+def drop_abandoned(directory: Path, keep: Collection[str], before_s: float) -> None:
+    """Remove files on their way that nobody has open; no assembly may be begun meanwhile.
+
+    Args:
+        directory: of the files on their way.
+        keep: names to leave.
+        before_s: Unix seconds; those written to since stay.
+    """
+    for path in directory.iterdir():
+        if path.suffix or path.name in keep or path.stat().st_mtime >= before_s:
+            continue
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            path.with_name(f"{path.name}.done").unlink(missing_ok=True)
+            path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _open_locked(path: Path) -> int:

@@ -13,7 +13,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ from farlane.errors import Conflict, Corrupted, DiskFull, InvalidInput
 from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.files import disk_full_as_error, open_regular, private_directory
 from farlane.kit.hashing import sha256_stream
-from farlane.models.blocks.assembly import DiskAssembly
+from farlane.models.blocks.assembly import DiskAssembly, drop_abandoned
 from farlane.models.blocks.checks import check_block, check_same_file
 from farlane.models.blocks.describing import stamp_of
 from farlane.models.blocks.disk_reading import DiskReading
@@ -128,6 +128,24 @@ class DiskBlockStore(DiskReading):
         with self._lock:
             self._assemblies.append(assembly)
         return assembly
+
+    def partial_bytes(self, beside: Collection[str] = ()) -> int:
+        """Return the bytes set aside for files that are not whole yet.
+
+        Args:
+            beside: SHA-256 of files that do not count.
+        """
+        return sum(path.stat().st_size for path in self._partial.iterdir() if path.name not in beside)
+
+    def drop_partial(self, keep: Collection[str], *, before_s: float) -> None:
+        """Drop what has come of files that nobody assembles at present.
+
+        Args:
+            keep: SHA-256 of files to leave.
+            before_s: Unix seconds; those written to since stay.
+        """
+        with self.adders.exclusive():
+            drop_abandoned(self._partial, keep, before_s)
 
     def forget_assembly(self, assembly: DiskAssembly) -> None:
         """Take note that an assembly is done."""

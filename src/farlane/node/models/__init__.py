@@ -1,0 +1,1 @@
+"""Models on a node: versions fetched from other nodes and the hub, kept within a budget, and passed on to others."""

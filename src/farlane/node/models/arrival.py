@@ -1,0 +1,84 @@
+"""A version on its way: its files as they are assembled on the shelf, and which blocks of its plan are here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from farlane.errors import NotFound
+from farlane.models.blocks.port import BlockStore, FileAssembly
+from farlane.models.cid import Octets
+from farlane.models.transfer.bitmap import Flags
+from farlane.models.transfer.plan import Plan
+from farlane.node.models.outlines import Outlined
+
+
+class Arrival:
+    """The files of a version that are not here yet. Every method blocks, and may be called from any thread.
+
+    Nobody else may assemble one of the files meanwhile.
+
+    Args:
+        store: where they go.
+        files: all of the version's.
+        plan: of the version.
+
+    Raises:
+        DiskFull: there is no room.
+    """
+
+    def __init__(self, store: BlockStore, files: Sequence[Outlined], plan: Plan) -> None:
+        self._store, self._files, self.plan = store, files, plan
+        self.assemblies: dict[str, FileAssembly] = {}
+        try:
+            for one in files:
+                sha256 = one.file.sha256.hex()
+                if sha256 not in self.assemblies and not _is_here(store, sha256):
+                    self.assemblies[sha256] = store.begin_file(one.dags, sha256)
+        except BaseException:
+            self.close()
+            raise
+
+    def copy_local(self) -> int:
+        """Fill what is on the shelf in other files already; return the bytes."""
+        return sum(assembly.copy_local() for assembly in self.assemblies.values())
+
+    def have(self) -> Flags:
+        """Return which blocks are here: (blocks,) bool."""
+        return self.plan.present([self._missing(one) for one in self._files])
+
+    def keep(self, index: int, data: Octets) -> None:
+        """Keep a block wherever it belongs; raises as `FileAssembly.write`."""
+        for place in self.plan.places[index]:
+            assembly = self.assemblies.get(self._files[place.file].file.sha256.hex())
+            if assembly is not None:
+                assembly.write(place.leaf, data)
+
+    def commit(self) -> None:
+        """Check every file as a whole and make it visible.
+
+        Raises:
+            Conflict: blocks are missing.
+            Corrupted: a file is not the manifest's.
+            DiskFull: there is no room.
+        """
+        for sha256 in list(self.assemblies):
+            self.assemblies[sha256].commit()
+            del self.assemblies[sha256]
+
+    def close(self) -> None:
+        """Stop, and keep what has come for the next time."""
+        for assembly in self.assemblies.values():
+            assembly.close()
+        self.assemblies.clear()
+
+    def _missing(self, one: Outlined) -> Sequence[int]:
+        assembly = self.assemblies.get(one.file.sha256.hex())
+        return assembly.missing() if assembly is not None else ()
+
+
+def _is_here(store: BlockStore, sha256: str) -> bool:
+    try:
+        store.file(sha256)
+    except NotFound:
+        return False
+    return True
