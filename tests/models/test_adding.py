@@ -24,8 +24,9 @@ from farlane.models.catalog.rows_memory import MemoryRows
 from farlane.models.differences import Change, difference
 from farlane.models.exporting import export_folder, pull
 from farlane.models.manifest.signature import Signature
-from farlane.models.manifest.values import Parent, Relation
+from farlane.models.manifest.values import Encryption, Parent, Relation
 from farlane.models.repository import Repository
+from farlane.models.updates import new_bytes
 from farlane.testing.manifests import KeyedHashSigner
 
 CARD = "---\nlicense: apache-2.0\npipeline_tag: sentence-similarity\nbase_model: other/base\n---\n# Mini\n"
@@ -116,6 +117,30 @@ def test_a_changed_tensor_is_all_that_is_new(repository: Repository, folder: Pat
     assert [(one.name, one.change) for one in weights.tensors] == [("head", Change.CHANGED)]
     assert weights.tensors_same == 1
     assert 64 * 64 * 4 < weights.new_bytes < 64 * 64 * 4 + 1000
+
+
+def test_what_is_put_into_a_large_file_moves_little_of_it(repository: Repository, folder: Path) -> None:
+    text = np.random.default_rng(3).bytes(6 << 20)
+    (folder / "blob.bin").write_bytes(text)
+    first = add(repository, folder, "mini")
+    (folder / "blob.bin").write_bytes(bytes(1000) + text)
+    second = add(repository, folder, "mini")
+    new = new_bytes(repository.blocks, second.manifest, first.manifest)
+    assert new["blob.bin"] < 1 << 20
+    assert sum(new.values()) == new["blob.bin"]
+
+
+def test_encrypted_and_small_files_are_cut_as_ipfs_add_cuts_them(
+    repository: Repository, folder: Path
+) -> None:
+    (folder / "blob.bin").write_bytes(np.random.default_rng(3).bytes(6 << 20))
+    sealed = add(
+        repository, folder, "sealed", Description(encryption=Encryption(algorithm="x", recipients=(b"y",)))
+    ).manifest.file("blob.bin")
+    small = add(repository, folder, "mini").manifest.file("README.md")
+    assert sealed is not None
+    assert small is not None
+    assert (sealed.cid, small.cid) == (sealed.ipfs_cid, small.ipfs_cid)
 
 
 def test_progress_counts_every_byte_once(repository: Repository, folder: Path) -> None:

@@ -27,7 +27,7 @@ from farlane.models.manifest.signature import Signer, sign
 from farlane.models.manifest.values import Encryption, Licence, Manifest, ModelFile, Parent
 from farlane.models.repository import Repository
 from farlane.models.trees import tree
-from farlane.models.unixfs.describing import Composite, Plain, Plan, describe
+from farlane.models.unixfs.describing import Composite, ContentDefined, Plain, Plan, describe
 from farlane.models.unixfs.file_dag import DescribedFile, FileDag
 
 LICENCE_FILES: Final = (
@@ -40,6 +40,8 @@ LICENCE_FILES: Final = (
     "USE_POLICY.md",
 )
 CARD_FILE: Final = "README.md"
+CUT_BY_CONTENT_BYTES: Final = 4 << 20
+"""Larger files without tensors are cut by their content, so that what is put in moves few of their blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +136,13 @@ def add(
     inspections = [looks[one.path] for one in files]
     check_shards({one.path: (one.source, look) for one, look in zip(files, inspections, strict=True)})
     meter = _Meter(sum(one.size for one in files), on_progress)
+    said = description or Description()
+    encrypted = said.encryption is not None
     known = [
-        _Known(one, look, _describe(one, look, meter)) for one, look in zip(files, inspections, strict=True)
+        _Known(one, look, _describe(one, look, encrypted, meter))
+        for one, look in zip(files, inspections, strict=True)
     ]
     root = tree([(one.found.path, one.plain.root, _dag_bytes(one.plain)) for one in known])
-    said = description or Description()
     manifest = _manifest(repository, name, known, said, signer)
     manifest = replace(manifest, root=root.root)
     check_manifest(manifest)
@@ -229,21 +233,28 @@ class _Counted(io.RawIOBase):
         return count
 
 
-def plans(inspection: Inspection) -> tuple[Plan, ...]:
-    """Return how a file is cut: along its tensors where it has any, and as `ipfs add` does, last."""
-    if len(inspection.ranges) < 2:
-        return (Plain(),)
-    return (Composite([length for _, length in inspection.ranges]), Plain())
+def plans(inspection: Inspection, *, encrypted: bool = False) -> tuple[Plan, ...]:
+    """Return how a file is cut: along its tensors, or by its content where it is large, and as `ipfs add` does, last.
+
+    Args:
+        inspection: of the file.
+        encrypted: whether its bytes say nothing, and share nothing with those of other versions.
+    """
+    if len(inspection.ranges) > 1:
+        return (Composite([length for _, length in inspection.ranges]), Plain())
+    if inspection.size > CUT_BY_CONTENT_BYTES and not encrypted:
+        return (ContentDefined(), Plain())
+    return (Plain(),)
 
 
-def _describe(file: FoundFile, inspection: Inspection, meter: _Meter) -> DescribedFile:
+def _describe(file: FoundFile, inspection: Inspection, encrypted: bool, meter: _Meter) -> DescribedFile:
     descriptor = open_regular(file.source)
     try:
         stamp = stamp_of(os.fstat(descriptor))
         if stamp.size_bytes != inspection.size:
             raise _changed(file)
-        stream = _Counted(descriptor, file.path, meter)
-        described = describe(stream, inspection.size, plans(inspection), stamp)  # type: ignore[arg-type]
+        stream, ways = _Counted(descriptor, file.path, meter), plans(inspection, encrypted=encrypted)
+        described = describe(stream, inspection.size, ways, stamp)  # type: ignore[arg-type]
         if stamp_of(os.fstat(descriptor)) != stamp:
             raise _changed(file)
     finally:

@@ -88,7 +88,14 @@ def onnx_file(path: Path) -> None:
     onnx.save(onnx.helper.make_model(graph), path)
 
 
-@pytest.mark.parametrize(("write", "name"), [(safetensors_file, "m.safetensors"), (onnx_file, "m.onnx")])
+def large_file(path: Path) -> None:
+    path.write_bytes(content(6_000_000))
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [(safetensors_file, "m.safetensors"), (onnx_file, "m.onnx"), (large_file, "plain.bin")],
+)
 def test_kubo_reads_a_composite_file(kubo, tmp_path: Path, write: Callable[[Path], None], name: str) -> None:
     path = tmp_path / name
     write(path)

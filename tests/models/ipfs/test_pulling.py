@@ -14,6 +14,7 @@ from farlane.kit.clock import ManualClock
 from farlane.models.adding import Description, add
 from farlane.models.blocks.describing import describe_file
 from farlane.models.blocks.memory import MemoryBlockStore
+from farlane.models.blocks.walking import walk
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows_memory import MemoryRows
 from farlane.models.catalog.values import Version
@@ -145,7 +146,8 @@ def test_nobody_who_is_honest(home, away, serve, folder: Path, codec: int) -> No
 
 def test_a_pull_goes_on_where_it_broke_off(home, away, serve, folder: Path) -> None:
     version, gateway = add(home, folder, "lab/mini").version, serve()
-    leaves = [cid for cid in gather(home, version, home.manifest(version)).cids if cid.codec == RAW]
+    file = home.manifest(version).files[0]
+    leaves = [cid for cid, _ in walk(home.blocks.get, [file.cid]) if cid.codec == RAW]
     gateway.lacks = {leaves[3]}
     with pytest.raises(NotFound, match=leaves[3].text):
         taken(away, version.manifest, gateway)

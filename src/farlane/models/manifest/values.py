@@ -38,9 +38,9 @@ class Relation(StrEnum):
 class ModelFile:
     """One file of a version.
 
-    path: relative, `/` between its parts; cid: of its DAG cut along its tensors, equal to `ipfs_cid` where it has none;
-    ipfs_cid: what `ipfs add` with the profile unixfs-v1-2025 gives; sha256: of all its bytes; format: one of
-    `farlane.models.formats.values.FileFormat`.
+    path: relative, `/` between its parts; cid: of its DAG cut along its tensors, or by its content where it has none,
+    equal to `ipfs_cid` for small files without tensors; ipfs_cid: what `ipfs add` with the profile unixfs-v1-2025
+    gives; sha256: of all its bytes; format: one of `farlane.models.formats.values.FileFormat`.
     """
 
     path: str
