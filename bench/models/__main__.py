@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.models import adding, real, transfer, update_bytes
+from bench.models import adding, real, swarm, transfer, update_bytes
 from bench.models.kubo import KUBO_VERSION
 from bench.models.rounds import Spread
 from farlane.testing import golden_cids
@@ -88,6 +88,24 @@ def show_transfer(directory: Path, options: argparse.Namespace) -> None:
         print(f"| {name} | {' | '.join(cells)} |")
 
 
+def show_swarm(directory: Path, options: argparse.Namespace) -> None:
+    print(
+        "| MiniLM on 8 nodes | published s | first serves s | all serve s | goal | from the hub MB | failed |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for step in swarm.run(directory):
+        goal = swarm.GOALS_S.get(step.what)
+        cells = (
+            f"{step.publish_s:.2f}" if step.publish_s else "",
+            f"{step.first_s:.2f}",
+            f"{step.all_s:.2f}",
+            "" if goal is None else f"<= {goal}",
+            f"{step.origin_bytes / 1e6:.1f}",
+            f"{step.failed} of {step.requests}" if step.requests else "",
+        )
+        print(f"| {step.what} | {' | '.join(cells)} |", flush=True)
+
+
 def _updates(rows: Iterable[update_bytes.Row]) -> None:
     print("| MB | farlane | hf-xet | ratio | goal | tensors | 1 MiB | 256 KiB | farlane s | hf-xet s |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
@@ -111,6 +129,7 @@ SECTIONS: dict[str, Section] = {
     "updates": show_updates,
     "real": show_real,
     "transfer": show_transfer,
+    "swarm": show_swarm,
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """From node to node on loopback: a file's blocks, each verified, until the file is in the other node's store on disk.
 
 Each contestant serves from one process and fetches in another, into an empty store each time. farlane's blocks travel
-over plain HTTP; kubo and iroh encrypt theirs.
+over plain HTTP, those of its hub over gRPC and TLS; kubo and iroh encrypt theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.models.kubo import Daemon, Kubo, cpu_s
 from bench.models.rounds import Contestants, Rounds, run_rounds
 
 MIB = 1 << 20
-GOALS = {"kubo, pinned by bitswap": 5.0, "iroh 0.35": 2.0}
+GOALS = {"kubo, pinned by bitswap": 5.0, "kubo, `ipfs get`": 5.0, "iroh 0.35": 2.0}
 """How many times as fast farlane has to be."""
 Figures = tuple[float, float]
 """MB a second, and CPU seconds for a GB on both sides together."""
@@ -67,19 +67,21 @@ def contestants(path: Path, directory: Path) -> Iterator[Contestants]:
 
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(_serving(FARLANE, path, directory / "farlane"))
+        hub = stack.enter_context(_serving(HUB, path, directory / "hub"))
         iroh = stack.enter_context(_serving(IROH, path, directory / "iroh"))
         repo = Kubo(directory / "kubo")
         root = repo.run("add", "--quieter", path).output
         daemon = stack.enter_context(repo.daemon())
         yield {
             "farlane": lambda: module(FARLANE, ours, path),
+            "farlane, from a hub over gRPC and TLS": lambda: module(HUB, hub),
             "iroh 0.35": lambda: module(IROH, iroh),
             "kubo, pinned by bitswap": lambda: kubo(daemon, "pin", "add", root),
             "kubo, `ipfs get`": lambda: kubo(daemon, "get", "-o", directory / "out", root),
         }
 
 
-FARLANE, IROH = "bench.models.transfer_farlane", "bench.models.transfer_iroh"
+FARLANE, HUB, IROH = (f"bench.models.transfer_{name}" for name in ("farlane", "hub", "iroh"))
 
 
 class _Server(NamedTuple):
@@ -94,7 +96,8 @@ def _serving(module: str, path: Path, directory: Path) -> Iterator[_Server]:
         assert server.stdout is not None
         assert server.stdin is not None
         try:
-            yield _Server(server.stdout.readline().strip(), psutil.Process(server.pid))
+            address, pid = server.stdout.readline().split()
+            yield _Server(address, psutil.Process(int(pid)))
         finally:
             server.stdin.close()
 

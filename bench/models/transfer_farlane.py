@@ -10,6 +10,7 @@ content from FILE.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -32,7 +33,7 @@ def serve(path: Path, directory: Path) -> None:
     store = DiskBlockStore(directory)
     store.add_file(path, describe_file(path), Placement.REFERENCE)
     server = BlockServer("127.0.0.1:0", store, lambda ticket, cid: True)
-    print(server.address, flush=True)
+    print(server.address, os.getpid(), flush=True)
     sys.stdin.read()
     server.close()
     store.close()

@@ -7,6 +7,7 @@ python -m bench.models.transfer_iroh fetch TICKET DIRECTORY
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -43,7 +44,7 @@ async def serve(path: Path, directory: Path) -> None:
         str(path), True, iroh.SetTagOption.auto(), iroh.WrapOption.no_wrap(), heard
     )
     ticket = await here.blobs().share(heard.hash, iroh.BlobFormat.RAW, iroh.AddrInfoOptions.ADDRESSES)
-    print(ticket, flush=True)
+    print(ticket, os.getpid(), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await here.node().shutdown()
 
