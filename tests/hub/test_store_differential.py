@@ -45,6 +45,7 @@ def answers(store: Store) -> dict[str, object]:
     }  # fmt: skip
     for book in (1, 2, 3):
         found[f"book {book}"] = [store.leaves(book, first, 5) for first in range(0, 40, 4)]
+        found[f"book {book} statements"] = [store.statements(book, first, 5) for first in range(0, 40, 4)]
         found[f"book {book} vouchers"] = (store.vouchers(book, 0, 100), store.vouchers(book, 9, 2))
     for job in map(JobId, range(1, store.last_job() + 1)):
         records = list(store.replay_job(job))

@@ -9,6 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,16 @@ def test_a_store_of_schema_3_still_opens_and_takes_usage_of_models(path: Path) -
     assert store.model_usage("0000-00-00", "9999-99-99") == []
     commit(store, model_usage(2))
     assert store.model_usage("2025-06-02", "2025-06-02") == [model_usage(2)]
+    store.close()
+
+
+def test_a_store_of_schema_4_still_opens_and_takes_statements(path: Path) -> None:
+    path.write_bytes(gzip.decompress((DATA / "store-v4.sqlite.gz").read_bytes()))
+    store = SqliteStore(path, ballast_bytes=BALLAST)
+    assert store.model_usage("2025-06-01", "2025-06-01") == [model_usage(1)]
+    assert store.statements(1, 0, 100) == {}
+    commit(store, replace(leaves_booked(1, 5, 3), statements={1: b"stated"}))
+    assert store.statements(1, 0, 100) == {6: b"stated"}
     store.close()
 
 

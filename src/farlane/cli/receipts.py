@@ -223,6 +223,7 @@ def _facts(found: Receipt) -> list[tuple[str, object]]:
         ("amount", f"{credits_text(leaf.amount_nano)} credits"),
         ("input", leaf.input.hex()),
         ("output", leaf.output.hex()),
+        *_served(found),
         ("payer", found.channel.payer),
         ("provider", found.channel.provider),
         ("channel", "0x" + found.channel.id.hex()),
@@ -230,4 +231,18 @@ def _facts(found: Receipt) -> list[tuple[str, object]]:
         ("voucher", f"{voucher.cumulative} units for {voucher.tasks} tasks"),
         ("network", found.domain.network),
         ("chain", f"{found.domain.chain_id}, contract {found.domain.contract}"),
+    ]
+
+
+def _served(found: Receipt) -> list[tuple[str, object]]:
+    from farlane.ledger.statement import unpack_statement
+
+    if not found.statement:
+        return []
+    served = unpack_statement(found.statement).served
+    return [
+        ("model", found.leaf.model.hex()),
+        ("served", f"{served.requests} requests, {served.failed} of them failed or cancelled"),
+        ("tokens", f"{served.prompt_tokens} of prompts, {served.completion_tokens} of completions"),
+        ("bytes", f"{bytes_text(served.request_bytes)} asked, {bytes_text(served.reply_bytes)} answered"),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farlane.domain.ids import JobId, NodeId
 
@@ -31,7 +31,7 @@ class LeavesBooked:
     """Leaves `first .. first + len(leaves) - 1` were added to a book, all of one job.
 
     leaves: packed, all of one length; frontier, owed_nano: the book behind them; lease_ms and spent (nano-credits)
-    are sums over them.
+    are sums over them; statements: what replicas have served, by row, packed (`farlane.ledger.statement`).
     """
 
     book: int
@@ -48,6 +48,7 @@ class LeavesBooked:
     spent: int
     owed_nano: int
     frontier: bytes
+    statements: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

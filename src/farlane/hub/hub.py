@@ -17,6 +17,7 @@ from farlane.hub.books.bookkeeper import Bookkeeper
 from farlane.hub.books.books import Accounts, HubBooks, NoAccounts
 from farlane.hub.books.inputs import InputDigests
 from farlane.hub.books.payers import PayerState, custody_text, lack_notice
+from farlane.hub.books.served import ServedCounts, last_stated_in
 from farlane.hub.cap_file import CapFile
 from farlane.hub.engine import Engine
 from farlane.hub.intake import check
@@ -73,7 +74,8 @@ class Hub:
         self.sessions = Sessions(
             self.reactor.state, self.payloads, self._job_finished, self._payloads_lost, inputs
         )
-        self.books = HubBooks(store.network, store.books(), accounts or NoAccounts(), inputs)
+        served = ServedCounts(last_stated_in(store))
+        self.books = HubBooks(store.network, store.books(), accounts or NoAccounts(), inputs, served)
         self.payers: Mapping[str, PayerState] = {}
         """How organisations stand, as settlement last saw them."""
         self.chain_trouble = ""

@@ -95,4 +95,5 @@ class ReceiptDesk:
             Delegation(channel.provider, Address(signed.node_key), signed.expires),
             signed.delegation_signature,
             SignedVoucher(voucher, signed.signature),
+            self._store.statements(opened.book, index, 1).get(index, b""),
         )

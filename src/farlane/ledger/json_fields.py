@@ -28,6 +28,10 @@ class Fields:
             raise InvalidInput(f"the {subject}'s {where} is not an object")
         self._subject, self._where, self._found = subject, where, dict(found)
 
+    def has(self, name: str) -> bool:
+        """Tell whether a field that may be missing is there."""
+        return name in self._found
+
     def take(self, name: str, kind: type) -> Any:
         """Return a field of exactly this type."""
         if name not in self._found:

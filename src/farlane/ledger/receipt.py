@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from farlane.domain.served import FIGURES, Served
 from farlane.errors import FarlaneError, InvalidInput, TooLarge
 from farlane.ledger.json_fields import Fields, hex_bytes
-from farlane.ledger.leaf import FIELDS, LEAF_BYTES, Leaf, pack, unpack
+from farlane.ledger.leaf import FIELDS, LEAF_BYTES, NONE, Leaf, pack, unpack
+from farlane.ledger.statement import Statement, pack_statement, statement_digest, unpack_statement
 from farlane.ledger.tree import leaf_hash, verify_inclusion
 from farlane.ledger.typed_data import Domain, network_salt
 from farlane.ledger.vouchers import (
@@ -36,7 +38,8 @@ class Receipt:
     """What one task used, produced and cost, provable to anybody.
 
     index: the leaf's place in the channel's tree; proof: from the leaf's sibling upwards; delegation: the provider's
-    signature for the node's key, empty where provider and key are one.
+    signature for the node's key, empty where provider and key are one; statement: of a replica, what it has served,
+    packed (see `statement`), empty where its leaf states nothing.
     """
 
     domain: Domain
@@ -48,6 +51,7 @@ class Receipt:
     delegation: Delegation
     delegation_signature: bytes
     voucher: SignedVoucher
+    statement: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ def verify(receipt: Receipt) -> list[Finding]:
         if voucher.cumulative > MAX_UNITS or voucher.tasks <= receipt.index:
             raise InvalidInput("the voucher does not cover this leaf")
 
+    served = receipt.statement or NONE not in (receipt.leaf.model, receipt.leaf.output)
     return [
         _finding("one channel, one tree", same),
         _finding("leaf in the tree", included),
@@ -100,7 +105,24 @@ def verify(receipt: Receipt) -> list[Finding]:
             lambda: check_voucher(receipt.domain, receipt.voucher, receipt.channel.signer),
         ),
         _finding("voucher covers the leaf", covered),
+        *([_finding("leaf states what was served", lambda: check_statement(receipt))] if served else []),
     ]
+
+
+def check_statement(receipt: Receipt) -> None:
+    """Check what a receipt says was served against its leaf.
+
+    Raises:
+        InvalidInput: it says something else, or nothing though the leaf does.
+    """
+    if not receipt.statement:
+        raise InvalidInput(
+            "the leaf is of a replica that has served something, and the receipt does not say what"
+        )
+    if statement_digest(receipt.statement) != receipt.leaf.output:
+        raise InvalidInput("what it says was served is not what both sides signed")
+    if unpack_statement(receipt.statement).model != receipt.leaf.model:
+        raise InvalidInput("what it says was served is of another version than its leaf")
 
 
 def _finding(check: str, work: Any) -> Finding:
@@ -148,7 +170,14 @@ def to_json(receipt: Receipt) -> bytes:
             "signature": receipt.voucher.signature.hex(),
         },
     }
+    if receipt.statement:
+        document["served"] = _statement_fields(unpack_statement(receipt.statement))
     return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def _statement_fields(statement: Statement) -> dict[str, object]:
+    times = {"from_ms": statement.from_ms, "until_ms": statement.until_ms}
+    return {"model": statement.model.hex(), **times, **asdict(statement.served)}
 
 
 def from_json(raw: bytes) -> Receipt:
@@ -174,6 +203,7 @@ def _read(fields: Fields) -> Receipt:
     leaf = _leaf(fields.part("leaf"))
     index, proof = fields.number("index"), tuple(_proof(fields.take("proof", list)))
     head, node, voucher = fields.part("head"), fields.part("node"), fields.part("voucher")
+    statement = _statement(fields.part("served")) if fields.has("served") else b""
     fields.end()
     signed_head = SignedHead(
         TreeHead(channel.id, head.number("size"), head.digits("root", 32)), head.digits("signature", 65)
@@ -186,7 +216,9 @@ def _read(fields: Fields) -> Receipt:
     signed_voucher = SignedVoucher(promise, voucher.digits("signature", 65))
     for part in (head, node, voucher):
         part.end()
-    return Receipt(domain, channel, leaf, index, proof, signed_head, delegation, delegated, signed_voucher)
+    return Receipt(
+        domain, channel, leaf, index, proof, signed_head, delegation, delegated, signed_voucher, statement
+    )
 
 
 def _domain(fields: Fields) -> Domain:
@@ -213,6 +245,13 @@ def _leaf(fields: Fields) -> Leaf:
     if unpack(pack(leaf)) != leaf:
         raise InvalidInput("the receipt's leaf does not survive its own encoding")
     return leaf
+
+
+def _statement(fields: Fields) -> bytes:
+    model, from_ms, until_ms = fields.digits("model", 32), fields.number("from_ms"), fields.number("until_ms")
+    served = Served(*(fields.number(name) for name in FIGURES))
+    fields.end()
+    return pack_statement(Statement(model, from_ms, until_ms, served))
 
 
 def _proof(steps: list[Any]) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from farlane.node.books.bookkeeping import Bookkeeping
 from farlane.node.books.opening import OpenedBooks
 from farlane.node.cache import BlobCache
 from farlane.node.executors.environment import EnvironmentCache
-from farlane.node.executors.port import Event, Executor, Output
+from farlane.node.executors.port import Answered, Event, Executor, Output
 from farlane.node.hub_blobs import HubBlobs
 from farlane.node.identity import NodeIdentity
 from farlane.node.link import Due, HubLink
@@ -134,7 +134,7 @@ class LiveNode:
 
     def on_events(self, reports: list[Event]) -> None:
         """Hear from the executor."""
-        rest = [report for report in reports if not isinstance(report, Output)]
+        rest = [report for report in reports if not isinstance(report, Output | Answered)]
         if len(rest) < len(reports):
             self._take_output(reports)
         if rest:
@@ -262,10 +262,13 @@ class LiveNode:
 
     def _take_output(self, reports: list[Event]) -> None:
         for report in reports:
-            if isinstance(report, Output):
-                attempt = self._machine.attempt(report.ticket)
-                if attempt is not None:
-                    self._logs.append(attempt.task, attempt.attempt, report.stream, report.data)
+            if not isinstance(report, Output | Answered):
+                continue
+            attempt = self._machine.attempt(report.ticket)
+            if attempt is not None and isinstance(report, Output):
+                self._logs.append(attempt.task, attempt.attempt, report.stream, report.data)
+            elif attempt is not None and isinstance(report, Answered):
+                self._books.answered(attempt.task, attempt.attempt, report.served)
         self.link.look_for(Due.LOGS)
 
 

@@ -152,9 +152,10 @@ def leaves_booked(book: int, first: int, count: int, job: int = 1, at: float = A
         for index in range(first, first + count)
     ]
     owed = 10 * (first + count)
+    statements = {row: b"served %d" % (first + row) for row in range(0, count, 3)} if job % 2 else {}
     return LeavesBooked(
         book, first, leaves, JobId(job), "lab", f"project {job % 2}", "ada", NODE, "works", at, 7 * count, 10 * count,
-        owed, (first + count).to_bytes(8, "big"),
+        owed, (first + count).to_bytes(8, "big"), statements,
     )  # fmt: skip
 
 

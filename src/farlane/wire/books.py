@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from farlane.errors import InvalidInput
 from farlane.wire import limits
@@ -15,6 +15,7 @@ MAX_LEAVES = 16_384
 MAX_MARKS = 10_000
 """Books a hello may name."""
 MAX_REASON_CHARS = 1024
+MAX_STATEMENT_BYTES = 256
 HASH_BYTES = 32
 SIGNATURE_BYTES = 65
 CUMULATIVE_BYTES = 12
@@ -77,11 +78,12 @@ class BookTerms:
 
 @dataclass(frozen=True, slots=True)
 class LeavesAppended:
-    """Packed leaves `first` and after of a book."""
+    """Packed leaves `first` and after of a book; statements: what replicas have served, packed, by row."""
 
     book: int
     first: int
     leaves: Sequence[bytes]
+    statements: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +198,19 @@ def terms_from_wire(message: node_pb2.BookTerms) -> BookTerms:
 
 def leaves_to_wire(appended: LeavesAppended) -> node_pb2.LeavesAppended:
     """Return appended leaves as they travel."""
+    rows = sorted(appended.statements)
     with limits.sendable("leaves of a book"):
         return node_pb2.LeavesAppended(
-            book=appended.book, first=appended.first, leaves=b"".join(appended.leaves)
-        )
+            book=appended.book, first=appended.first, leaves=b"".join(appended.leaves), statement_rows=rows,
+            statements=[appended.statements[row] for row in rows],
+        )  # fmt: skip
 
 
 def leaves_from_wire(message: node_pb2.LeavesAppended, leaf_bytes: int) -> LeavesAppended:
     """Read appended leaves of `leaf_bytes` each.
 
     Raises:
-        InvalidInput: none, or a part of one.
+        InvalidInput: none, a part of one, or statements that belong to none.
         TooLarge: more than `MAX_LEAVES`.
     """
     joined = message.leaves
@@ -222,6 +226,7 @@ def leaves_from_wire(message: node_pb2.LeavesAppended, leaf_bytes: int) -> Leave
         _number("the number of a book", message.book),
         _number("the first leaf of a batch", message.first),
         leaves,
+        _statements(message, count),
     )
 
 
@@ -295,6 +300,18 @@ def credit_from_wire(message: node_pb2.CreditState) -> CreditState:
     )
     reason = limits.text("reason of a credit state", message.reason, MAX_REASON_CHARS)
     return CreditState(organisation, message.stopped, reason)
+
+
+def _statements(message: node_pb2.LeavesAppended, count: int) -> dict[int, bytes]:
+    rows = list(message.statement_rows)
+    if len(rows) != len(message.statements) or sorted(set(rows)) != rows or any(row >= count for row in rows):
+        raise InvalidInput(
+            f"{len(message.statements)} statements of what was served for rows {str(rows)[:60]} of {count} leaves; "
+            "expected one for each row, in order"
+        )
+    if any(len(raw) > MAX_STATEMENT_BYTES for raw in message.statements):
+        raise InvalidInput(f"a statement of what was served has more than {MAX_STATEMENT_BYTES} bytes")
+    return dict(zip(rows, message.statements, strict=True))
 
 
 def _mark(message: node_pb2.BookMark) -> BookMark:

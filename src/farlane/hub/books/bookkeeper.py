@@ -131,7 +131,7 @@ class Bookkeeper:
         if session is None or booked.node not in self._books.nodes:
             return
         if session.feed.knows(booked.book):
-            session.feed.leaves(booked.book, booked.first, booked.leaves)
+            session.feed.leaves(booked.book, booked.first, booked.leaves, booked.statements)
         else:
             session.feed.introduce(found, self._books.signing)
 

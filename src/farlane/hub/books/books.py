@@ -16,6 +16,7 @@ from farlane.errors import InvalidSignature, NotFound, PermissionRefused
 from farlane.hub.books.backing import Backing, Promise
 from farlane.hub.books.inputs import InputDigests
 from farlane.hub.books.leaves import Bookable, LeafWriter, unbooked
+from farlane.hub.books.served import ServedCounts
 from farlane.hub.reactor.state import Lease
 from farlane.ledger.accounts import NO_ADDRESS, Address, PrivateKey
 from farlane.ledger.books import Book
@@ -147,11 +148,18 @@ class HubBooks:
         states: what the store has.
         accounts: whose money it is.
         inputs: digests of payloads.
+        served: what replicas have served.
     """
 
     def __init__(
-        self, network: str, states: Iterable[BookState], accounts: Accounts, inputs: InputDigests
+        self,
+        network: str,
+        states: Iterable[BookState],
+        accounts: Accounts,
+        inputs: InputDigests,
+        served: ServedCounts | None = None,
     ) -> None:
+        self.served = served or ServedCounts()
         self.all: dict[int, HubBook] = {}
         self.current: dict[tuple[str, NodeId], HubBook] = {}
         self.nodes: dict[NodeId, NodeAccount] = {}
@@ -245,7 +253,8 @@ class HubBooks:
     ) -> list[BookRecord]:
         """Add the leaves of attempts that ended on a node, or of parts of them; returns the records to keep."""
         ask = self._inputs.look if isinstance(record, LeasesMetered) else self._inputs.take
-        leaves = self._writer.leaves(record, spec, node.rates, leases, ask(record.job, record.indices))
+        inputs, statements = ask(record.job, record.indices), self.served.statements(record, spec, leases)
+        leaves = self._writer.leaves(record, spec, node.rates, leases, inputs, statements)
         lease_ms, amounts = unbooked(record, leases)
         hub_book, out = self._open(spec.organisation, node, record.at)
         first = hub_book.book.size
@@ -254,7 +263,7 @@ class HubBooks:
             LeavesBooked(
                 hub_book.opened.book, first, leaves, record.job, spec.organisation, spec.project, spec.publisher,
                 node.node, node.organisation, record.at, sum(lease_ms), sum(amounts),
-                hub_book.book.owed_nano, hub_book.book.frontier.to_bytes(),
+                hub_book.book.owed_nano, hub_book.book.frontier.to_bytes(), statements,
             )
         )  # fmt: skip
         return out

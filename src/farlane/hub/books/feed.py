@@ -56,11 +56,20 @@ class BookFeed:
         """Tell whether a book was introduced."""
         return number in self._sent
 
-    def leaves(self, number: int, first: int, leaves: Sequence[bytes]) -> None:
-        """Send leaves that have become durable, unless the node is still being brought up to them."""
+    def leaves(
+        self, number: int, first: int, leaves: Sequence[bytes], statements: Mapping[int, bytes]
+    ) -> None:
+        """Send leaves that have become durable, unless the node is still being brought up to them.
+
+        Args:
+            number: of the book.
+            first: index of the first of them.
+            leaves: packed.
+            statements: what replicas have served, packed, by row.
+        """
         self._durable[number] = first + len(leaves)
         if self._sent[number] == first and number not in self._behind:
-            self._send(number, first, leaves)
+            self._send(number, first, leaves, statements)
         else:
             self._check(number)
 
@@ -84,7 +93,8 @@ class BookFeed:
                 return
             count = min(CHUNK_LEAVES, self._durable[number] - first)
             leaves = await loop.run_in_executor(None, store.leaves, number, first, count)
-            self._send(number, first, leaves)
+            found = await loop.run_in_executor(None, store.statements, number, first, count)
+            self._send(number, first, leaves, {index - first: raw for index, raw in found.items()})
         self._behind.discard(number)
 
     def _check(self, number: int) -> None:
@@ -92,10 +102,15 @@ class BookFeed:
             self._behind.add(number)
             self._wake.set()
 
-    def _send(self, number: int, first: int, leaves: Sequence[bytes]) -> None:
+    def _send(
+        self, number: int, first: int, leaves: Sequence[bytes], statements: Mapping[int, bytes]
+    ) -> None:
         for start in range(0, len(leaves), CHUNK_LEAVES):
             part = leaves[start : start + CHUNK_LEAVES]
-            appended = leaves_to_wire(LeavesAppended(number, first + start, part))
+            stated = {
+                row - start: raw for row, raw in statements.items() if start <= row < start + CHUNK_LEAVES
+            }
+            appended = leaves_to_wire(LeavesAppended(number, first + start, part, stated))
             self._outbox.put(node_pb2.NodeCommand(leaves=appended))
         self._sent[number] = first + len(leaves)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from farlane.domain.failures import Failure
 from farlane.domain.ids import JobId, task_id
@@ -13,6 +13,7 @@ from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.state import Lease
 from farlane.ledger.leaf import NONE, Outcome
 from farlane.ledger.leaf_maker import LeafMaker, outcome_digest
+from farlane.ledger.statement import statement_digest
 
 Ended = TasksEnded | AttemptsFailed
 """Attempts that are over."""
@@ -36,6 +37,7 @@ class LeafWriter:
         rates: RateVector,
         leases: Sequence[Lease],
         inputs: Sequence[bytes],
+        statements: Mapping[int, bytes],
     ) -> list[bytes]:
         """Return one packed leaf a row.
 
@@ -45,6 +47,7 @@ class LeafWriter:
             rates: the node's prices.
             leases: the attempts' leases. A leaf says what its attempt costs beyond the parts booked before.
             inputs: SHA-256 of each task's payload.
+            statements: what replicas have served, packed, by row.
         """
         makers = self._makers.setdefault(record.job, {})
         ended_ms = int(record.at * 1000)
@@ -57,6 +60,8 @@ class LeafWriter:
             if maker is None:
                 maker = makers[rates, gpu] = LeafMaker(spec, rates, gpu)
             outcome, failure, output = _ending(record, spec, row)
+            if row in statements:
+                output = statement_digest(statements[row])
             leaves.append(
                 maker.pack(
                     task_id(record.job, index), record.attempts[row], outcome, failure, inputs[row], output,

@@ -59,10 +59,15 @@ class Exchanges:
 
     Args:
         credit: gives the replica credit: request, bytes.
+        on_reply: hears of each reply that is whole: request, reply.
     """
 
-    def __init__(self, credit: Callable[[int, int], None]) -> None:
-        self._credit = credit
+    def __init__(
+        self,
+        credit: Callable[[int, int], None],
+        on_reply: Callable[[int, InferenceReply], None] = lambda number, reply: None,
+    ) -> None:
+        self._credit, self._on_reply = credit, on_reply
         self._numbers = itertools.count(1)
         self._all: dict[int, Exchange] = {}
         self.held = 0
@@ -131,6 +136,7 @@ class Exchanges:
         exchange.partial.clear()
         exchange.owed = 0
         exchange.waiting += arrived.size
+        self._on_reply(exchange.number, arrived.reply)
         exchange.arrived.put_nowait(arrived)
 
     def _may_grow(self, exchange: Exchange) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from farlane.domain.ids import JobId, NodeId
 from farlane.domain.inference import InferenceReply, ModelDescription
+from farlane.domain.served import Served
 from farlane.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -17,6 +18,7 @@ from farlane.errors import (
     Unavailable,
 )
 from farlane.hub.deployments.exchanges import Exchanges
+from farlane.hub.deployments.tallies import Tallies
 from farlane.wire.inference import pieces
 from farlane.wire.outbox import Outbox
 from farlane.wire.status import error_from_wire
@@ -39,6 +41,7 @@ class ReplicaSession:
         node: where.
         description: what it may be asked.
         outbox: the way to it.
+        on_served: hears of each request that has ended there.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class ReplicaSession:
         node: NodeId,
         description: ModelDescription,
         outbox: Outbox[Command],
+        on_served: Callable[[Served], None] = lambda served: None,
     ) -> None:
         self.job, self.deployment, self.version = job, deployment, version
         self.node, self.description = node, description
@@ -57,7 +61,8 @@ class ReplicaSession:
         self.draining = False
         self.doubted_until = 0.0
         """Time of the event loop until which others are asked first: it let a request's time pass, or failed one."""
-        self._exchanges = Exchanges(self._credit)
+        self._tallies = Tallies(on_served)
+        self._exchanges = Exchanges(self._credit, self._tallies.whole)
         self._closed: FarlaneError | None = None
 
     @property
@@ -95,6 +100,7 @@ class ReplicaSession:
                 await self.outbox.room()
                 part = serving_pb2.RequestPart(request=number, data=data, last=last, timeout_s=timeout_s)
                 self.outbox.put(Command(request=part))
+            self._tallies.sent(number, len(request))
             while (arrived := await exchange.arrived.get()) is not None:
                 self._exchanges.passed_on(exchange, arrived)
                 yield arrived.reply
@@ -114,10 +120,12 @@ class ReplicaSession:
         """
         kind = message.WhichOneof("kind")
         if kind == "reply":
+            self._tallies.arrived(message.reply)
             exchange = self._exchanges.get(message.reply.request)
             if exchange is not None and not exchange.ended:
                 self._exchanges.take(exchange, message.reply)
         elif kind == "ended":
+            self._tallies.ended(message.ended)
             ended = self._exchanges.get(message.ended.request)
             if ended is not None:
                 ended.end(_told(message.ended) if message.ended.HasField("error") else None)
@@ -137,6 +145,7 @@ class ReplicaSession:
         if self._closed is None:
             self._closed = why
             self.outbox.close()
+            self._tallies.clear()
             self._exchanges.end_all(ConnectionLost(why.message))
 
     def _credit(self, number: int, size: int) -> None:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 
-from farlane.domain.ids import TaskId, job_of, task_text
+from farlane.domain.ids import NodeId, TaskId, job_of, task_text
+from farlane.domain.served import Served
 from farlane.errors import Conflict, ConnectionLost, FarlaneError, InvalidInput, StaleFence
 from farlane.hub.deployments.desk import Deployments
 from farlane.hub.deployments.exchanges import WINDOW_BYTES
@@ -86,7 +87,21 @@ class ReplicaService(serving_pb2_grpc.ReplicaServiceServicer):
             )
         serve = job.spec.serve
         description = description_from_wire(hello.description)
-        return ReplicaSession(job.id, serve.deployment, serve.version, node.spec.node, description, outbox)
+
+        def on_served(served: Served) -> None:
+            self._count(node.spec.node, task, lease.attempt, served)
+
+        return ReplicaSession(
+            job.id, serve.deployment, serve.version, node.spec.node, description, outbox, on_served
+        )
+
+    def _count(self, node: NodeId, task: TaskId, attempt: int, served: Served) -> None:
+        """Book what a replica has answered, while its lease is in force."""
+        hub = self._hub()
+        known = hub.reactor.state.nodes.get(node)
+        lease = None if known is None else known.leases.get(task)
+        if lease is not None and lease.attempt == attempt:
+            hub.books.served.add(task, attempt, served)
 
 
 async def _hello(requests: Requests) -> serving_pb2.ReplicaHello:

@@ -25,6 +25,7 @@ class _Book:
     opened: BookOpened
     batches: list[LeavesBooked] = field(default_factory=list)
     leaves: list[bytes] = field(default_factory=list)
+    statements: dict[int, bytes] = field(default_factory=dict)
     vouchers: list[VoucherSigned] = field(default_factory=list)
 
 
@@ -43,6 +44,7 @@ class BookHistory:
             found = self._books[record.book]
             found.batches.append(record)
             found.leaves += record.leaves
+            found.statements.update({record.first + row: raw for row, raw in record.statements.items()})
             self._batches.append(record)
         else:
             self._books[record.book].vouchers.append(record)
@@ -68,6 +70,12 @@ class BookHistory:
         """Return leaves of a book, fewer where it ends."""
         found = self._books.get(book)
         return [] if found is None else found.leaves[first : first + count]
+
+    def statements(self, book: int, first: int, count: int) -> dict[int, bytes]:
+        """Return what replicas have served as some leaves of a book state it, by index."""
+        found = self._books.get(book)
+        known = {} if found is None else found.statements
+        return {index: raw for index, raw in sorted(known.items()) if first <= index < first + count}
 
     def leaf_places(self, task: TaskId) -> list[tuple[int, int]]:
         """Return (book, index) of every leaf of a task, oldest first."""

@@ -214,6 +214,11 @@ class MemoryStore:
         with self._engine.reading() as history:
             return history.books.leaves(book, first, count)
 
+    def statements(self, book: int, first: int, count: int) -> dict[int, bytes]:
+        """Return what replicas have served as some leaves of a book state it, packed, by index."""
+        with self._engine.reading() as history:
+            return history.books.statements(book, first, count)
+
     def leaf_places(self, task: TaskId) -> list[tuple[int, int]]:
         """Return (book, index) of every leaf of a task, oldest first."""
         with self._engine.reading() as history:

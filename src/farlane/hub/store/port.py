@@ -127,6 +127,10 @@ class Store(Protocol):
         """Return packed leaves `first .. first + count - 1` of a book, fewer where it ends; none is ever forgotten."""
         ...
 
+    def statements(self, book: int, first: int, count: int) -> dict[int, bytes]:
+        """Return what replicas have served, as leaves `first .. first + count - 1` of a book state it, by index."""
+        ...
+
     def leaf_places(self, task: TaskId) -> list[tuple[int, int]]:
         """Return (book, index) of every leaf of a task, oldest first."""
         ...

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from farlane.domain.ids import TaskId
 from farlane.domain.nodes import NodeSpec
+from farlane.domain.served import Served
 from farlane.kit.clock import Clock
 from farlane.kit.tasks import TaskSupervisor
 from farlane.node.books.keeper import BookKeeper, KeeperOwner
@@ -102,6 +104,10 @@ class Bookkeeping:
     def revoked(self, event: LeasesRevoked) -> None:
         """Hear of leases taken back."""
         self._memory.revoke(event.now, event.tasks, event.attempts)
+
+    def answered(self, task: TaskId, attempt: int, served: Served) -> None:
+        """Hear of requests that a replica has answered."""
+        self._memory.answer(task, attempt, served)
 
     def reporting(self, batch: ResultBatch) -> None:
         """Hear what is being reported."""

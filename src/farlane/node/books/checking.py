@@ -9,6 +9,7 @@ from farlane.domain.prices import RateVector, ceil_div, hourly_ceiling
 from farlane.domain.resources import GpuKind, GpuRequest, Resources
 from farlane.errors import InvalidInput
 from farlane.ledger.leaf import BLAME_CODES, FAILURES, FIELDS, NONE, Leaf, Outcome, gpu_digest, unpack
+from farlane.ledger.statement import statement_digest, unpack_statement
 from farlane.node.books.memory import Memory, Remembered
 
 REPORTED_SLACK_MS = 5
@@ -33,21 +34,28 @@ class LeafChecker:
     def __init__(self, memory: Memory, prices: tuple[RateVector, ...]) -> None:
         self._memory, self._prices = memory, prices
 
-    def judge(self, raw: bytes) -> tuple[Leaf | None, str | None]:
-        """Return a packed leaf as it was read, and what is wrong with it, None where it may be signed."""
+    def judge(self, raw: bytes, statement: bytes = b"") -> tuple[Leaf | None, str | None]:
+        """Return a packed leaf as it was read, and what is wrong with it, None where it may be signed.
+
+        Args:
+            raw: the leaf.
+            statement: what a replica has served, packed, as the hub states it beside the leaf.
+        """
         try:
             leaf = unpack(raw)
         except InvalidInput as error:
             return None, error.message
-        problem = self._problem(leaf, raw)
+        problem = self._problem(leaf, raw, statement)
         if problem is None:
             return leaf, None
         return leaf, f"{task_text(TaskId(leaf.task))} attempt {leaf.attempt}: {problem}"
 
-    def _problem(self, leaf: Leaf, raw: bytes) -> str | None:
+    def _problem(self, leaf: Leaf, raw: bytes, statement: bytes) -> str | None:
         found = self._memory.find(leaf.task, leaf.attempt)
+        if statement and (problem := statement_problem(found, leaf, statement)):
+            return problem
         if found is not None:
-            return check_leaf(self._memory, found, leaf, raw)
+            return check_leaf(self._memory, found, leaf, raw, statement)
         if self._memory.booked(leaf.task, leaf.attempt):
             return "its leaf is in a book already"
         return self._unremembered(leaf)
@@ -86,23 +94,50 @@ class LeafChecker:
         return None
 
 
-def check_leaf(memory: Memory, found: Remembered, leaf: Leaf, raw: bytes) -> str | None:
+def statement_problem(found: Remembered | None, leaf: Leaf, raw: bytes) -> str | None:
+    """Return what is wrong with what the hub states beside a leaf of a replica, None where nothing is.
+
+    Less than the node has counted is no reason to object: requests under way when a stream broke are counted by the
+    node alone, and a hub that starts anew goes on from its last leaf.
+    """
+    try:
+        statement = unpack_statement(raw)
+    except InvalidInput as error:
+        return error.message
+    if statement_digest(raw) != leaf.output:
+        return "its output is not the digest of what the hub says was served"
+    if (statement.model, statement.until_ms) != (leaf.model, leaf.ended_ms) or leaf.model == NONE:
+        return "what the hub says was served is of another version, or until another time"
+    if found is None:
+        return None
+    name = statement.served.beyond(found.served)
+    if not name:
+        return None
+    stated, counted = getattr(statement.served, name), getattr(found.served, name)
+    return f"the hub says that it has served {stated} {name}; the node counted {counted}"
+
+
+def check_leaf(
+    memory: Memory, found: Remembered, leaf: Leaf, raw: bytes, statement: bytes = b""
+) -> str | None:
     """Return what in a leaf differs from what is remembered of its attempt, None where nothing does.
 
     More lease time, and so more money, than the node saw is no reason to object.
     """
+    stated = statement_digest(statement) if statement else None
     if leaf.outcome == Outcome.INTERIM or leaf.part:
-        return _part_problem(found, leaf, raw)
+        return _part_problem(found, leaf, raw, stated or NONE)
     kind = FAILURES.get(leaf.failure)
     as_reported = found.ended and kind == found.failure
     if as_reported:
         problem = _reported_problem(found, leaf)
     else:
         problem = _ended_by_hub_problem(memory, found, leaf, kind)
-    return problem or _bytes_problem(found, leaf, raw, kind, as_reported=as_reported)
+    output = stated or (found.output if as_reported else NONE)
+    return problem or _bytes_problem(found, leaf, raw, kind, output, as_reported=as_reported)
 
 
-def _part_problem(found: Remembered, leaf: Leaf, raw: bytes) -> str | None:
+def _part_problem(found: Remembered, leaf: Leaf, raw: bytes, output: bytes) -> str | None:
     """Check a part of an attempt: the next one, at the price of the whole time so far less what was booked."""
     if leaf.outcome != Outcome.INTERIM or leaf.part != found.part + 1:
         return f"it is part {leaf.part} ({_outcome(leaf)}); expected part {found.part + 1} (interim)"
@@ -111,7 +146,7 @@ def _part_problem(found: Remembered, leaf: Leaf, raw: bytes) -> str | None:
         return problem
     total = found.terms.charge_time(gpu, found.part_ms + leaf.lease_ms, found.payload_bytes)
     expected = found.terms.maker(gpu).pack(
-        TaskId(leaf.task), leaf.attempt, Outcome.INTERIM, None, found.input, NONE, leaf.lease_ms,
+        TaskId(leaf.task), leaf.attempt, Outcome.INTERIM, None, found.input, output, leaf.lease_ms,
         max(0, total - found.paid_nano), leaf.ended_ms, leaf.part,
     )  # fmt: skip
     return None if expected == raw else _difference(unpack(expected), leaf)
@@ -152,7 +187,7 @@ def _measured_problem(memory: Memory, found: Remembered, leaf: Leaf) -> str | No
 
 
 def _bytes_problem(
-    found: Remembered, leaf: Leaf, raw: bytes, kind: FailureKind | None, *, as_reported: bool
+    found: Remembered, leaf: Leaf, raw: bytes, kind: FailureKind | None, output: bytes, *, as_reported: bool
 ) -> str | None:
     terms = found.terms
     gpu, problem = _gpu_of(found, leaf)
@@ -165,7 +200,6 @@ def _bytes_problem(
         amount = terms.charge(gpu, total_ms, found.payload_bytes, found.result_bytes)
     elif failure is not None and failure.rule.paid:
         amount = terms.charge_time(gpu, total_ms, found.payload_bytes)
-    output = found.output if as_reported else NONE
     expected = terms.maker(gpu).pack(
         TaskId(leaf.task), leaf.attempt, Outcome(leaf.outcome), failure, found.input, output,
         leaf.lease_ms, max(0, amount - found.paid_nano), leaf.ended_ms,

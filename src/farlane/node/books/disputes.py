@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from farlane.errors import FarlaneError
 from farlane.kit.files import atomic_write, private_directory
 from farlane.node.books.node_book import NodeBook
+from farlane.wire.books import LeavesAppended
 
 log = logging.getLogger(__name__)
 MAX_EVIDENCE = 100
@@ -70,6 +71,11 @@ class Disputes:
         return str(path)
 
 
-def leaves_as_evidence(first: int, leaves: Sequence[bytes]) -> dict[str, object]:
+def leaves_as_evidence(appended: LeavesAppended) -> dict[str, object]:
     """Return a batch of leaves as JSON can hold it."""
-    return {"first": first, "leaves": b64encode(b"".join(leaves)).decode()}
+    found: dict[str, object] = {
+        "first": appended.first, "leaves": b64encode(b"".join(appended.leaves)).decode(),
+    }  # fmt: skip
+    if appended.statements:
+        found["statements"] = {str(row): raw.hex() for row, raw in appended.statements.items()}
+    return found

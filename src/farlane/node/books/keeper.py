@@ -157,15 +157,16 @@ class BookKeeper:
             return
         leaves, problem = self._fresh(book, appended)
         settled: list[Settled] = []
-        for raw in leaves:
-            leaf, problem = self._checker.judge(raw)
+        known = len(appended.leaves) - len(leaves)
+        for row, raw in enumerate(leaves, known):
+            leaf, problem = self._checker.judge(raw, appended.statements.get(row, b""))
             if leaf is None or problem is not None:
                 break
             settled.append(self._memory.settle(leaf))
         if problem is not None:
             self._restore(settled)
             self._count.refused_leaves += len(appended.leaves)
-            self._object(book, problem, leaves_as_evidence(appended.first, appended.leaves))
+            self._object(book, problem, leaves_as_evidence(appended))
         elif leaves:
             # A node that lost its file is given the newest voucher before the leaves it is for: they end where it does.
             early = book.early

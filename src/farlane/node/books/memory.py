@@ -12,6 +12,7 @@ from farlane.domain.jobs import JobSpec
 from farlane.domain.prices import RateVector
 from farlane.domain.records import Column
 from farlane.domain.resources import GpuKind
+from farlane.domain.served import Served
 from farlane.ledger.leaf import NONE, Leaf
 from farlane.ledger.leaf_maker import outcome_digest, payload_digest
 from farlane.node.books.job_terms import JobTerms
@@ -25,6 +26,9 @@ MAX_BOOKED = 50_000
 """Keys of attempts whose leaves came, kept to find one that comes twice; two generations of so many."""
 
 
+NOTHING = Served()
+
+
 @dataclass(slots=True)
 class Remembered:
     """One attempt. Times are monotonic seconds.
@@ -32,7 +36,8 @@ class Remembered:
     input: SHA-256 of its payload; era: number of the unbroken connection on which it was granted; kind: GPU it held;
     revoked_s: when the hub took it back, 0 = it has not; ended: it was reported; failure, output, lease_ms,
     result_bytes, charged_nano: as reported; accepted: the hub acknowledged the report on the connection of the grant;
-    part, part_ms, paid_nano: how many parts of it are in the book, their lease milliseconds and nano-credits.
+    part, part_ms, paid_nano: how many parts of it are in the book, their lease milliseconds and nano-credits;
+    served: what it has answered, where it is a replica.
     """
 
     terms: JobTerms
@@ -52,6 +57,7 @@ class Remembered:
     part: int = 0
     part_ms: int = 0
     paid_nano: int = 0
+    served: Served = NOTHING
 
     @property
     def owed_nano(self) -> int:
@@ -159,6 +165,12 @@ class Memory:
             found = self._held.get(key)
             if found is not None and not found.revoked_s:
                 found.revoked_s = now
+
+    def answer(self, task: int, attempt: int, served: Served) -> None:
+        """Hear of requests that a replica has answered."""
+        found = self._held.get((task, attempt))
+        if found is not None:
+            found.served = found.served.plus(served)
 
     def end(self, batch: ResultBatch) -> None:
         """Hear what is being reported; a batch that is sent again changes nothing."""

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from farlane.domain.failures import FailureKind
 from farlane.domain.ids import TaskId
+from farlane.domain.served import Served
 
 INLINE_PAYLOAD_BYTES = 64 * 1024
 """A result up to this size travels in its event; a larger one lies in a file of the scratch directory."""
@@ -200,7 +201,15 @@ class Finished:
     usage: Usage
 
 
-Event = Started | Output | Finished
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A replica has ended a request; they come while it runs and all before its end."""
+
+    ticket: int
+    served: Served
+
+
+Event = Started | Output | Answered | Finished
 OnEvents = Callable[[list[Event]], None]
 """Called on the asyncio loop with one or more events, in the order in which they happened."""
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 
 from farlane.domain.failures import FailureKind
+from farlane.domain.served import Served
 from farlane.errors import (
     ConnectionLost,
     Corrupted,
@@ -20,6 +21,7 @@ from farlane.errors import (
 )
 from farlane.kit.tasks import TaskSupervisor
 from farlane.node.executors.port import (
+    Answered,
     Bundle,
     Execution,
     Executor,
@@ -145,7 +147,11 @@ class ServingExecutor:
         self, execution: Execution, call: ServeCall, replica: Replica, watch: ProcessWatch
     ) -> Failed:
         """Carry requests until the process ends, its time is over, or this task is cancelled."""
-        stream = ReplicaStream(replica, call, self._proof, self._hub)
+
+        def on_served(served: Served) -> None:
+            self._on_events([Answered(execution.ticket, served)])
+
+        stream = ReplicaStream(replica, call, self._proof, self._hub, on_served)
         async with _answering(stream):
             ended = asyncio.ensure_future(replica.ended())
             try:

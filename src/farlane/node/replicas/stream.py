@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
 import grpc
 
+from farlane.domain.served import RequestTally, Served
 from farlane.errors import ConnectionLost, FarlaneError, Internal, InvalidInput
 from farlane.kit.backoff import Backoff
 from farlane.kit.tasks import TaskSupervisor
@@ -50,6 +52,7 @@ class _Request:
 
     credit: int
     more: asyncio.Event = field(default_factory=asyncio.Event)
+    tally: RequestTally = field(default_factory=RequestTally)
     body: bytearray = field(default_factory=bytearray)
     answer: asyncio.Task[None] | None = None
 
@@ -74,6 +77,7 @@ class ReplicaStream:
         call: which attempt it is.
         proof: who the node is.
         hub: the way to it.
+        on_served: hears of each request that is ended, before the hub does.
         backoff: pauses between streams.
         random: source of their jitter.
     """
@@ -84,11 +88,13 @@ class ReplicaStream:
         call: ServeCall,
         proof: NodeProof,
         hub: HubChannel,
+        on_served: Callable[[Served], None] = lambda served: None,
         backoff: Backoff | None = None,
         random: Random | None = None,
     ) -> None:
         self._replica, self._call, self._proof, self._hub = replica, call, proof, hub
         self._backoff, self._random = backoff or Backoff(0.1, 5.0), random or Random()
+        self._on_served = on_served
         self._requests: dict[int, _Request] = {}
         self._welcomed = False
         self._outbox: Outbox[Message] | None = None
@@ -192,12 +198,15 @@ class ReplicaStream:
     ) -> None:
         ended = serving_pb2.RequestEnded(request=number)
         try:
+            request.tally.request_bytes = len(request.body)
             question = decode_request(bytes(request.body))
             request.body.clear()
             async with contextlib.aclosing(self._replica.ask(question, timeout_s)) as replies:
                 async for reply in replies:
+                    request.tally.count(reply)
                     for data, last in pieces(encode_reply(reply)):
                         await request.spend(len(data))
+                        request.tally.reply_bytes += len(data)
                         outbox.put(Message(reply=serving_pb2.ReplyPart(request=number, data=data, last=last)))
         except FarlaneError as error:
             ended.error.CopyFrom(error_to_wire(error))
@@ -208,6 +217,7 @@ class ReplicaStream:
             log.exception("a request failed in a way that it should not")
             ended.error.CopyFrom(error_to_wire(Internal("the node failed to answer; its log says why")))
         finally:
+            self._on_served(request.tally.ended(failed=ended.HasField("error")))
             outbox.put(Message(ended=ended))
             self._forget(number)
 

@@ -784,26 +784,36 @@ Global___LedgerDomain: _TypeAlias = LedgerDomain  # noqa: Y015
 
 @_typing.final
 class LeavesAppended(_message.Message):
-    """Leaves `first` and after, packed and joined; durable at the hub."""
+    """Leaves `first` and after, packed and joined; durable at the hub. Sparse: statements of what replicas have served, by
+    row; the digest of each is the output of its leaf.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BOOK_FIELD_NUMBER: _builtins.int
     FIRST_FIELD_NUMBER: _builtins.int
     LEAVES_FIELD_NUMBER: _builtins.int
+    STATEMENT_ROWS_FIELD_NUMBER: _builtins.int
+    STATEMENTS_FIELD_NUMBER: _builtins.int
     book: _builtins.int
     first: _builtins.int
     leaves: _builtins.bytes
+    @_builtins.property
+    def statement_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def statements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
         self,
         *,
         book: _builtins.int = ...,
         first: _builtins.int = ...,
         leaves: _builtins.bytes = ...,
+        statement_rows: _abc.Iterable[_builtins.int] | None = ...,
+        statements: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "first", b"first", "leaves", b"leaves"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "first", b"first", "leaves", b"leaves", "statement_rows", b"statement_rows", "statements", b"statements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,6 +90,11 @@ CREATE TABLE model_usage (
     PRIMARY KEY (day, organisation, project, deployment, version)) STRICT, WITHOUT ROWID;
 CREATE INDEX model_usage_pos ON model_usage (pos);
 """
+# What schema 5 adds: what replicas have served, as the leaf at `place` of a book states it. Never deleted, as leaves.
+STATEMENTS_SCHEMA = """
+CREATE TABLE statements (book INTEGER NOT NULL, place INTEGER NOT NULL, statement BLOB NOT NULL,
+    PRIMARY KEY (book, place)) STRICT, WITHOUT ROWID;
+"""
 
 JOB_TABLES = (
     "tasks_added",
@@ -155,6 +160,8 @@ ADD_LEAVES = (
     "INSERT INTO leaves (book, first, count, job, at, owed, frontier, leaves, pos)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+ADD_STATEMENT = "INSERT INTO statements (book, place, statement) VALUES (?, ?, ?)"
+STATEMENTS = "SELECT place, statement FROM statements WHERE book = ? AND place BETWEEN ? AND ? ORDER BY place"
 ADD_VOUCHER = (
     "INSERT INTO vouchers (book, tasks, cumulative, root, signature, head_signature, node_key, expires,"
     " delegation_signature, at, pos) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

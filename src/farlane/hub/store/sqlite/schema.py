@@ -13,7 +13,7 @@ from farlane.hub.store.sqlite.encoding import RESTORE_ADVICE
 from farlane.hub.store.sqlite.faults import store_errors
 from farlane.kit.sqlite_files import FileKind, new_file
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Goes up with every change of a table or a packed blob; a file of the version before stays in the tests."""
 APPLICATION_ID = 0x66_72_6C_6E
 """`frln` in the header of the file: what `file` and we know it by."""
@@ -28,22 +28,19 @@ _OLDEST_SQLITE = (3, 37, 0)
 Migration = Callable[[sqlite3.Connection], None]
 
 
-def _add_books(connection: sqlite3.Connection) -> None:
-    for statement in queries.BOOKS_SCHEMA.split(";"):
-        connection.execute(statement)
+_ADDED = (queries.BOOKS_SCHEMA, queries.PARTS_SCHEMA, queries.MODEL_USAGE_SCHEMA, queries.STATEMENTS_SCHEMA)
+"""The tables that each version after the first adds."""
 
 
-def _add_parts(connection: sqlite3.Connection) -> None:
-    for statement in queries.PARTS_SCHEMA.split(";"):
-        connection.execute(statement)
+def _adding(tables: str) -> Migration:
+    def migrate(connection: sqlite3.Connection) -> None:
+        for statement in tables.split(";"):
+            connection.execute(statement)
+
+    return migrate
 
 
-def _add_model_usage(connection: sqlite3.Connection) -> None:
-    for statement in queries.MODEL_USAGE_SCHEMA.split(";"):
-        connection.execute(statement)
-
-
-MIGRATIONS: Mapping[int, Migration] = {1: _add_books, 2: _add_parts, 3: _add_model_usage}
+MIGRATIONS: Mapping[int, Migration] = {version: _adding(tables) for version, tables in enumerate(_ADDED, 1)}
 """Version -> what brings a store of that version to the next; it runs inside a transaction."""
 
 
@@ -76,8 +73,7 @@ def _write_schema(path: Path, network: str) -> None:
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute(queries.BEGIN)
-        tables = queries.SCHEMA + queries.BOOKS_SCHEMA + queries.PARTS_SCHEMA + queries.MODEL_USAGE_SCHEMA
-        for statement in tables.split(";"):
+        for statement in (queries.SCHEMA + "".join(_ADDED)).split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -224,6 +224,11 @@ class SqliteStore:
         with self._reads.reading() as connection:
             return books.leaves(connection, book, first, count)
 
+    def statements(self, book: int, first: int, count: int) -> dict[int, bytes]:
+        """Return what replicas have served as some leaves of a book state it, packed, by index."""
+        with self._reads.reading() as connection:
+            return dict(connection.execute(queries.STATEMENTS, (book, first, first + count - 1)))
+
     def leaf_places(self, task: TaskId) -> list[tuple[int, int]]:
         """Return (book, index) of every leaf of a task, oldest first."""
         with self._reads.reading() as connection:

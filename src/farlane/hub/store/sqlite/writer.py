@@ -79,6 +79,8 @@ class SqliteWriter:
             self._connection.execute(queries.OPEN_JOB, (record.job,))
         elif isinstance(record, LeavesBooked):
             self._connection.execute(queries.ADD_USAGE, usage_row(record))
+            stated = [(record.book, record.first + row, raw) for row, raw in record.statements.items()]
+            self._connection.executemany(queries.ADD_STATEMENT, stated)
         elif isinstance(record, JobEnded):
             self._summarise(record, pos)
         elif isinstance(record, TasksRequeued):
