@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import subprocess
@@ -19,9 +20,13 @@ from farlane.cli.main import main
 from farlane.errors import NotFound
 from farlane.models.adding import Description, add
 from farlane.models.ipfs.gateway_source import GatewaySource
+from farlane.models.ipfs.published import PublishedVersions
 from farlane.models.manifest.values import Parent, Relation
 from farlane.models.private.recipients import new_recipient_key
 from farlane.models.private.versions import add_private
+from farlane.models.transfer.block_server import BlockServer
+from farlane.testing.block_serving import StallingProxy
+from farlane.testing.waiting import until
 
 Type = Callable[..., str]
 
@@ -221,3 +226,27 @@ def test_public_versions_are_served_and_private_ones_are_not(
 def test_other_machines_are_let_in_only_by_a_word(models) -> None:
     assert "say --public" in models("ipfs", "serve", "--listen", "0.0.0.0:0", code=1)
     assert "no address" in models("ipfs", "serve", "--listen", "127.0.0.1:x", code=1)
+
+
+def test_a_pull_that_is_killed_goes_on_where_it_was(machine, models, folder: Path, tmp_path: Path) -> None:
+    (folder / "weights.bin").write_bytes(np.random.default_rng(1).bytes(12_000_000))
+    cid = read(models, "add", folder, "lab/mini")["cid"]
+    with open_repository(tmp_path / "a" / "models") as repository:
+        published = PublishedVersions(repository)
+        server = BlockServer("127.0.0.1:0", published.source, published.admit)
+        proxy = StallingProxy(server.port, after_bytes=9_000_000)
+        machine("b")
+        notes = tmp_path / "b" / "models" / "blocks" / "partial"
+
+        def some_of_it_is_kept() -> bool:
+            return any(len(raw := path.read_bytes()) == 34 and any(raw[32:]) for path in notes.glob("*.done"))
+
+        command = [sys.executable, "-m", "farlane.cli.main", "models", "ipfs", "pull", cid]
+        with subprocess.Popen([*command, "--gateway", f"http://{proxy.address}"]) as process:
+            asyncio.run(until(some_of_it_is_kept))
+            process.kill()
+        proxy.close()
+        got = read(models, "ipfs", "pull", cid, "--gateway", f"http://{server.address}")
+        server.close()
+    assert 0 < got["fetched_bytes"] <= 12_000_000 - (1 << 20)
+    assert read(models, "verify")["faults"] == []

@@ -1,4 +1,4 @@
-"""One HTTP server by its URL: requests with a deadline and a cap, without redirects."""
+"""One HTTP server by its URL: requests with a deadline and a cap, without redirects, over connections kept open."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import ipaddress
 import ssl
 import time
 import urllib.parse
+import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +20,9 @@ TIMEOUT_S: Final = 60.0
 PIECE_BYTES: Final = 1 << 20
 MAX_ERROR_BYTES: Final = 64 << 10
 """Of what a server says when it refuses; the rest is not read."""
+MAX_IDLE: Final = 8
+"""Connections kept open to one server."""
+_READING: Final = ("GET", "HEAD")
 
 Body = bytes | Iterable[bytes]
 
@@ -35,7 +40,9 @@ class Answer:
 
 
 class Endpoint:
-    """An HTTP server; may be used from any thread, with one connection for each request.
+    """An HTTP server; may be used from any thread, with one connection for each request under way.
+
+    Reading requests (GET, HEAD) go over connections that earlier ones left open, if there are any.
 
     Args:
         url: `http://` or `https://`, a host, perhaps a port and a path that all requests begin with.
@@ -48,6 +55,8 @@ class Endpoint:
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._secure, self._host, self._port, self._path = _parts(url)
         self._timeout_s = timeout_s
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        weakref.finalize(self, _close_all, self._idle)
 
     @property
     def place(self) -> str:
@@ -87,16 +96,46 @@ class Endpoint:
             TooLarge: the answer is longer than `max_bytes`.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        connection = self._connection(limit_s)
-        with contextlib.closing(connection), self._troubles(limit_s):
-            response = self._response(connection, method, path, dict(headers or {}), body)
+        request = (method, path, dict(headers or {}), body)
+        reading = method in _READING and body is None
+        if reading and (kept := self._kept(limit_s)) is not None:
+            # A server may close a connection that was idle at the very moment it is used again.
+            with contextlib.suppress(ConnectionLost):
+                return self._exchange(kept, request, max_bytes, limit_s, keep=True)
+        return self._exchange(self._connection(limit_s), request, max_bytes, limit_s, keep=reading)
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        request: tuple[str, str, dict[str, str], Body | None],
+        max_bytes: int,
+        limit_s: float,
+        *,
+        keep: bool,
+    ) -> Answer:
+        with contextlib.ExitStack() as stack, self._troubles(limit_s):
+            stack.callback(connection.close)
+            response = self._response(connection, *request)
             cap = max_bytes if response.status < 300 else min(max_bytes, MAX_ERROR_BYTES)
             # Where the server closes after its answer, the connection lets go of the socket, and only this closes it.
             with contextlib.closing(response):
                 data = self._read(connection, response, cap, time.monotonic() + limit_s)
+                whole = (response.isclosed() or response.length == 0) and not response.will_close
+            if keep and whole and connection.sock is not None and len(self._idle) < MAX_IDLE:
+                stack.pop_all()
+                self._idle.append(connection)
             return Answer(
                 response.status, data, {name.lower(): value for name, value in response.getheaders()}
             )
+
+    def _kept(self, timeout_s: float) -> http.client.HTTPConnection | None:
+        """Return a connection that an earlier request left open, None where there is none."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return None
+        connection.sock.settimeout(timeout_s)
+        return connection
 
     def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._secure:
@@ -113,7 +152,8 @@ class Endpoint:
         body: Body | None,
     ) -> http.client.HTTPResponse:
         try:
-            connection.connect()
+            if connection.sock is None:
+                connection.connect()
         except TimeoutError:
             raise
         except OSError as error:
@@ -171,6 +211,11 @@ class Endpoint:
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
             raise ConnectionLost(f"the connection to {self.place} broke: {reason}") from error
+
+
+def _close_all(connections: deque[http.client.HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def is_loopback(host: str) -> bool:

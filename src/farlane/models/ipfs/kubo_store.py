@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from farlane.errors import Corrupted, InvalidInput, NotFound, TooLarge
+from farlane.errors import Corrupted, DeadlineExceeded, InvalidInput, NotFound, TooLarge
 from farlane.models.blocks import car
 from farlane.models.blocks.port import Location
 from farlane.models.cid import DAG_CBOR, DAG_PB, RAW, Cid, Octets, parse_cid, verify_block
@@ -53,8 +53,16 @@ class KuboStore:
         Raises:
             NotFound: it is not there.
             Corrupted: the kubo gave other bytes.
+            DeadlineExceeded: its peers were asked, and none has come with it.
         """
-        data = self._rpc.block(cid.text, offline=not self._network)
+        try:
+            data = self._rpc.block(cid.text, offline=not self._network)
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(
+                f"the kubo at {self._rpc.place} has not come by block {cid}: is anybody online who has it? "
+                f"({error.message})",
+                cid=cid.text,
+            ) from error
         verify_block(cid, data)
         return data
 
