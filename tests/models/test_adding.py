@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import save_file
 
@@ -117,6 +118,34 @@ def test_a_changed_tensor_is_all_that_is_new(repository: Repository, folder: Pat
     assert [(one.name, one.change) for one in weights.tensors] == [("head", Change.CHANGED)]
     assert weights.tensors_same == 1
     assert 64 * 64 * 4 < weights.new_bytes < 64 * 64 * 4 + 1000
+
+
+def onnx_model(root: Path, changed: float, beside: bool) -> None:
+    draw = np.random.default_rng(1).standard_normal((300, 300)).astype(np.float32)
+    weights = [onnx.numpy_helper.from_array(draw * factor, f"w{factor}") for factor in (1, 2, 3)]
+    weights.append(onnx.numpy_helper.from_array(draw + changed, "tuned"))
+    model = onnx.helper.make_model(onnx.helper.make_graph([], f"tuned by {changed}", [], [], weights))
+    (root / "m.data").unlink(missing_ok=True)
+    onnx.save_model(
+        model, root / "m.onnx", save_as_external_data=beside, location="m.data" if beside else None
+    )
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["in one file", "weights beside it"])
+def test_the_tensors_of_an_onnx_model_are_compared_and_moved_alone(
+    repository: Repository, folder: Path, beside: bool
+) -> None:
+    (folder / "model.safetensors").unlink()
+    onnx_model(folder, 0.0, beside)
+    first = add(repository, folder, "mini")
+    onnx_model(folder, 0.5, beside)
+    second = add(repository, folder, "mini")
+    path = "m.data" if beside else "m.onnx"
+    by_path = {one.path: one for one in difference(repository, first.manifest, second.manifest).files}
+    assert [(one.name, one.change) for one in by_path[path].tensors] == [("tuned", Change.CHANGED)]
+    assert by_path[path].tensors_same == 3
+    new = new_bytes(repository.blocks, second.manifest, first.manifest)
+    assert 360_000 <= sum(new.values()) < 370_000
 
 
 def test_what_is_put_into_a_large_file_moves_little_of_it(repository: Repository, folder: Path) -> None:

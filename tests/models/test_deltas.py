@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from farlane.errors import Corrupted, DiskFull, InvalidInput, NotFound
-from farlane.models.adding import Added, add
+from farlane.models.adding import Added, Description, add
 from farlane.models.blocks.collection import collect
 from farlane.models.blocks.memory import MemoryBlockStore
 from farlane.models.blocks.port import FileAssembly
@@ -21,7 +21,16 @@ from farlane.models.catalog.rows_memory import MemoryRows
 from farlane.models.catalog.values import DeltaRow
 from farlane.models.cid import DAG_CBOR, RAW, Cid, block_cid
 from farlane.models.delta import format as wire
-from farlane.models.deltas import block_list, blocks_so_far, deltas_for, fill, keep, make_for
+from farlane.models.deltas import (
+    block_list,
+    blocks_so_far,
+    deltas_for,
+    fill,
+    forget_damaged,
+    keep,
+    make_for,
+    readable_blocks,
+)
 from farlane.models.exporting import pull
 from farlane.models.manifest.values import Encryption
 from farlane.models.repository import Repository
@@ -219,6 +228,25 @@ class TestKeeping:
         there = world.receiver()
         pull(there, world.here, "mini@v2")
         assert deltas_for(there, row.target) == ()
+
+    def test_a_damaged_delta_is_found_and_forgotten(self, world: World) -> None:
+        tuned = world.publish(TUNED)
+        row = world.delta(tuned)
+        assert row is not None
+        assert forget_damaged(world.here, tuned.version) == ()
+        world.here.blocks.delete(block_list(world.here.blocks, row.root)[1])
+        assert readable_blocks(world.here.blocks, row.root) == ()
+        assert forget_damaged(world.here, tuned.version) == (row,)
+        assert deltas_for(world.here, row.target) == ()
+
+    def test_no_delta_of_a_private_version_is_kept(self, world: World) -> None:
+        row = world.delta(world.publish(TUNED))
+        assert row is not None
+        description = Description(encryption=Encryption(algorithm="x", recipients=(b"y",)))
+        sealed = add(world.here, world.folder, "sealed", description).version.manifest
+        for target, base in ((sealed, row.base), (row.target, sealed)):
+            with pytest.raises(InvalidInput, match="private"):
+                keep(world.here, target, base, row.root)
 
     def test_the_delta_of_another_version_is_not_kept(self, world: World) -> None:
         row = world.delta(world.publish(TUNED))

@@ -68,8 +68,9 @@ def gc(spare: str, directory: Path | None, as_json: bool) -> None:
 @repository_option
 @json_option
 def verify(reference: str | None, source: Path | None, directory: Path | None, as_json: bool) -> None:
-    """Read and check every file of all versions, or of the version REFERENCE alone."""
+    """Read and check every file of all versions, or of the version REFERENCE alone; damaged deltas are removed."""
     from farlane.models.checking import Fault, check, repair
+    from farlane.models.deltas import forget_damaged
 
     with opened(directory) as repository:
         wanted = [repository.catalog.resolve(reference)] if reference else None
@@ -81,7 +82,10 @@ def verify(reference: str | None, source: Path | None, directory: Path | None, a
                     repair(repository, other, one)
                     say(f"mended {one.version.name}@v{one.version.number} {one.path}")
             faults = [one for one in check(repository, wanted) if isinstance(one, Fault)]
-    checked = [one for one in found if not isinstance(one, Fault)]
+        checked = [one for one in found if not isinstance(one, Fault)]
+        forgotten = [row for one in checked for row in forget_damaged(repository, one)]
+    if forgotten:
+        say(f"{counted(len(forgotten), 'damaged delta')} removed: updates move blocks instead")
     rows = [{**version_document(one.version), "path": one.path, "what": one.what} for one in faults]
     if as_json:
         print_json({"versions": len(checked), "faults": rows})

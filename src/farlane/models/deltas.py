@@ -14,7 +14,7 @@ from farlane.models.catalog.values import DeltaRow, Version
 from farlane.models.cid import Cid
 from farlane.models.delta.applying import Applied, DeltaBlocks, Readable, apply_delta, read_delta
 from farlane.models.delta.format import Delta
-from farlane.models.delta.listing import block_list, blocks_so_far
+from farlane.models.delta.listing import USELESS, block_list, blocks_so_far, readable_blocks
 from farlane.models.delta.making import estimate_delta, make_delta
 from farlane.models.delta.spans import SpannedFile
 from farlane.models.manifest.values import Manifest, ModelFile
@@ -22,7 +22,10 @@ from farlane.models.matched_files import Matched, matched_files
 from farlane.models.repository import Repository, read_manifest
 from farlane.models.updates import bases_for, new_bytes
 
-__all__ = ["block_list", "blocks_so_far", "deltas_for", "fill", "keep", "make_all", "make_for"]
+__all__ = [
+    "block_list", "blocks_so_far", "deltas_for", "fill", "forget_damaged", "keep", "make_all", "make_for",
+    "readable_blocks",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +114,7 @@ def keep(repository: Repository, target: Cid, base: Cid, delta: Cid) -> DeltaRow
 
     Raises:
         NotFound: one of the versions, or a block of the delta, is not here.
-        InvalidInput: it makes no file of the one version.
+        InvalidInput: it makes no file of the one version, or one of them is private.
         Corrupted, TooLarge, UnsupportedVersion: it is no delta.
         Exhausted: the version has as many deltas as it may.
     """
@@ -120,12 +123,31 @@ def keep(repository: Repository, target: Cid, base: Cid, delta: Cid) -> DeltaRow
         raise NotFound(
             f"{len(found.lacking)} blocks of the delta {delta.text} are not here: fetch them first"
         )
-    files = {one.cid for one in read_manifest(repository.blocks, target).files}
+    manifests = [read_manifest(repository.blocks, cid) for cid in (target, base)]
+    if any(one.encryption for one in manifests):
+        raise InvalidInput(
+            f"{manifests[0].name} or what it is made from is private: such versions have no deltas"
+        )
+    files = {one.cid for one in manifests[0].files}
     if not any(one.file.cid in files for one in read_delta(delta, repository.blocks).targets):
         raise InvalidInput(f"the delta {delta.text} makes no file of {target.text}: it is of another version")
     row = DeltaRow(target, base, delta, found.size_bytes)
     repository.catalog.deltas.add(row)
     return row
+
+
+def forget_damaged(repository: Repository, version: Version) -> tuple[DeltaRow, ...]:
+    """Read the deltas that make a version, and forget those of which a block is missing or damaged; return these."""
+    gone = []
+    for row in deltas_for(repository, version.manifest):
+        try:
+            for cid in block_list(repository.blocks, row.root):
+                repository.blocks.get(cid)
+        except USELESS as error:
+            log.warning("the delta %s is forgotten: %s", row.root.text, error)
+            repository.catalog.deltas.remove(row.target, row.base)
+            gone.append(row)
+    return tuple(gone)
 
 
 def fill(

@@ -8,7 +8,7 @@ from typing import Final
 
 from farlane.errors import InvalidInput, NotFound
 from farlane.models.cid import Cid, cid_from_bytes
-from farlane.models.deltas import block_list, deltas_for
+from farlane.models.deltas import deltas_for, readable_blocks
 from farlane.models.manifest.values import Manifest
 from farlane.models.repository import Repository
 from farlane.models.version_blocks import digests_of
@@ -65,7 +65,7 @@ class BlockReading:
             digests = self._known.get(key)
             if digests is None:
                 blocks = self._repository.blocks
-                of_deltas = (cid.digest for one in deltas for cid in block_list(blocks, one))
+                of_deltas = (cid.digest for one in deltas for cid in readable_blocks(blocks, one))
                 digests = digests_of(blocks, version, manifest).union(of_deltas)
                 self._known[key] = digests
             self._known.move_to_end(key)

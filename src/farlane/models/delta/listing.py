@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from farlane.errors import Corrupted, NotFound, TooLarge
+from farlane.errors import Corrupted, NotFound, TooLarge, UnsupportedVersion
 from farlane.models.blocks.checks import Readable, block_if_here
 from farlane.models.cid import DAG_CBOR, Cid
 from farlane.models.delta import format as wire
@@ -14,6 +14,9 @@ from farlane.models.delta.format import Part
 
 MAX_BLOCKS: Final = 1 << 18
 """Of one delta: 256 GiB of payload."""
+
+USELESS: Final = (NotFound, Corrupted, TooLarge, UnsupportedVersion)
+"""Errors of a delta that cannot be read: the blocks of its version do as well."""
 
 
 class Source(Readable, Protocol):
@@ -93,6 +96,14 @@ def block_list(source: Source, root: Cid) -> tuple[Cid, ...]:
                 f"block {cid.text} of the delta {root.text} is not here: fetch it first", cid=cid.text
             )
     return found.cids
+
+
+def readable_blocks(source: Source, root: Cid) -> tuple[Cid, ...]:
+    """Return what `block_list` returns, or nothing for a delta that is missing or damaged, and so of no use."""
+    try:
+        return block_list(source, root)
+    except USELESS:
+        return ()
 
 
 def _payload(part: Part) -> list[tuple[Cid, int]]:
