@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from farlane.ledger.accounts import PrivateKey
     from farlane.ledger.deploy import Deployment
     from farlane.ledger.ethereum import EthereumLedger
+    from farlane.ledger.model_registry import ModelRegistry
     from farlane.ledger.network_registry import NetworkRegistry
     from farlane.ledger.outbox.intents import GasPolicy
     from farlane.ledger.rpc import RpcClient
@@ -113,6 +114,12 @@ class Chain:
         from farlane.ledger.network_registry import NetworkRegistry
 
         return NetworkRegistry(self.rpc, self.deployment, sender=self.sender)
+
+    def models(self) -> ModelRegistry:
+        """Return the registry of models."""
+        from farlane.ledger.model_registry import ModelRegistry
+
+        return ModelRegistry(self.rpc, self.deployment, sender=self.sender)
 
 
 @asynccontextmanager

@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farlane.cli.key_options import password_option, signing_key
+from farlane.cli.models_chain import (
+    ChainPlace,
+    chain_key,
+    chain_options,
+    check_publisher,
+    register,
+    resolved,
+    say_registered,
+)
 from farlane.cli.models_deltas import delta_document, echo_deltas, make_deltas
 from farlane.cli.models_options import (
     author,
@@ -22,6 +31,7 @@ from farlane.cli.recipient_options import chosen_recipients, nodes_options, own_
 from farlane.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from farlane.app.chained_models import ChainedVersion
     from farlane.app.model_signing import AccountSigner
     from farlane.models.adding import Added, Description, OnProgress
     from farlane.models.catalog.values import DeltaRow, Version
@@ -62,11 +72,12 @@ FROM = ("folder", "oci", "ollama")
 @click.option("--from", "layout", type=click.Choice(FROM), default="folder", show_default=True,
               help="What SOURCE is: a folder or file, an OCI layout, or Ollama's store (with --ollama).")  # fmt: skip
 @click.option("--ollama", metavar="MODEL:TAG", help="With --from ollama: which of its models.")
+@chain_options("Register it, and the alias of --tag, on the network's chain as well.")
 @repository_option
 @json_option
 def add(
     source: Path, name: str, directory: Path | None, as_json: bool, key_name: str | None,
-    password_file: Path | None, alias: str | None, with_delta: bool, **options: Any,
+    password_file: Path | None, alias: str | None, with_delta: bool, place: ChainPlace | None, **options: Any,
 ) -> None:  # fmt: skip
     """Add the folder or file SOURCE as the next version of the model NAME.
 
@@ -78,7 +89,12 @@ def add(
     from farlane.app.model_signing import AccountSigner
 
     readers = _readers(options)
-    signer = AccountSigner(signing_key(key_name, password_file)) if key_name else None
+    if place is not None and readers is not None:
+        raise InvalidInput(
+            "a private version is written on no chain, which everybody reads: leave --chain out"
+        )
+    key = chain_key(place, key_name, password_file) or (key_name and signing_key(key_name, password_file))
+    signer = AccountSigner(key) if key else None
     with opened(directory) as repository, tempfile.TemporaryDirectory(prefix="farlane-import-") as spare:
         described = _description(repository, options)
         folder = _unpacked(source, options["layout"], options["ollama"], Path(spare) / "model")
@@ -87,15 +103,20 @@ def add(
         if alias:
             repository.catalog.move(name, alias, added.version.manifest, author())
         deltas = make_deltas(repository, added, as_json) if with_delta else ()
-        _tell_added(repository, added, deltas, as_json)
+        chained = register(place, key, added.version, added.manifest, alias) if place and key else {}
+        _tell_added(repository, added, deltas, chained, as_json)
+    if chained:
+        say_registered(added.version, chained, alias)
 
 
-def _tell_added(repository: Repository, added: Added, deltas: tuple[DeltaRow, ...], as_json: bool) -> None:
+def _tell_added(
+    repository: Repository, added: Added, deltas: tuple[DeltaRow, ...], chained: dict[str, Any], as_json: bool
+) -> None:
     version, manifest = added.version, added.manifest
     if as_json:
         print_json({
             **version_document(version, manifest), "new_bytes": added.new_bytes,
-            "deltas": [delta_document(one) for one in deltas],
+            "deltas": [delta_document(one) for one in deltas], **chained,
         })  # fmt: skip
         return
     click.echo(f"{version.name}@v{version.number} {version.manifest.text}")
@@ -233,18 +254,25 @@ def export(
 @click.option("--from", "source", type=click.Path(exists=True, path_type=Path), metavar="DIR",
               help="Another repository on this machine or a mounted disk [default: the network's hub].")  # fmt: skip
 @click.option("--accept-licence", metavar="SPDX", help="Accept its licence, by name.")
+@chain_options(
+    "Ask the network's chain which version REFERENCE is; only one that the name's owner there signed."
+)
 @repository_option
 @json_option
 def pull(
-    reference: str, source: Path | None, accept_licence: str | None, directory: Path | None, as_json: bool
-) -> None:
+    reference: str, source: Path | None, accept_licence: str | None, directory: Path | None, as_json: bool,
+    place: ChainPlace | None,
+) -> None:  # fmt: skip
     """Take the version REFERENCE from the network's hub; its signature and every block are checked.
 
     Only what is missing here is fetched. Broken off anywhere, the same command goes on.
     """
     from farlane.cli.models_hub import pull_from_hub
 
+    found = resolved(place, reference) if place else None
     with opened(directory) as repository, progress_bar("pulling", as_json) as tell:
+        if found is not None:
+            reference = _on_the_owners_word(repository, found, source)
         if source is None:
             taken, manifest, came = pull_from_hub(repository, reference, accept_licence or "", tell)
         else:
@@ -256,6 +284,21 @@ def pull(
     click.echo(f"{taken.name}@v{taken.number} {taken.manifest.text}")
     if source is None:
         click.echo(f"{bytes_text(came)} came of {bytes_text(manifest.size_bytes)}; the rest was here")
+
+
+def _on_the_owners_word(repository: Repository, found: ChainedVersion, source: Path | None) -> str:
+    """Return the reference of what the chain says, once it is seen that the owner of the name there has signed it."""
+    from farlane.cli.models_hub import described_at_hub
+
+    reference = f"{found.name}@{found.cid.text}"
+    if source is None:
+        version, _, _ = described_at_hub(reference, None)
+    else:
+        with opened(source) as other:
+            version = other.catalog.resolve(reference)
+    check_publisher(found, version)
+    repository.catalog.trust(found.name, found.owner, author())
+    return reference
 
 
 def _pulled(

@@ -10,6 +10,14 @@ import click
 
 from farlane.cli.connecting import with_client
 from farlane.cli.key_options import password_option, signing_key
+from farlane.cli.models_chain import (
+    ChainPlace,
+    chain_key,
+    chain_options,
+    check_registrable,
+    register,
+    say_registered,
+)
 from farlane.cli.models_options import (
     author,
     bytes_text,
@@ -61,32 +69,46 @@ def on_hub(work: Callable[[ModelHub], Awaitable[T]], directory: Path | None = No
 @click.argument("reference")
 @click.option("--as", "name", metavar="NAME", help="Under this name instead; signed anew with --key.")
 @click.option(
-    "--key", "key_name", metavar="NAME", help="With --as: which of your keys signs it [default: unsigned]."
+    "--key",
+    "key_name",
+    metavar="NAME",
+    help="With --as: which of your keys signs it [default: unsigned]. With --chain: which owns the name there.",
 )
 @password_option
 @click.option("--tag", "alias", default="", metavar="ALIAS", help="Put this alias on it at the hub.")
 @click.option("--expect", default="", metavar="VERSION",
               help="With --tag: only if the alias stands there now, such as v2 or `none`.")  # fmt: skip
+@chain_options("Register it, and the alias of --tag, on the network's chain as well.")
 @repository_option
 @json_option
 def push(
     reference: str, name: str | None, key_name: str | None, password_file: Path | None, alias: str, expect: str,
-    directory: Path | None, as_json: bool,
+    directory: Path | None, as_json: bool, place: ChainPlace | None,
 ) -> None:  # fmt: skip
     """Publish the version REFERENCE at the network's hub, for everybody in the network (a private one: for its owner).
 
     Only what the hub lacks is sent. Broken off anywhere, the same command goes on.
     """
+    key = chain_key(place, key_name, password_file)
     with opened(directory) as repository:
-        reference = _renamed(repository, reference, name, key_name, password_file)
+        reference = _renamed(
+            repository, reference, name, key_name if name or not place else None, password_file
+        )
+        if key is not None:
+            check_registrable(key, *repository.resolve(reference))
         with progress_bar("pushing", as_json) as tell:
             done = on_hub(
                 lambda hub: hub.push(repository, reference, alias=alias, expect=expect, on_progress=tell)
             )
-        _, manifest = repository.resolve(reference)
+        version, manifest = repository.resolve(reference)
+    chained: dict[str, Any] = {}
+    if place is not None and key is not None:
+        chained = register(place, key, version, manifest, alias or None)
+        say_registered(version, chained, alias or None)
     if as_json:
         moved = move_document(done.move) if done.move else None
-        print_json({**version_document(done.version, manifest), "sent_bytes": done.sent_bytes, "move": moved})
+        document = {**version_document(done.version, manifest), "sent_bytes": done.sent_bytes, "move": moved}
+        print_json(document | chained)
         return
     _say_pushed(done)
 

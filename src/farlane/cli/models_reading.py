@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from farlane.cli.models_chain import ChainPlace, chain_options, show_chained
 from farlane.cli.models_deltas import update_document, update_text
 from farlane.cli.models_hub import described_at_hub, history_at_hub, hub_option, list_hub
 from farlane.cli.models_options import (
@@ -70,15 +71,21 @@ def ls(name: str | None, at_hub: bool, directory: Path | None, as_json: bool) ->
 @click.command()
 @click.argument("reference")
 @hub_option
+@chain_options("What the network's chain says of it: which version it is there, and whose the name is.")
 @repository_option
 @json_option
-def show(reference: str, at_hub: bool, directory: Path | None, as_json: bool) -> None:
+def show(
+    reference: str, at_hub: bool, directory: Path | None, as_json: bool, place: ChainPlace | None
+) -> None:
     """Show what the version REFERENCE is: its files, licence, parents, metrics, inputs and outputs.
 
     Of a private version also who can read it, and to those what is in it.
     """
     from farlane.models.updates import updates
 
+    if place is not None:
+        show_chained(place, reference, as_json)
+        return
     if at_hub:
         version, manifest, on = described_at_hub(reference, directory)
         _print_version(version, manifest, on, as_json)

@@ -55,11 +55,14 @@ class ModelRegistry:
         rpc: the chain; `deploy.verify_deployment` has checked that it is the right one.
         deployment: where the contracts are.
         confirmations: blocks on top of a transaction before it counts.
+        sender: sends for it; by default one of its own.
     """
 
-    def __init__(self, rpc: RpcClient, deployment: Deployment, confirmations: int = 0) -> None:
+    def __init__(
+        self, rpc: RpcClient, deployment: Deployment, confirmations: int = 0, sender: Sender | None = None
+    ) -> None:
         self._rpc, self._at = rpc, deployment.model_registry
-        self._sender = Sender(rpc, deployment.chain_id, confirmations)
+        self._sender = sender or Sender(rpc, deployment.chain_id, confirmations)
 
     async def claim(self, owner: PrivateKey, name: str) -> TransactionReceipt:
         """Claim a free name.
