@@ -83,7 +83,7 @@ async def test_a_peer_that_stalls_in_the_last_block_does_not_stop_the_fetch(
 async def test_nodes_go_on_with_one_another_while_the_hub_is_away(
     hub: RunningHub, node: MakeNode, version: str, content: dict[str, bytes]
 ) -> None:
-    async with behind(node, rate=3e5) as first, node("n2") as second:
+    async with behind(node, rate=1e6) as first, node("n2") as second:
         await first.fetch(version)
         fetching = asyncio.ensure_future(second.fetch(version))
         cid = parse_cid(version)

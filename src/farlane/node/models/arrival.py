@@ -21,25 +21,22 @@ class Arrival:
         store: where they go.
         files: all of the version's.
         plan: of the version.
-
-    Raises:
-        DiskFull: there is no room.
     """
 
     def __init__(self, store: BlockStore, files: Sequence[Outlined], plan: Plan) -> None:
         self._store, self._files, self.plan = store, files, plan
         self.assemblies: dict[str, FileAssembly] = {}
-        try:
-            for one in files:
-                sha256 = one.file.sha256.hex()
-                if sha256 not in self.assemblies and not _is_here(store, sha256):
-                    self.assemblies[sha256] = store.begin_file(one.dags, sha256)
-        except BaseException:
-            self.close()
-            raise
 
-    def copy_local(self) -> int:
-        """Fill what is on the shelf in other files already; return the bytes."""
+    def begin(self) -> int:
+        """Begin, or go on with, every file; return the bytes that were taken from other files here.
+
+        Raises:
+            DiskFull: there is no room.
+        """
+        for one in self._files:
+            sha256 = one.file.sha256.hex()
+            if sha256 not in self.assemblies and not _is_here(self._store, sha256):
+                self.assemblies[sha256] = self._store.begin_file(one.dags, sha256)
         return sum(assembly.copy_local() for assembly in self.assemblies.values())
 
     def have(self) -> Flags:

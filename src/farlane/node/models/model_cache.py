@@ -14,6 +14,7 @@ from typing import Final
 from farlane.errors import Unavailable
 from farlane.kit.clock import Clock
 from farlane.kit.tasks import TaskSupervisor
+from farlane.kit.threads import to_its_end
 from farlane.models.cid import Cid, parse_cid
 from farlane.models.manifest.signature import Recover
 from farlane.models.manifest.values import Manifest
@@ -98,13 +99,11 @@ class ModelCache:
             InvalidSetting: the block server cannot listen.
             PermissionRefused, Corrupted, DiskFull: as the store.
         """
-        shelf = await asyncio.to_thread(self._opened)
+        shelf = await to_its_end(self._opened)
         server: BlockServer | None = None
         try:
             if self._settings.listen:
-                server = await asyncio.to_thread(
-                    BlockServer, self._settings.listen, shelf.blocks, self._door.admit
-                )
+                server = await to_its_end(BlockServer, self._settings.listen, shelf.blocks, self._door.admit)
                 log.info("blocks of models are served on %s", server.address)
             async with TaskSupervisor("models") as tasks:
                 self._up, self._on_held = _Up(hub, proof, tasks, shelf, server), on_held
@@ -113,8 +112,8 @@ class ModelCache:
         finally:
             self._up = None
             if server is not None:
-                await asyncio.to_thread(server.close)
-            await asyncio.to_thread(shelf.close)
+                await to_its_end(server.close)
+            await to_its_end(shelf.close)
 
     @contextlib.asynccontextmanager
     async def hold(self, version: str) -> AsyncIterator[Path]:
@@ -142,7 +141,7 @@ class ModelCache:
         Raises:
             NotFound: it is not here.
         """
-        return await asyncio.to_thread(read_manifest, self._require_up().shelf.blocks, parse_cid(version))
+        return await to_its_end(read_manifest, self._require_up().shelf.blocks, parse_cid(version))
 
     def read(self) -> ModelFigures:
         """Return all figures, up to date."""
@@ -158,16 +157,17 @@ class ModelCache:
         folder = self._settings.directory / FOLDERS / version.text
         try:
             async with self._turns.all_of([version.text]):  # the folder of an earlier loan goes first
-                held = await asyncio.to_thread(up.shelf.hold, version)
+                held = contextlib.ExitStack()
                 try:
+                    await to_its_end(held.enter_context, up.shelf.hold(version))
                     manifest = await self._bring(up, version)
-                    await asyncio.to_thread(lay_out, up.shelf.blocks, manifest, folder)
+                    await to_its_end(lay_out, up.shelf.blocks, manifest, folder)
                     loan.folder.set_result(folder)
                     await asyncio.get_running_loop().create_future()
                 finally:
                     self._door.touch(version)
-                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-                    await asyncio.to_thread(held.close)
+                    await to_its_end(shutil.rmtree, folder, ignore_errors=True)
+                    await to_its_end(held.close)
         except Exception as error:
             loan.fail(error)
         finally:
@@ -175,9 +175,9 @@ class ModelCache:
 
     async def _bring(self, up: _Up, version: Cid) -> Manifest:
         """Have a version here whole, and in its swarm if this node serves blocks."""
-        manifest = await asyncio.to_thread(up.shelf.manifest_of_whole, version)
+        manifest = await to_its_end(up.shelf.manifest_of_whole, version)
         if manifest is not None:
-            await asyncio.to_thread(up.shelf.note_use, version)
+            await to_its_end(up.shelf.note_use, version)
             if up.server is None or version in up.members:
                 return manifest
         carrier = HubCarrier(up.hub, up.proof, version)
@@ -197,29 +197,29 @@ class ModelCache:
     async def _described(self, up: _Up, version: Cid) -> Manifest:
         description = await describe(up.hub, up.proof, version)
         manifest, raw = read_description(description, version, self._recover)
-        for gone in await asyncio.to_thread(up.shelf.make_room, manifest):
+        for gone in await to_its_end(up.shelf.make_room, manifest):
             self._leave(up, gone)
-        await asyncio.to_thread(up.shelf.blocks.put, version, raw)
+        await to_its_end(up.shelf.blocks.put, version, raw)
         log.info("fetching version %s of %s: %d bytes", version, manifest.name, manifest.size_bytes)
         return manifest
 
     async def _complete(self, up: _Up, version: Cid, files: list[Outlined], carrier: HubCarrier) -> None:
         """Bring what is missing of a version whose files nobody else assembles."""
-        plan = await asyncio.to_thread(plan_of, [one.dags[0] for one in files])
-        digests = await asyncio.to_thread(digests_of_outlines, version, files)
-        arrival = await asyncio.to_thread(Arrival, up.shelf.blocks, files, plan)
+        plan = await to_its_end(plan_of, [one.dags[0] for one in files])
+        digests = await to_its_end(digests_of_outlines, version, files)
+        arrival = Arrival(up.shelf.blocks, files, plan)
         try:
-            self.figures.local += await asyncio.to_thread(arrival.copy_local)
-            have = await asyncio.to_thread(arrival.have)
+            self.figures.local += await to_its_end(arrival.begin)
+            have = await to_its_end(arrival.have)
             if not have.all():
                 member = self._member(up, version, len(plan.cids))
                 fetching = Fetching(version, arrival, have, carrier, member, self._clock)
                 self._enter(up, version, member, digests)
                 await self._fetched(up, version, fetching)
-            await asyncio.to_thread(arrival.commit)
+            await to_its_end(arrival.commit)
         finally:
-            await asyncio.to_thread(arrival.close)
-        await asyncio.to_thread(up.shelf.list_whole, version)
+            await to_its_end(arrival.close)
+        await to_its_end(up.shelf.list_whole, version)
         if up.server is None:
             self._leave(up, version)
         elif version not in up.members:
@@ -269,7 +269,7 @@ class ModelCache:
         return version.text not in self._loans and idle_s > self._settings.idle_s
 
     async def _tell_held(self, up: _Up) -> None:
-        whole = await asyncio.to_thread(up.shelf.whole)
+        whole = await to_its_end(up.shelf.whole)
         self.figures.versions = len(whole)
         self._on_held(tuple(version.text for version in whole))
 

@@ -86,11 +86,9 @@ class ModelShelf:
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._list / version.text, (self._clock.now(),) * 2)
 
-    def hold(self, version: Cid) -> contextlib.ExitStack:
-        """Keep a version from being evicted until what this returns is closed."""
-        held = contextlib.ExitStack()
-        held.enter_context(self.blocks.hold(version))
-        return held
+    def hold(self, version: Cid) -> contextlib.AbstractContextManager[None]:
+        """Keep a version from being evicted inside the block."""
+        return self.blocks.hold(version)
 
     def make_room(self, manifest: Manifest) -> tuple[Cid, ...]:
         """Make room for what is missing of a version, as far as it can be had; what is held stays.
