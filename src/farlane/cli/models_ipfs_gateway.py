@@ -9,7 +9,7 @@ import click
 
 from farlane.cli.models_options import opened, repository_option
 from farlane.cli.output import counted, json_option, print_json_line, say
-from farlane.errors import InvalidInput
+from farlane.errors import FarlaneError, InvalidInput
 
 if TYPE_CHECKING:
     from farlane.models.ipfs.published import PublishedVersions
@@ -74,4 +74,7 @@ def _wait(published: PublishedVersions) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     while not stop.wait(REFRESH_S):
-        published.refresh()
+        try:
+            published.refresh()
+        except FarlaneError as error:  # what is served goes on being served; the next look may succeed
+            say(f"new versions are not seen: {error.message}")

@@ -210,6 +210,14 @@ class KuboRepo:
     def run(self, *arguments: str) -> bytes:
         return command(self.path, *arguments)
 
+    def set(self, name: str, value: object) -> None:
+        """Change a group of its settings."""
+        path = self.path / "config"
+        path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), name: value}), "utf-8")
+
+    def running(self) -> AbstractContextManager[Kubo]:
+        return running(self.path)
+
 
 @pytest.fixture
 def new_repo(tmp_path: Path) -> KuboRepo:
@@ -219,7 +227,7 @@ def new_repo(tmp_path: Path) -> KuboRepo:
 
 @pytest.fixture
 def new_kubo(new_repo: KuboRepo) -> Iterator[Kubo]:
-    with running(new_repo.path) as daemon:
+    with new_repo.running() as daemon:
         yield daemon
 
 
