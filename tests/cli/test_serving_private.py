@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -54,8 +55,9 @@ def in_clear(directory: Path, model: Path) -> set[str]:
     wanted = largest[len(largest) // 2 :][:64]
     found = set()
     for path in directory.rglob("*"):
-        if path.is_file() and not path.is_symlink() and wanted in path.read_bytes():
-            found.add("/".join(path.relative_to(directory).parts[:-2]))
+        with contextlib.suppress(FileNotFoundError):  # it may go at any moment
+            if path.is_file() and not path.is_symlink() and wanted in path.read_bytes():
+                found.add("/".join(path.relative_to(directory).parts[:-2]))
     return found
 
 
