@@ -88,7 +88,7 @@ def show(
         return
     if at_hub:
         version, manifest, on = described_at_hub(reference, directory)
-        _print_version(version, manifest, on, as_json)
+        _print_version(version, manifest, on, as_json, _ours(manifest))
         return
     with opened(directory) as repository:
         version, manifest = repository.resolve(reference)
@@ -136,19 +136,21 @@ def _print_version(
         print_table(("SEALED FILE", "SIZE"), [(one.path, bytes_text(one.size)) for one in sealed], right=(1,))
 
 
+def _ours(manifest: Manifest) -> set[str]:
+    """Return which recipients we are; nobody where a version is public."""
+    return set() if manifest.encryption is None else {one.recipient.text for one in own_keys()}
+
+
 def _unsealed(repository: Repository, manifest: Manifest) -> tuple[set[str], list[Listed]]:
     """Return which recipients we are, and the files of a private version that we can read; nothing of a public one."""
     from farlane.models.private.versions import files_of, readers_of
     from farlane.models.private.wrapping import key_among
 
-    if manifest.encryption is None:
-        return set(), []
-    keys = own_keys()
-    ours = {one.recipient.text for one in keys}
-    if not ours & {one.text for one in readers_of(manifest)}:
+    ours = _ours(manifest)
+    if manifest.encryption is None or not ours & {one.text for one in readers_of(manifest)}:
         return ours, []
     try:
-        return ours, files_of(repository, manifest, key_among(manifest.encryption, keys))
+        return ours, files_of(repository, manifest, key_among(manifest.encryption, own_keys()))
     except NotFound:  # its files are elsewhere
         return ours, []
 

@@ -126,6 +126,14 @@ def test_revoking_makes_a_version_under_a_new_key(
             revoke(repository, "mini", [nobody], ADA)
 
 
+def test_more_recipients_than_a_manifest_may_have_are_refused(repository: Repository, folder: Path) -> None:
+    add_private(repository, folder, "mini", [], ADA)
+    many = [new_recipient_key().recipient for _ in range(256)]
+    with pytest.raises(InvalidInput, match="257 recipients"):
+        share(repository, "mini", many, ADA)
+    assert share(repository, "mini", many[:-1], ADA).number == 2
+
+
 def test_files_of_an_older_version_are_no_part_of_a_newer(
     repository: Repository, folder: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,11 @@ def check_manifest(manifest: Manifest) -> None:
                                f"{values.MAX_DIMENSIONS}")  # fmt: skip
     if len(manifest.parents) > values.MAX_PARENTS:
         raise InvalidInput(f"{len(manifest.parents)} parents; expected at most {values.MAX_PARENTS}")
+    if manifest.encryption is not None and len(manifest.encryption.recipients) > values.MAX_RECIPIENTS:
+        raise InvalidInput(
+            f"{len(manifest.encryption.recipients)} recipients of a private version; expected at most "
+            f"{values.MAX_RECIPIENTS}: share it with fewer, or with nodes instead of people"
+        )
     if len({one.cid for one in manifest.parents}) != len(manifest.parents):
         raise InvalidInput("one version stands twice among the parents: name each once")
 
