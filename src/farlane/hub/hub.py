@@ -9,6 +9,7 @@ from farlane.domain.caps import Cap
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, NodeId, job_text, task_id
 from farlane.domain.jobs import JobSpec, TaskState
+from farlane.domain.model_facts import ModelFacts
 from farlane.domain.records import Column
 from farlane.domain.usage import FIRST_MONTH, LAST_MONTH, month_of
 from farlane.errors import FarlaneError, NotFound, PermissionRefused, Unavailable
@@ -86,6 +87,8 @@ class Hub:
         )
         self.books.on_seen = lambda: self.bookkeeper.answer_waiting(self.engine)
         self.reactor.replay(store.replay(), store.last_job(), clock.now())
+        self.model_facts: Callable[[str], ModelFacts | None] = lambda version: None
+        """Tells of versions of models; see `know_models`."""
         self.outbox = alerts or AlertOutbox(settings.directory / ALERTS)
         self._seed_accounts(clock.now())
         self.sessions.visible.update({job.id: job.seq for job in self.reactor.state.jobs.values()})
@@ -150,6 +153,18 @@ class Hub:
         self.sessions.close_all()
         self.logs.interrupt(Unavailable("the hub starts over; ask again in a moment"))
 
+    def know_models(self, facts: Callable[[str], ModelFacts | None]) -> None:
+        """Hear who knows versions of models: asked for each that a job serves, those open already first."""
+        self.model_facts = facts
+        for job in list(self.reactor.state.jobs.values()):
+            self._look_up_model(job.spec)
+
+    def _look_up_model(self, spec: JobSpec) -> None:
+        serve = spec.serve
+        facts = None if serve is None else self.model_facts(serve.version)
+        if serve is not None and facts is not None:
+            self.engine.run(lambda reactor, _: reactor.know_model(serve.version, facts))
+
     def open_job(self, key: str, spec: JobSpec, tasks: int = 0) -> tuple[JobId, int, bool]:
         """Admit a job or find the one its key has opened: (job, tasks so far, existed).
 
@@ -168,6 +183,7 @@ class Hub:
             ended = self.store.job_by_key(spec.publisher, key)
             if ended is not None and ended not in self.reactor.state.jobs:
                 return self._existing(ended, spec)
+        self._look_up_model(spec)
         job, existed = self.engine.run(lambda reactor, now: reactor.open_job(now, key, spec, tasks))
         self.sessions.visible.setdefault(job.id, job.seq)
         return job.id, job.total, existed

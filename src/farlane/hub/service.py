@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -30,6 +31,7 @@ from farlane.hub.grpc_api.swarm_service import SwarmService
 from farlane.hub.hub import ALERTS, Hub
 from farlane.hub.model_usage import ModelUsageBook
 from farlane.hub.models.access import ModelAccess
+from farlane.hub.models.sizes import facts_of
 from farlane.hub.models.swarms import Swarms
 from farlane.hub.models.ticket_office import TicketOffice
 from farlane.hub.retention import forget_old
@@ -193,6 +195,8 @@ class HubService:
         )
         if self.settlement is not None:
             self.settlement.apply_signing(hub)
+        if self._repository is not None:
+            hub.know_models(partial(facts_of, self._repository))
         return hub
 
     def _server(self) -> grpc.aio.Server:

@@ -9,7 +9,7 @@ import numpy as np
 from farlane.scheduler.backfill import Backfill
 from farlane.scheduler.board import Board, Room
 from farlane.scheduler.ordering import Order, fifo_order, shortest_order
-from farlane.scheduler.sharing import Places, Rule, cheapest, emptiest, level, tightest
+from farlane.scheduler.sharing import Places, Rule, cheapest, emptiest, level, nearest, tightest
 from farlane.scheduler.view import Bools, Decision, Group, Ints, View
 
 
@@ -75,7 +75,8 @@ class Heuristic:
             return room.now
         nodes = np.flatnonzero(room.now)
         counts = np.zeros_like(room.now)
-        counts[nodes] = self.rule(board, group, Places(nodes, option[nodes], room.now[nodes]), wanted)
+        places = Places(nodes, option[nodes], room.now[nodes])
+        counts[nodes] = nearest(self.rule, board, group, places, wanted)
         return counts
 
 

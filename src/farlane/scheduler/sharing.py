@@ -24,6 +24,9 @@ class Places:
     room: Ints
 
 
+NEAR = 1.25
+"""Times the lowest price that a node may ask and still be preferred for what it has: a model is fetched once, and the
+price is paid for as long as it is served."""
 Rule = Callable[[Board, Group, Places, int], Ints]
 """Shares `count` tasks (at least 1, fewer than there is room for) over the places: (p,) int64 summing to it."""
 
@@ -69,6 +72,34 @@ def emptiest(board: Board, group: Group, places: Places, count: int) -> Ints:
     Source: Kubernetes' LeastAllocated score, with the dominant resource (Ghodsi et al. 2011) in place of a mean.
     """
     return level(places.room, _slots(board, group, places), count)
+
+
+def nearest(rule: Rule, board: Board, group: Group, places: Places, count: int) -> Ints:
+    """Share tasks over the places that lack least of what these tasks need; those that lack as much, by the rule.
+
+    A place that costs more than `NEAR` times the cheapest comes after all others. Where a place has tasks like these
+    already, it counts as if it lacked as much more as any node lacks, once for each: replicas stand apart, even though
+    their model would be there.
+    """
+    if group.missing is None:
+        return rule(board, group, places, count)
+    lacks = group.missing[places.node]
+    if group.alike is not None:
+        lacks = lacks + group.alike[places.node] * int(group.missing.max())
+    price = _prices(board, group, places)
+    tier = np.where(price > NEAR * price.min(), np.iinfo(np.int64).max, lacks)
+    shared, left = np.zeros_like(places.room), count
+    for lacking in np.unique(tier):
+        at = np.flatnonzero(tier == lacking)
+        room = places.room[at]
+        if int(room.sum()) > left:
+            shared[at] = rule(board, group, Places(places.node[at], places.option[at], room), left)
+            break
+        shared[at] = room
+        left -= int(room.sum())
+        if not left:
+            break
+    return shared
 
 
 def level(room: Ints, size: Ints, count: int) -> Ints:

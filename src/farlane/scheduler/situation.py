@@ -89,14 +89,23 @@ class Situation:
         if not self.view.nodes.online[row]:
             return Reason.OFFLINE, "offline or draining"
         if row in self.placed:
-            return Reason.STARTING, f"{tasks_text(self.placed[row])} started here"
+            return Reason.STARTING, f"{tasks_text(self.placed[row])} started here{self._lacks(row)}"
         if not self.candidates[row]:
             return Reason.AVOIDED, "an earlier attempt failed here; used only when no other node is left"
         if row not in self.fitting:
             return Reason.BUSY, self._shortage(row)
         if self.waiting > 0 and row in self.reserved:
             return Reason.RESERVED, self._held(self.reserved[row])
-        return Reason.FREE, "has room"
+        return Reason.FREE, f"has room{self._lacks(row)}"
+
+    def _lacks(self, row: int) -> str:
+        """Say what a node lacks of what the task needs, where nodes differ in that; a byte stands for nobody knows."""
+        if self.group.missing is None:
+            return ""
+        missing = int(self.group.missing[row])
+        if missing > 1:
+            return f"; would fetch up to {bytes_text(missing)}"
+        return "; would fetch the model" if missing else "; has the model"
 
     def _shortage(self, row: int) -> str:
         """Say which resource is shortest, for the alternative that comes nearest."""

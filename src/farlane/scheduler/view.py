@@ -63,7 +63,9 @@ class Group:
     of one task, declared or learnt, None when unknown; timeout_s bounds it; since: unix seconds, when the oldest
     of these tasks was queued; affordable: how many more leases budgets and quotas admit; allowed: (k, n) bool, which
     alternative may be used on which node where a price cap or a quota tells them apart, None when all may; uses: what
-    one task takes at most of limits that groups share, as (index in the view's `limits`, amount of at least 1).
+    one task takes at most of limits that groups share, as (index in the view's `limits`, amount of at least 1);
+    missing: (n,) int64, bytes that a node must bring before one of these tasks answers, None where that tells none
+    apart; alike: (n,) int64, tasks like these that a node has already and that should stand apart, None for nowhere.
     """
 
     key: int
@@ -80,6 +82,8 @@ class Group:
     affordable: int
     allowed: Bools | None = None
     uses: tuple[tuple[int, int], ...] = ()
+    missing: Ints | None = None
+    alike: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,20 @@ from collections.abc import Iterable, Mapping
 from farlane.domain.failures import Failure, FailureKind
 from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.jobs import JobSpec, TaskState
+from farlane.domain.model_facts import ModelFacts
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.records import Column, WorkRecord
 from farlane.domain.usage import month_of
-from farlane.hub.reactor import completion, interim, leasing, membership, replaying, submission, viewing
+from farlane.hub.reactor import (
+    completion,
+    interim,
+    leasing,
+    locality,
+    membership,
+    replaying,
+    submission,
+    viewing,
+)
 from farlane.hub.reactor.commands import Command
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.interim import RunningBatch
@@ -101,6 +111,10 @@ class Reactor:
     def set_held_versions(self, node: NodeId, versions: tuple[str, ...]) -> None:
         """Hear which versions of models a node has whole."""
         self.state.nodes[node].held_versions = versions
+
+    def know_model(self, version: str, facts: ModelFacts) -> None:
+        """Hear how large a version that jobs serve is; see `locality`."""
+        locality.know_model(self.state, version, facts)
 
     def set_credit(self, node: NodeId, organisation: str, stopped: str | None) -> None:
         """Hear that a node takes no more work of an organisation and why, or (None) that it does again."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from farlane.domain.billing import Meter
 from farlane.domain.ids import JobId, NodeId, TaskId
 from farlane.domain.jobs import JobSpec, JobState
+from farlane.domain.model_facts import ModelFacts
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.account import Account
@@ -163,7 +164,7 @@ class HubState:
     waiting: jobs with ready tasks, by (priority, requirement, project), oldest first; active: jobs that hold leases
     (those whose last lease was given back are dropped when the next view is built); credit_stops: organisation ->
     nodes that take no more of its work until they are paid, and why; interim_s: lease seconds of a part that is booked
-    while its attempt runs, 0 for none.
+    while its attempt runs, 0 for none; models: versions that jobs serve, by CID.
     """
 
     epoch: int
@@ -179,4 +180,5 @@ class HubState:
     run_times: dict[str, RunTime] = field(default_factory=dict)
     accounts: Accounts = field(default_factory=Accounts)
     credit_stops: dict[str, dict[NodeId, str]] = field(default_factory=dict)
+    models: dict[str, ModelFacts] = field(default_factory=dict)
     stale_results: int = 0

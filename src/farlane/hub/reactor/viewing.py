@@ -15,6 +15,7 @@ from farlane.domain.prices import hourly_ceiling
 from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.account import UNLIMITED as FREE
 from farlane.hub.reactor.limits import NO_USES, SharedLimits, quota_fit
+from farlane.hub.reactor.locality import alike_there, missing_bytes
 from farlane.hub.reactor.queues import WINDOW
 from farlane.hub.reactor.state import HubState, Job
 from farlane.scheduler.eligibility import fitting_kinds
@@ -107,7 +108,7 @@ def _group(state: HubState, job: Job, source: GroupSource, key: int, limits: Sha
     return Group(
         key, job.id, count, state.table.demands(job.requirement), eligible, _avoid_mask(state, job, source),
         job.spec.priority, job.since, job.spec.deadline_at, run_time_s(state, job.spec), job.spec.timeout_ms / 1000,
-        affordable, allowed, uses,
+        affordable, allowed, uses, missing_bytes(state, job), alike_there(state, job),
     )  # fmt: skip
 
 
