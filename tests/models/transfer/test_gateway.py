@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import http.client
+from pathlib import Path
 
 import pytest
 
 from farlane.errors import Unauthenticated
+from farlane.models.blocks.describing import describe_file
+from farlane.models.blocks.disk import DiskBlockStore
 from farlane.models.cid import DAG_PB, RAW, Cid, block_cid, cid_from_bytes, verify_block
 from farlane.models.ipfs.gateway_source import GatewaySource
 from farlane.models.transfer.block_server import BlockServer
+from farlane.models.unixfs.describing import Plain
 from farlane.models.unixfs.directory import Entry, directory
 from farlane.testing.block_serving import Kept, Serve
 
@@ -53,6 +57,15 @@ def test_a_leaf_comes_out_of_the_file_and_may_be_cached_for_ever(kept: Kept, ser
     assert headers["etag"] == f'"{leaf.cid}.raw"'
     assert headers["x-content-type-options"] == "nosniff"
     assert server.counters.sent_bytes == leaf.length
+
+
+def test_the_empty_block_of_an_empty_file_comes_too(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    store = DiskBlockStore(tmp_path / "store")
+    described = describe_file(tmp_path / "empty", [Plain()])
+    store.add_file(tmp_path / "empty", described)
+    status, headers, body = get(serve(store), f"/ipfs/{described.dags[0].root}?format=raw")
+    assert (status, headers["content-length"], body) == (200, "0", b"")
 
 
 def test_the_accept_header_asks_as_well_and_a_known_etag_saves_the_bytes(kept: Kept, serve: Serve) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-from farlane.errors import FarlaneError, InvalidInput
+from farlane.errors import FarlaneError, InvalidInput, NotFound
 from farlane.models.blocks.car import pieces
 from farlane.models.blocks.port import BlockSource, Location
 from farlane.models.blocks.scopes import Scope, in_scope, resolve
@@ -115,11 +116,26 @@ class Gateway:
         response = web.StreamResponse(headers=headers)
         response.content_type = RAW_TYPE
         response.content_length = place.length
-        await response.prepare(request)
-        await _send_file(request, place)
-        self.counters.sent_bytes += place.length
+        with self._opened(cid, place) as (file, offset):
+            await response.prepare(request)
+            self.counters.sent_bytes += place.length  # now: the client may have it all before this goes on
+            if place.length:  # the loop's sendfile refuses to send nothing
+                await _send_file(request, file, offset, place.length)
         await response.write_eof()
         return response
+
+    @contextmanager
+    def _opened(self, cid: Cid, place: Location) -> Iterator[tuple[BinaryIO, int]]:
+        """Open the file in which a block lies; it moves when the file that it is of has become whole."""
+        try:
+            file = place.path.open("rb")
+        except FileNotFoundError:
+            moved = self._source.locate(cid)
+            if moved is None or not moved.path.exists():
+                raise NotFound(f"block {cid} has just gone from here", cid=cid.text) from None
+            place, file = moved, moved.path.open("rb")
+        with file:
+            yield file, place.offset
 
     async def _send_car(
         self, request: web.Request, ticket: str, way: list[Cid], target: Cid, public: bool
@@ -152,13 +168,12 @@ class Gateway:
             yield cid, data
 
 
-async def _send_file(request: web.Request, place: Location) -> None:
+async def _send_file(request: web.Request, file: BinaryIO, offset: int, length: int) -> None:
     loop = asyncio.get_running_loop()
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client went away")
-    with place.path.open("rb") as file:
-        await loop.sendfile(transport, file, place.offset, place.length)
+    await loop.sendfile(transport, file, offset, length)
 
 
 def _wanted(request: web.Request) -> str:
