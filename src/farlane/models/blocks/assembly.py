@@ -15,13 +15,14 @@ import hashlib
 import os
 import threading
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from farlane.errors import Conflict, Corrupted
+from farlane.errors import Conflict, Corrupted, NotFound
 from farlane.kit.files import disk_full_as_error, start_writeback
 from farlane.kit.hashing import DIGEST_BYTES
-from farlane.models.blocks.copying import copy_leaves
+from farlane.kit.passes import cores
 from farlane.models.blocks.port import Location, StoredFile
 from farlane.models.blocks.running_checks import RunningChecks
 from farlane.models.cid import Octets, verify_block
@@ -30,6 +31,8 @@ from farlane.models.unixfs.file_dag import FileDag, Leaf, Leaves
 if TYPE_CHECKING:
     from farlane.models.blocks.disk import DiskBlockStore
 
+COPIERS: Final = 4
+"""Leaves that are here already are copied by so many threads at most."""
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -78,20 +81,13 @@ class DiskAssembly:
 
     def write(self, index: int, data: Octets) -> None:
         """Write one leaf, verified first."""
-        leaf = self.leaves[index]
-        verify_block(leaf.cid, data)
-        with self._store.adders.shared(), self._lock:
-            self._require_open()
-            if not self._is_done(index):
-                with disk_full_as_error(self._path):
-                    _write_at(self._descriptor, memoryview(data).cast("B"), leaf.offset)
-                    self._mark(index)
-                start_writeback(self._descriptor, leaf.offset, leaf.length)
-        self._checks.advance(self._is_done)
+        verify_block(self.leaves.cid(index), data)
+        self._keep(index, data)
 
     def copy_local(self) -> int:
         """Fill the leaves that are in the store already, and return how many bytes that saved."""
-        return copy_leaves(self._store, self)
+        with ThreadPoolExecutor(min(COPIERS, cores()), thread_name_prefix="leaves of a file") as threads:
+            return sum(threads.map(self._copy_leaf, self.missing()))
 
     def commit(self) -> StoredFile:
         """Check the whole file and make it visible, on disk to stay."""
@@ -148,6 +144,26 @@ class DiskAssembly:
             if self._open:
                 self._mark(self._indices[digest], done=False)
                 self._checks.restart()
+
+    def _copy_leaf(self, index: int) -> int:
+        leaf = self.leaves[index]
+        try:
+            data = self._store.get(leaf.cid)
+        except (NotFound, Corrupted):
+            return 0
+        self._keep(index, data)  # the store has verified it
+        return leaf.length
+
+    def _keep(self, index: int, data: Octets) -> None:
+        leaf = self.leaves[index]
+        with self._store.adders.shared(), self._lock:
+            self._require_open()
+            if not self._is_done(index):
+                with disk_full_as_error(self._path):
+                    _write_at(self._descriptor, memoryview(data).cast("B"), leaf.offset)
+                    self._mark(index)
+                start_writeback(self._descriptor, leaf.offset, leaf.length)
+        self._checks.advance(self._is_done)
 
     def _resume(self) -> None:
         name = _name_of(self.leaves)
