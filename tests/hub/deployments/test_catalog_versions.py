@@ -20,6 +20,7 @@ from farlane.models.manifest.values import Licence, Manifest
 from farlane.models.private.recipients import new_recipient_key
 from farlane.models.private.wrapping import new_version_key, wrapped_for
 from farlane.models.repository import Repository
+from farlane.node.machine.admission import refusal_reason
 from farlane.scheduler.eligibility import first_obstacle
 from farlane.testing.builders import a_node
 from farlane.testing.manifests import small_manifest
@@ -141,6 +142,8 @@ def test_readers_of_a_private_version_are_told_with_its_replicas(
     obstacle = first_obstacle(spec, other)
     assert obstacle is not None
     assert "--with-node oak" in obstacle.fix
+    assert refusal_reason(reads, spec) is None
+    assert "none of its recipients" in (refusal_reason(other, spec) or "")
     require_reader(wanted, (KEY.text,), [other, reads])
     with pytest.raises(PermissionRefused, match="farlane models share lab/secret --with-node"):
         require_reader(wanted, (KEY.text,), [other])

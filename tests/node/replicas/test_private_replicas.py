@@ -89,6 +89,10 @@ class World:
     async def served(self) -> str:
         """Wait until the model answers; return on which node."""
         await until(lambda: self.desk.record("lab/secret").state() is DeploymentState.READY)
+        return await self.asked()
+
+    async def asked(self) -> str:
+        """Ask the model something; return the only node that answers."""
         router = DeploymentRouter(self.desk, SystemClock())
         answer = router.infer(
             Caller("lab", "lab/ada", "k"), "secret", None, QUESTION, request_id="r", timeout_s=60
@@ -147,6 +151,16 @@ async def refused_by(host: str, port: int, digests: frozenset[bytes]) -> None:
                 for ticket in ({}, {"Authorization": "Bearer nonsense"}):
                     async with http.get(f"/ipfs/{cid}?format={kind}", headers=ticket) as reply:
                         assert reply.status == 401
+
+
+async def test_a_version_that_no_node_reads_leaves_the_old_one_serving_and_says_why(world: World) -> None:
+    world.publish("elm")
+    async with world.node("elm"):
+        world.deploy()
+        assert await world.served() == "elm"
+        revoke(world.kept, NAME, [recipient_key(world.directory / "elm").recipient], OWN, author=LAB)
+        await until(lambda: "no node can read it" in world.desk.record("lab/secret").reason())
+        assert await world.asked() == "elm"
 
 
 async def test_an_alias_that_moves_to_a_version_for_another_node_moves_the_replica_there(

@@ -150,8 +150,7 @@ class Deployments:
             NotFound, InvalidInput: as `Versions.version_of`.
         """
         version = self._versions.version_of(deployment.model, deployment.organisation)
-        nodes = (node.spec for node in self._hub().reactor.state.nodes.values())
-        require_reader(deployment, self._versions.readers_of(version), nodes)
+        self._require_reader(deployment, version)
         return version
 
     def replica_job(self, deployment: Deployment, version: str) -> JobSpec:
@@ -268,11 +267,12 @@ class Deployments:
         deployment = record.deployment
         try:
             version = self._versions.version_of(deployment.model, deployment.organisation)
+            if version != record.target:
+                self._tell(events.VersionNamed(now, deployment.id, version))
+            self._require_reader(deployment, version)
         except FarlaneError as error:
             record.trouble = record.trouble or error.message
             return
-        if version != record.target:
-            self._tell(events.VersionNamed(now, deployment.id, version))
         if not deployment.update.canary_percent:
             return
         try:
@@ -385,6 +385,10 @@ class Deployments:
             replace(found, deployment=deployment) if found else Record(deployment, now, now)
         )
         file.save(self._path, known.values())
+
+    def _require_reader(self, deployment: Deployment, version: str) -> None:
+        nodes = (node.spec for node in self._hub().reactor.state.nodes.values())
+        require_reader(deployment, self._versions.readers_of(version), nodes)
 
     def _trouble(self, deployment: str) -> str:
         record = self._controller.records.get(deployment)

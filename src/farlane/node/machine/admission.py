@@ -54,6 +54,8 @@ def missing_runtime(node: NodeSpec, work: ServeWork) -> str | None:
             f"the model needs {work.runtime or 'a runtime'}; this node has {', '.join(there) or 'none'}: "
             "install it there, or use a node that has it"
         )
+    if work.readers and node.recipient not in work.readers:
+        return "the model is private and this node is none of its recipients: share it with the node first"
     return None
 
 
