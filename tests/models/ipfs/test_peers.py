@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,23 @@ def test_another_kubo_fetches_and_pins_it_by_bitswap(kubo, other_kubo, pushed: H
         assert other_kubo.run("cat", "--offline", cid.text) == data
 
 
+def test_an_old_kubo_fetches_each_file_by_bitswap(kubo, old_kubo, pushed: Home, tmp_path: Path) -> None:
+    old_kubo.ask("connect", address=kubo.address())
+    for cid, data in pushed.roots.items():
+        old_kubo.ask("fetch", cid=cid.text, path=str(tmp_path / cid.text))
+        assert (tmp_path / cid.text).read_bytes() == data
+
+
+def test_what_an_old_kubo_adds_is_read_through_a_new_one(
+    new_kubo, old_kubo, home: Home, tmp_path: Path
+) -> None:
+    data = home.content["model.safetensors"]
+    (tmp_path / "file").write_bytes(data)
+    root = parse_cid(old_kubo.ask("add", path=str(tmp_path / "file"))["cid"])
+    new_kubo.rpc.connect(old_kubo.addresses[0])
+    assert b"".join(read_bytes(KuboStore(new_kubo.rpc, network=True), root)) == data
+
+
 def test_helia_fetches_each_file_by_bitswap(kubo, start_helia, pushed: Home, tmp_path: Path) -> None:
     with start_helia() as peer:
         peer.ask("connect", address=kubo.address())
@@ -101,6 +119,23 @@ def test_helia_fetches_each_file_from_our_gateway(start_helia, home: Home, tmp_p
             assert (tmp_path / cid.text).read_bytes() == data
         listed = peer.ask("list", cid=home.added.manifest.root.text)["names"]
     assert {one["name"] for one in listed} == {path.split("/")[0] for path in home.content}
+
+
+def test_kubo_fetches_it_from_our_gateway_when_a_router_names_it(new_repo, scripted, home: Home) -> None:
+    port = home.gateway.rpartition(":")[2]
+    provider = {
+        "Schema": "peer", "ID": "12D3KooWGtYkBAaqJMJEmywMxaCiNP7LCEFUAFiLEBASe232c2VH",
+        "Addrs": [f"/ip4/127.0.0.1/tcp/{port}/http"], "Protocols": ["transport-ipfs-gateway-http"],
+    }  # fmt: skip
+    router = scripted(200, json.dumps({"Providers": [provider]}).encode(), "application/json")
+    new_repo.set("Routing", {"Type": "auto", "DelegatedRouters": [router.url]})
+    new_repo.set("HTTPRetrieval", {"Enabled": True})
+    manifest = home.added.version.manifest
+    with new_repo.running() as kubo:
+        KuboStore(kubo.rpc, network=True).pin(manifest)
+        kubo.rpc.check_complete(manifest.text)
+        for cid, data in home.roots.items():
+            assert kubo.run("cat", "--offline", cid.text) == data
 
 
 def test_kubo_takes_the_car_of_our_gateway(new_kubo, home: Home, tmp_path: Path) -> None:
