@@ -15,6 +15,7 @@ import pytest
 Shell = Any  # the class is in conftest.py
 Eventually = Callable[[Callable[[], bool]], None]
 MIB = 1 << 20
+LARGE = 96 * MIB
 
 
 @pytest.fixture
@@ -102,24 +103,69 @@ def test_others_may_not_change_a_name(network: Shell, elsewhere: Shell, folder: 
     assert f"{other}@v1" in elsewhere("models", "push", name, "--as", other).stdout
 
 
-def test_a_pull_that_was_killed_fetches_the_rest_alone(
-    network: Shell, elsewhere: Shell, tmp_path: Path, name: str, eventually: Eventually
-) -> None:
-    (tmp_path / "large.bin").write_bytes(Random(6).randbytes(96 * MIB))
-    network("models", "add", str(tmp_path / "large.bin"), name)
-    pulling = elsewhere.start("models", "pull", name, "--json")
-    partial = elsewhere.directory / "models" / "blocks" / "partial"
+def written(partial: Path) -> int:
+    """Bytes on the disk of files under way."""
+    return sum(one.stat().st_blocks * 512 for one in partial.iterdir()) if partial.is_dir() else 0
 
-    def some() -> bool:
-        return partial.is_dir() and sum(one.stat().st_blocks * 512 for one in partial.iterdir()) > 24 * MIB
 
+def kill_at(process: Any, partial: Path, eventually: Eventually) -> int:
+    """Kill a transfer once a quarter of it is on the disk, and return how much there is."""
     try:
-        eventually(some)
+        eventually(lambda: written(partial) > LARGE // 4)
     finally:
-        os.kill(pulling.pid, signal.SIGKILL)
-        pulling.communicate()
-    here = sum(one.stat().st_blocks * 512 for one in partial.iterdir())
-    assert here < 96 * MIB  # it was killed in the middle
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    here = written(partial)
+    assert here < LARGE  # it was killed in the middle
+    return here
+
+
+@pytest.fixture
+def large(tmp_path: Path, name: str) -> str:
+    """A model that takes a moment to send, of which nothing is anywhere."""
+    (tmp_path / "large.bin").write_bytes(Random(name).randbytes(LARGE))
+    return str(tmp_path / "large.bin")
+
+
+def test_a_pull_that_was_killed_fetches_the_rest_alone(
+    network: Shell, elsewhere: Shell, large: str, name: str, eventually: Eventually
+) -> None:
+    network("models", "add", large, name)
+    partial = elsewhere.directory / "models" / "blocks" / "partial"
+    here = kill_at(elsewhere.start("models", "pull", name), partial, eventually)
     pulled = read(elsewhere, "pull", name)
-    assert pulled["received_bytes"] < 97 * MIB - here + 2 * MIB
+    assert pulled["received_bytes"] < LARGE - here + 3 * MIB
     elsewhere("models", "verify", name)
+
+
+def test_a_push_that_was_killed_sends_the_rest_alone(
+    network: Shell, elsewhere: Shell, large: str, name: str, eventually: Eventually
+) -> None:
+    elsewhere("models", "add", large, name)
+    partial = network.directory / "models" / "blocks" / "partial"
+    here = kill_at(elsewhere.start("models", "push", name), partial, eventually)
+    assert read(elsewhere, "push", name)["sent_bytes"] < LARGE - here + 3 * MIB
+    network("models", "verify", name)
+
+
+def test_a_push_outlives_a_hub_that_was_killed(
+    shell: Shell, shell_in: type[Any], large: str, name: str, tmp_path: Path, eventually: Eventually
+) -> None:
+    shell("up", "--port", "0", "--node", "name=oak,cpu=1,memory=512MB")
+    (tmp_path / "publisher").mkdir()
+    known = json.loads((shell.directory / "client.json").read_text())
+    publisher = shell_in(
+        tmp_path / "publisher", {"FARLANE_URL": known["url"], "FARLANE_TOKEN": known["token"]}
+    )
+    publisher("models", "add", large, name)
+    pushing = publisher.start("models", "push", name, "--json")
+    partial = shell.directory / "models" / "blocks" / "partial"
+    eventually(lambda: written(partial) > LARGE // 4)
+    os.kill(json.loads((shell.directory / "hub" / "ready.json").read_text())["pid"], signal.SIGKILL)
+    here = written(partial)
+    assert here < LARGE
+    shell("up")
+    said, errors = pushing.communicate(timeout=60)
+    assert pushing.returncode == 0, errors
+    assert json.loads(said)["sent_bytes"] < LARGE + 10 * MIB  # what was on its way was lost, and nothing else
+    shell("models", "verify", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -204,3 +205,22 @@ async def test_a_client_that_goes_away_lets_its_files_go(hub: RunningHub, own: R
         await asyncio.wait([pushing])
     manifest: Cid = own.resolve("lab/mini")[0].manifest
     await until(lambda: manifest not in kept(hub).blocks.held())
+
+
+async def test_a_full_disk_in_mid_push_loses_nothing(hub: RunningHub, own: Repository) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(done: int) -> None:
+        if done > 2 * MIB:  # the kernel refuses what lies beyond, as a full disk does
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MIB, before[1]))
+
+    async with hub.client() as client:
+        try:
+            with pytest.raises(DiskFull):
+                await models(client).push(own, "lab/mini", on_progress=lambda one: fill(one.done_bytes))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with pytest.raises(NotFound):
+            kept(hub).resolve("lab/mini")
+        pushed = await models(client).push(own, "lab/mini")
+    assert pushed.sent_bytes < 4.2 * MIB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,14 @@ class Lacking:
     nodes: tuple[Cid, ...]
 
 
+class _Span(NamedTuple):
+    """Which leaves are a node's, and their bytes; none where a node below it is lacking."""
+
+    first: int
+    end: int
+    size_bytes: int
+
+
 @dataclass(slots=True)
 class _Reading:
     get: Get
@@ -37,6 +45,13 @@ class _Reading:
     lengths: list[int] = field(default_factory=list)
     nodes: dict[Cid, bytes] = field(default_factory=dict)
     lacking: dict[Cid, None] = field(default_factory=dict)
+    known: dict[Cid, _Span] = field(default_factory=dict)
+
+    def repeat(self, span: _Span) -> None:
+        """Add the leaves of a node that was read before, for a node that is linked often costs little to send."""
+        _require_few(len(self.digests) + span.end - span.first)
+        self.digests.extend(self.digests[span.first : span.end])
+        self.lengths.extend(self.lengths[span.first : span.end])
 
 
 def outline(root: Cid, size_bytes: int, get: Get) -> FileDag | Lacking:
@@ -68,15 +83,20 @@ def _read(reading: _Reading, cid: Cid, size_bytes: int, depth: int) -> None:
     if cid.codec == RAW:
         if not 0 <= size_bytes <= MAX_BLOCK_BYTES:
             raise _broken(cid, f"a leaf of {size_bytes} bytes is longer than a block may be")
-        if len(reading.digests) >= MAX_LEAVES:
-            raise TooLarge(f"a file of more than {MAX_LEAVES} blocks")
+        _require_few(len(reading.digests) + 1)
         reading.digests.append(cid.digest)
         reading.lengths.append(size_bytes)
         return
     if cid.codec != DAG_PB:
         raise _broken(cid, "no part of a file")
+    if depth and not size_bytes:
+        raise _broken(cid, "a part of no bytes")
     if depth >= MAX_DEPTH:
         raise TooLarge(f"the DAG of a file is more than {MAX_DEPTH} levels deep at {cid}")
+    span = reading.known.get(cid)
+    if span is not None and span.size_bytes == size_bytes:
+        reading.repeat(span)
+        return
     block = reading.nodes.get(cid) or reading.get(cid)
     if block is None:
         reading.lacking[cid] = None
@@ -88,8 +108,15 @@ def _read(reading: _Reading, cid: Cid, size_bytes: int, depth: int) -> None:
         raise _broken(cid, "not an inner node of a file whose leaves are raw")
     if sum(data.block_sizes) != size_bytes:
         raise _broken(cid, f"its parts have {sum(data.block_sizes)} bytes where {size_bytes} were expected")
+    first = len(reading.digests)
     for link, length in zip(node.links, data.block_sizes, strict=True):
         _read(reading, link.cid, length, depth + 1)
+    reading.known[cid] = _Span(first, len(reading.digests), size_bytes)
+
+
+def _require_few(leaves: int) -> None:
+    if leaves > MAX_LEAVES:
+        raise TooLarge(f"a file of more than {MAX_LEAVES} blocks")
 
 
 def _broken(cid: Cid, why: str) -> Corrupted:
