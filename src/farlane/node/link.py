@@ -40,6 +40,8 @@ WELCOME_S = 15.0
 SILENT_HEARTBEATS = 4
 GOODBYE_S = 10.0
 """How long a hub may take to end the stream after the farewell."""
+BACKOFF_CAP_S = 5.0
+"""Well below a lease: a hub that was away is found again before what runs here counts as lost."""
 LOG_BYTES_A_ROUND = 256 * 1024
 BATCHES_A_ROUND = 8
 _DOING = "the node's stream to its hub"
@@ -117,7 +119,7 @@ class HubLink:
         random: Random | None = None,
     ) -> None:
         self._url, self._token, self._owner, self._logs, self._clock = url, token, owner, logs, clock
-        self._backoff = backoff or Backoff(first_s=0.2, cap_s=15.0)
+        self._backoff = backoff or Backoff(first_s=0.2, cap_s=BACKOFF_CAP_S)
         self._random = random or Random()
         self._stream: _Stream | None = None
         self._channel: grpc.aio.Channel | None = None

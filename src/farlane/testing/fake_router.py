@@ -31,7 +31,7 @@ from farlane.domain.inference import (
     TensorsRequest,
 )
 from farlane.errors import FarlaneError, InvalidInput, PermissionRefused, Unavailable
-from farlane.hub.gateway.port import Caller, ModelState, ServedModel, unknown_model
+from farlane.hub.gateway.port import Answering, Caller, ModelState, ServedModel, no_note, unknown_model
 
 VERSION = "bafyfakeversion2"
 OLD_VERSION = "bafyfakeversion1"
@@ -88,6 +88,8 @@ class FakeRouter:
         self.failure: FarlaneError | None = None
         """Raised by the next request, at its start or after `fail_after` pieces."""
         self.fail_after = 0
+        self.answering = ""
+        """The version that answers where none is asked for; empty: the one that `describe` tells."""
         self.down = ""
         """What `trouble` tells."""
         self._turns = asyncio.Semaphore(0) if paused else None
@@ -122,6 +124,7 @@ class FakeRouter:
         *,
         request_id: str,
         timeout_s: float,
+        answering: Answering = no_note,
     ) -> AsyncGenerator[InferenceReply, None]:
         """See `Router.infer`."""
         self.asked.append(Asked(caller, model, version, request, request_id, timeout_s))
@@ -130,6 +133,7 @@ class FakeRouter:
             raise Unavailable(f"model {model!r} is {found.state.lower()}", retry_after_s=3)
         if self.failure is not None and not self.fail_after:
             raise self.failure
+        answering(version or self.answering or found.version)
         self.running += 1
         ended = False
         try:

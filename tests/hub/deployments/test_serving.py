@@ -13,6 +13,7 @@ import pytest
 
 from farlane.domain.inference import GeneratePiece, GenerateRequest
 from farlane.errors import ConnectionLost
+from farlane.hub.deployments import scaling
 from farlane.hub.deployments.routing import DeploymentRouter
 from farlane.hub.gateway.port import Caller
 from farlane.kit.cid import cid_of
@@ -113,9 +114,25 @@ async def test_a_node_that_drains_is_left_without_a_failed_request(
 
 async def test_an_idle_deployment_has_no_replica_until_somebody_asks(world: ServingWorld) -> None:
     world.deploy(1, min_replicas=0, idle_s=0.5)
-    await until(lambda: bool(world.host.replicas))
+    assert (await world.ask())[-1].text == OLD
     await until(lambda: not world.host.replicas)
     assert (await world.ask())[-1].text == OLD
+
+
+async def test_a_queue_brings_replicas_and_a_lull_takes_them_away_without_a_failure(
+    world: ServingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling, "SETTLE_S", 0.5)
+    world.deploy(1, max_replicas=3, target_in_flight=1)
+    await until(lambda: world.ready(1))
+    world.host.replicas[0].paused.clear()
+    asking = [asyncio.create_task(world.ask()) for _ in range(3)]
+    await until(lambda: world.ready(3))
+    world.host.replicas[0].paused.set()
+    assert [(await each)[-1].text for each in asking] == [OLD] * 3
+    await until(lambda: world.ready(1) and len(world.host.replicas) == 1)
+    assert (await world.ask())[-1].text == OLD
+    assert world.desk.route(ID).counts.failed == 0
 
 
 async def test_a_client_that_goes_away_frees_the_replica(world: ServingWorld) -> None:

@@ -89,6 +89,19 @@ async def test_a_stream_ends_with_its_counts_and_the_mark() -> None:
     assert (counts["choices"], counts["usage"]["total_tokens"]) == ([], 6)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_version_that_answered_is_told_and_booked(stream: bool) -> None:
+    router = FakeRouter()
+    router.answering = "canary"
+    async with running_gateway(router) as gateway:
+        if stream:
+            answer = (await events(gateway, CHAT | {"stream": True}))[0]
+        else:
+            _, answer, _ = await post(gateway, "/v1/chat/completions", CHAT)
+        assert answer["system_fingerprint"] == "canary"
+        assert gateway.usage.all[0].version == "canary"
+
+
 async def test_a_stream_that_breaks_says_so_in_an_event() -> None:
     router = FakeRouter()
     router.failure, router.fail_after = ConnectionLost("the replica went away"), 2

@@ -22,7 +22,7 @@ from farlane.errors import (
 from farlane.hub.deployments.replica_session import ReplicaSession
 from farlane.hub.deployments.route import Route
 from farlane.hub.deployments.state import Record
-from farlane.hub.gateway.port import Caller, ModelState, ServedModel, unknown_model
+from farlane.hub.gateway.port import Answering, Caller, ModelState, ServedModel, no_note, unknown_model
 from farlane.kit.clock import Clock
 from farlane.wire.inference import encode_request
 
@@ -109,6 +109,7 @@ class DeploymentRouter:
         *,
         request_id: str,
         timeout_s: float,
+        answering: Answering = no_note,
     ) -> AsyncGenerator[InferenceReply, None]:
         """See `Router.infer`."""
         record = self._find(caller, model)
@@ -119,7 +120,9 @@ class DeploymentRouter:
         begun, route.last_request_at = self._clock.monotonic(), self._clock.now()
         counts.requests += 1
         outcome = "failed"
-        attempt = _Attempt(route, record, version, encode_request(request), timeout_s, self._served.wake)
+        attempt = _Attempt(
+            route, record, version, encode_request(request), timeout_s, self._served.wake, answering
+        )
         try:
             async with contextlib.aclosing(attempt.replies()) as replies:
                 async for reply in replies:
@@ -195,9 +198,10 @@ class _Attempt:
         request: bytes,
         timeout_s: float,
         wake: Callable[[], None],
+        answering: Answering,
     ) -> None:
         self._route, self._record, self._version, self._request = route, record, version, request
-        self._timeout_s, self._wake = timeout_s, wake
+        self._timeout_s, self._wake, self._answering = timeout_s, wake, answering
         self._tried: list[ReplicaSession] = []
 
     async def replies(self) -> AsyncGenerator[InferenceReply, None]:
@@ -221,6 +225,8 @@ class _Attempt:
                             raise DeadlineExceeded(
                                 f"{self._route.name} had not answered in full after {self._timeout_s:g} s"
                             ) from error
+                        if not answering:
+                            self._answering(session.version)
                         answering = True
                         yield reply
             except Internal:

@@ -44,6 +44,7 @@ class Asking:
     """One request on its way: its replies, and what protocols add to its account."""
 
     model: ServedModel
+    """Of the version that answers, from the first reply on."""
     kind: InferenceKind
     stream: AsyncGenerator[InferenceReply, None]
     timeout_s: float
@@ -151,10 +152,15 @@ class Gateway:
             project=served.project,
         )  # fmt: skip
         self.metrics.began(served.name)
+        timeout_s, most = self.settings.timeout_s, _most_tokens(request)
+
+        def answering(version: str) -> None:
+            asking.model = replace(served, version=version)
+
         stream = self.router.infer(
-            caller, model, version, request, request_id=request_id, timeout_s=self.settings.timeout_s
+            caller, model, version, request, request_id=request_id, timeout_s=timeout_s, answering=answering
         )
-        asking = Asking(served, kind, stream, self.settings.timeout_s, _most_tokens(request))
+        asking = Asking(served, kind, stream, timeout_s, most)
         outcome = "cancelled"
         try:
             async with aclosing(stream):
@@ -190,7 +196,8 @@ class Gateway:
         now = self.clock.monotonic()
         self.limits.spend(now, usage.caller.organisation, asking.model.id, prompt + completion)
         booked = replace(
-            usage, duration_s=now - started, prompt_tokens=prompt, completion_tokens=completion,
+            usage, version=asking.model.version or usage.version, duration_s=now - started,
+            prompt_tokens=prompt, completion_tokens=completion,
             reply_bytes=asking.reply_bytes, outcome=outcome,
         )  # fmt: skip
         self.metrics.ended(booked)

@@ -120,9 +120,8 @@ class OpenAiRoutes:
                     caller, asked.model, None, asked.request,
                     request_id=request_id(request), request_bytes=body.arrived,
                 ) as asking:  # fmt: skip
-                    completion = self._completion(asking, request, asked, chat=chat)
                     try:
-                        await _send_pieces(stream, asking, completion, usage=asked.usage_in_stream)
+                        await self._send_pieces(stream, asking, request, asked, chat=chat)
                     finally:
                         asking.reply_bytes = stream.sent
             except FarlaneError as error:
@@ -133,6 +132,22 @@ class OpenAiRoutes:
         except ClientGone:
             pass  # the request is cancelled by now, and booked as such
         return stream.response
+
+    async def _send_pieces(
+        self, stream: _EventStream, asking: Asking, request: Request, asked: Generation, *, chat: bool
+    ) -> None:
+        completion: Completion | None = None
+        last = None
+        async for reply in asking.replies():
+            assert isinstance(reply, GeneratePiece)  # asking has checked it
+            first = completion is None
+            completion = completion or self._completion(asking, request, asked, chat=chat)
+            await stream.send(event(completion.piece(reply.text, reply.finish, first=first)))
+            last = reply if reply.finish is not None else last
+        if completion is None or last is None:
+            raise Internal("the model ended its answer without a reason")
+        if asked.usage_in_stream:
+            await stream.send(event(completion.counts(last)))
 
     def _completion(self, asking: Asking, request: Request, asked: Generation, *, chat: bool) -> Completion:
         created = int(self._gateway.clock.now())
@@ -191,19 +206,6 @@ class _EventStream:
             await self.response.write_eof()
         except ConnectionError as error:
             raise ClientGone from error
-
-
-async def _send_pieces(stream: _EventStream, asking: Asking, completion: Completion, *, usage: bool) -> None:
-    first, last = True, None
-    async for reply in asking.replies():
-        assert isinstance(reply, GeneratePiece)  # asking has checked it
-        await stream.send(event(completion.piece(reply.text, reply.finish, first=first)))
-        first = False
-        last = reply if reply.finish is not None else last
-    if last is None:
-        raise Internal("the model ended its answer without a reason")
-    if usage:
-        await stream.send(event(completion.counts(last)))
 
 
 async def _collected(asking: Asking) -> tuple[str, GeneratePiece]:

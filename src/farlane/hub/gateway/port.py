@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from farlane.domain.inference import InferenceKind, InferenceReply, InferenceRequest, ModelDescription
 from farlane.errors import NotFound
+
+Answering = Callable[[str], None]
+"""Told which version answers a request, before its first reply."""
+
+
+def no_note(version: str) -> None:
+    """Take no note of which version answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class Router(Protocol):
         *,
         request_id: str,
         timeout_s: float,
+        answering: Answering = no_note,
     ) -> AsyncGenerator[InferenceReply, None]:
         """Yield the replies: one of tensors or vectors, or pieces of text as they come, the last with its counts.
 
@@ -100,6 +108,7 @@ class Router(Protocol):
             request: what is asked.
             request_id: names the request in logs and receipts.
             timeout_s: how long the whole of it may take, in seconds.
+            answering: is told which version answers.
 
         Raises:
             NotFound: nothing by that name or version that this caller may use.
@@ -195,6 +204,7 @@ class NoModels:
         *,
         request_id: str,
         timeout_s: float,
+        answering: Answering = no_note,
     ) -> AsyncGenerator[InferenceReply, None]:
         """Raise NotFound at the first step."""
         nothing: tuple[InferenceReply, ...] = ()
