@@ -115,6 +115,20 @@ def test_one_flipped_bit_is_another_manifest() -> None:
         decode(bytes(raw), expected)
 
 
+def test_one_that_was_read_before_is_still_checked_against_its_cid() -> None:
+    raw = encode(full())
+    assert decode(raw) == decode(raw, manifest_cid(raw)) == full()
+    with pytest.raises(Corrupted, match="not the manifest"):
+        decode(raw, manifest_cid(b"another"))
+
+
+def test_one_too_large_to_be_remembered_comes_back_as_it_was() -> None:
+    manifest = small_manifest(files=tuple(model_file(f"{number:04}", b"x") for number in range(400)))
+    raw = encode(manifest)
+    assert len(raw) > 32 << 10
+    assert decode(raw) == manifest
+
+
 def test_a_bomb_is_refused_before_it_is_read() -> None:
     with pytest.raises(TooLarge):
         decode(b"\x81" * ((1 << 20) + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from farlane.domain.inference import Datatype, TensorSpec
@@ -16,6 +17,10 @@ from farlane.models.manifest.values import Encryption, Licence, Manifest, ModelF
 DAG_CBOR: Final = 0x71
 """Source: multicodec table."""
 _KIND: Final = "farlane-model"
+_REMEMBERED_BYTES: Final = 32 << 10
+_REMEMBERED: Final = 64
+"""Manifests up to a size are remembered, so many: reading one takes the libraries about a millisecond for each file,
+and a hub reads the same one for each replica. What they can fill is a few megabytes."""
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -62,6 +67,10 @@ def decode(raw: bytes, expected: Cid | None = None) -> Manifest:
         raise Corrupted(
             f"these bytes are not the manifest {expected.text}: fetch it again from another source"
         )
+    return _remembered(bytes(raw)) if len(raw) <= _REMEMBERED_BYTES else _read(raw)
+
+
+def _read(raw: bytes) -> Manifest:
     manifest = _manifest(_decoded(raw))
     try:
         same = encode(manifest) == raw
@@ -70,6 +79,9 @@ def decode(raw: bytes, expected: Cid | None = None) -> Manifest:
     if not same:
         raise Corrupted("the manifest is not in its one canonical encoding: nobody can check it by its CID")
     return manifest
+
+
+_remembered = lru_cache(_REMEMBERED)(_read)
 
 
 def _decoded(raw: bytes) -> object:
