@@ -161,10 +161,10 @@ class DiskBlockStore(DiskReading):
         """
         described = DescribedFile(sha256, dags[0].size_bytes, dags)
         known = self._sound_file(sha256)
+        self._write_nodes(dags)
         if known is None or known.referenced:
-            self._write_nodes(dags)
             self._files.publish(source, descriptor, sha256, temporary=True)
-        self._enter(sha256, described, None)
+        self._list(sha256, described, None)
         return self.file(sha256)
 
     def delete(self, cid: Cid) -> bool:
@@ -274,6 +274,10 @@ class DiskBlockStore(DiskReading):
     def _enter(self, sha256: str, described: DescribedFile, referred: tuple[str, str] | None) -> None:
         """Make a file that lies in its place visible, with its nodes before it."""
         self._write_nodes(described.dags)
+        self._list(sha256, described, referred)
+
+    def _list(self, sha256: str, described: DescribedFile, referred: tuple[str, str] | None) -> None:
+        """Make a file visible that lies in its place, as its nodes do."""
         self._index.enter(sha256, described.size_bytes, described.dags, self._clock.now(), referred)
         if referred is None:
             for dag in described.dags:
@@ -282,13 +286,13 @@ class DiskBlockStore(DiskReading):
 
     def _take(self, path: Path, descriptor: int, described: DescribedFile, placement: Placement) -> None:
         with self._room(described.size_bytes):
-            self._write_nodes(described.dags)
             if placement is Placement.MOVE and self._files.is_ours_to_take(descriptor):
+                self._write_nodes(described.dags)
                 mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
                 if self._files.publish(path, descriptor, described.sha256, temporary=False):
                     try:
                         self._check_described(path, descriptor, described)
-                        self._enter(described.sha256, described, None)
+                        self._list(described.sha256, described, None)
                     except BaseException:
                         os.fchmod(descriptor, mode)
                         self._files.remove(described.sha256)

@@ -10,7 +10,7 @@ from typing import Final
 
 from farlane.errors import Corrupted, NotFound
 from farlane.models.blocks.port import BlockStore
-from farlane.models.cid import Cid
+from farlane.models.cid import Cid, Octets, verify_block
 from farlane.models.manifest.values import Manifest, ModelFile
 from farlane.models.transfer.carrier import Keep
 from farlane.models.transfer.outline import Lacking, outline
@@ -83,12 +83,20 @@ async def _bring(store: BlockStore, root: Cid, size_bytes: int, bring: Bring) ->
 
 
 async def _bring_all(store: BlockStore, cids: Sequence[Cid], bring: Bring) -> None:
+    """Fetch inner nodes and keep them together: a pass of syncs for all, not for each."""
+    found: dict[Cid, bytes] = {}
+
+    def keep(cid: Cid, data: Octets) -> None:
+        verify_block(cid, data)
+        found[cid] = bytes(data)
+
     try:
         async with asyncio.TaskGroup() as group:
             for cid in cids:
-                group.create_task(bring(cid, partial(store.put, cid)))
+                group.create_task(bring(cid, partial(keep, cid)))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
+    await asyncio.to_thread(store.put_many, found.items())
 
 
 def _plain_bytes(dag: FileDag) -> int:
