@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from farlane.cli.output import counted
 from farlane.models.ipfs.rpc import KuboRpc
 from farlane.testing.scripted_server import ScriptedServer, scripted_server
 
@@ -70,9 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in group:
             item.add_marker(pytest.mark.real)
         if group and not there and os.environ.get("CI") != "true":
-            word = (
-                f"{what} is missing ({len(group)} tests); to get it run `make peers` (needs Go and network)"
-            )
+            tests = counted(len(group), "test")
+            word = f"{what} is missing ({tests}); to get it run `make peers` (needs Go and network)"
             group[0].add_marker(pytest.mark.skip(word))
             config.hook.pytest_deselected(items=group[1:])
             items[:] = [item for item in items if item not in group[1:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -13,12 +14,13 @@ from farlane.errors import Corrupted, InvalidInput, InvalidSignature, NotFound, 
 from farlane.kit.clock import ManualClock
 from farlane.models.adding import Description, add
 from farlane.models.blocks.describing import describe_file
+from farlane.models.blocks.disk import DiskBlockStore
 from farlane.models.blocks.memory import MemoryBlockStore
 from farlane.models.blocks.walking import walk
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows_memory import MemoryRows
 from farlane.models.catalog.values import Version
-from farlane.models.cid import DAG_CBOR, DAG_PB, RAW, Cid, block_cid
+from farlane.models.cid import DAG_CBOR, DAG_PB, RAW, Cid, block_cid, verify_block
 from farlane.models.ipfs.fetching import gateways
 from farlane.models.ipfs.outgoing import SignedBlocks, gather
 from farlane.models.ipfs.pulling import Pulled, pull
@@ -225,3 +227,25 @@ def test_a_pickle_does_not_stay(home, away, serve, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         away.file_path(file)
     assert away.catalog.models() == ()
+
+
+def test_a_file_that_is_here_cut_in_another_way_is_whole_in_both(
+    home, serve, folder: Path, tmp_path: Path
+) -> None:
+    path = folder / "weights.bin"
+    described = describe_file(path, [Plain()])
+    plain = described.dags[0]
+    home.blocks.add_file(path, described)
+    file = model_file("weights.bin", WEIGHTS, cid=plain.root, ipfs_cid=plain.root)
+    total_bytes = plain.size_bytes + sum(len(block) for block in plain.nodes.values())
+    root = tree([("weights.bin", plain.root, total_bytes)])
+    home.blocks.put_many(root.nodes.items())
+    version = home.publish(small_manifest(root=root.root, files=(file,), format="plain"))
+
+    with closing(DiskBlockStore(tmp_path / "store")) as store:
+        away = Repository(store, Catalog(MemoryRows()), KeyedHashSigner.recover, ManualClock())
+        own = add(away, folder, "lab/own")
+        assert own.manifest.files[0].cid != plain.root
+        got = taken(away, version.manifest, serve())
+        for one in ((got.version, got.manifest), (own.version, own.manifest)):
+            assert all(verify_block(cid, block) is None for cid, block in gather(away, *one).blocks())
