@@ -159,7 +159,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[FarlaneError]]] = {
     "other blocks": ({"blocks": 1, "have": b"\0"}, InvalidInput),
     "a bitmap too long": ({"have": b"\0" * 100}, InvalidInput),
     "no address": ({"address": "http://here"}, InvalidInput),
-    "a delta": ({"delta": "bafyreia"}, InvalidInput),
+    "no such delta": ({"delta": "bafyreia"}, NotFound),
 }
 
 

@@ -72,7 +72,7 @@ def test_news_of_one_wake_the_others(world: World) -> None:
 
 def test_blocks_that_there_are_not_are_refused(world: World) -> None:
     seat = world.sit("a")
-    with pytest.raises(InvalidInput, match="block 4 of a version that has 4"):
+    with pytest.raises(InvalidInput, match="block 4 of a version or delta that has 4"):
         seat.has([4])
     with pytest.raises(InvalidInput):
         seat.lacks([1 << 31])

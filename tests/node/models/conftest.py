@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from farlane.models.adding import add
+from farlane.models.adding import Added, add
 from farlane.models.blocks.disk import DiskBlockStore
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows_memory import MemoryRows
@@ -42,16 +42,23 @@ async def hub(tmp_path: Path) -> AsyncIterator[RunningHub]:
 
 
 @pytest.fixture
-def publish(hub: RunningHub, tmp_path: Path) -> Publish:
-    def publish(files: dict[str, bytes], name: str = "lab/mini") -> Version:
+def publish_added(hub: RunningHub, tmp_path: Path) -> Callable[..., Added]:
+    """As `publish`, with the manifest."""
+
+    def publish(files: dict[str, bytes], name: str = "lab/mini") -> Added:
         assert hub.models is not None
         folder = tmp_path / f"published-{len(list(tmp_path.iterdir()))}"
         for path, data in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(data)
-        return add(hub.models, folder, name, author=Author("lab", "ada")).version
+        return add(hub.models, folder, name, author=Author("lab", "ada"))
 
     return publish
+
+
+@pytest.fixture
+def publish(publish_added: Callable[..., Added]) -> Publish:
+    return lambda files, name="lab/mini": publish_added(files, name).version
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""SwarmService: for each version a node fetches or has, a stream on which it tells its blocks and hears of others'."""
+"""SwarmService: for each version or delta a node fetches or has, a stream: it tells its blocks, hears of others'."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 import grpc
 
-from farlane.errors import ConnectionLost, FarlaneError, InvalidInput
+from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, NotFound
 from farlane.hub.hub import Hub
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.swarms import Seat, Swarms
@@ -19,6 +19,7 @@ from farlane.hub.models.ticket_office import RENEW_S, TicketOffice
 from farlane.hub.node_proof import proven_node
 from farlane.kit.tasks import TaskSupervisor
 from farlane.models.cid import Cid
+from farlane.models.deltas import block_list, deltas_for
 from farlane.models.manifest.values import Manifest
 from farlane.models.repository import Repository
 from farlane.models.transfer.bitmap import pack, unpack
@@ -130,8 +131,6 @@ class SwarmService(models_pb2_grpc.SwarmServiceServicer):
         text = limits.text("CID of the version", hello.version_cid, limits.MAX_CID_CHARS, required=True)
         if "@" in text or not text.startswith("baf"):
             raise InvalidInput("a swarm is joined by the CID of a version's manifest")
-        if hello.delta:
-            raise InvalidInput("deltas have no swarm: their blocks come from the hub")
         if hello.address:
             parse_address(limits.text("address of the block server", hello.address, limits.MAX_NAME_CHARS))
         return (await self._found(stream, text))[0]
@@ -146,19 +145,29 @@ class SwarmService(models_pb2_grpc.SwarmServiceServicer):
 
         Raises:
             InvalidInput: it counts the blocks otherwise.
+            NotFound: the version has no such delta.
         """
         hello = stream.hello
-        blocks = self._swarms.blocks_of(cid)
-        if blocks is None:
+        root = await asyncio.to_thread(self._delta_of, cid, hello.delta) if hello.delta else cid
+        blocks = self._swarms.blocks_of(root)
+        if blocks is None and hello.delta:
+            blocks = len(await asyncio.to_thread(block_list, self._repository.blocks, root))
+        elif blocks is None:
             _, manifest = await self._found(stream, cid.text)
             blocks = await asyncio.to_thread(count_blocks, self._repository, manifest)
         if hello.blocks != blocks:
             raise InvalidInput(
-                f"the node counts {hello.blocks} blocks of {cid.text} where the hub counts {blocks}: upgrade farlane "
+                f"the node counts {hello.blocks} blocks of {root} where the hub counts {blocks}: upgrade farlane "
                 "on both"
             )
         have = unpack(hello.have, blocks)
-        return self._swarms.take_seat(cid, hello.node, hello.address, have, stream.wake, stream.outbox.close)
+        return self._swarms.take_seat(root, hello.node, hello.address, have, stream.wake, stream.outbox.close)
+
+    def _delta_of(self, version: Cid, text: str) -> Cid:
+        for row in deltas_for(self._repository, version):
+            if row.root.text == text:
+                return row.root
+        raise NotFound(f"version {version} has no delta {text[:80]!r} here (any more)")
 
     async def _renew(self, stream: _Stream, cid: Cid) -> None:
         """Give new tickets in time; end the stream of a node that may not have the version any more."""

@@ -1,4 +1,4 @@
-"""The swarms of a hub: one for each version that somebody fetches, forgotten when its last member leaves."""
+"""The swarms of a hub: one for each version, or delta, that somebody fetches, forgotten when its last member leaves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_SEATS_OF_A_NODE: Final = 256
 
 @dataclass(slots=True)
 class _Gathering:
-    """One version's swarm and who sits in it."""
+    """One swarm and who sits in it."""
 
     swarm: Swarm
     seats: dict[str, Seat] = field(default_factory=dict)
@@ -29,16 +29,16 @@ class Seat:
 
     Args:
         swarms: whose it is.
-        version: CID of the manifest.
+        root: CID of the version's manifest, or of the delta.
         node: who sits there.
         wake: called when there may be news.
         end: called when somebody else takes the seat.
     """
 
     def __init__(
-        self, swarms: Swarms, version: Cid, node: str, wake: Callable[[], None], end: Callable[[], None]
+        self, swarms: Swarms, root: Cid, node: str, wake: Callable[[], None], end: Callable[[], None]
     ) -> None:
-        self._swarms, self.version, self.node = swarms, version, node
+        self._swarms, self.root, self.node = swarms, root, node
         self.wake, self.end = wake, end
 
     def has(self, indices: Sequence[int]) -> None:
@@ -81,34 +81,34 @@ class Swarms:
         """Swarms at present."""
         return len(self._gatherings)
 
-    def blocks_of(self, version: Cid) -> int | None:
-        """Return how many blocks a version has whose swarm there is."""
-        found = self._gatherings.get(version)
+    def blocks_of(self, root: Cid) -> int | None:
+        """Return how many blocks a version or delta has whose swarm there is."""
+        found = self._gatherings.get(root)
         return found.swarm.blocks if found is not None else None
 
-    def granted(self, version: Cid) -> int:
-        """Return how many blocks of a version the origin was to send since its swarm began."""
-        found = self._gatherings.get(version)
+    def granted(self, root: Cid) -> int:
+        """Return how many blocks of it the origin was to send since its swarm began."""
+        found = self._gatherings.get(root)
         return found.swarm.granted if found is not None else 0
 
-    def members(self, version: Cid) -> frozenset[str]:
-        """Return the nodes of a version's swarm."""
-        found = self._gatherings.get(version)
+    def members(self, root: Cid) -> frozenset[str]:
+        """Return the nodes of a swarm."""
+        found = self._gatherings.get(root)
         return frozenset(found.seats) if found is not None else frozenset()
 
     def take_seat(
         self,
-        version: Cid,
+        root: Cid,
         node: str,
         address: str,
         have: Flags,
         wake: Callable[[], None],
         end: Callable[[], None],
     ) -> Seat:
-        """Take a node into a version's swarm, which begins with the first; its earlier seat is ended.
+        """Take a node into a swarm, which begins with the first; its earlier seat is ended.
 
         Args:
-            version: CID of the manifest.
+            root: CID of the version's manifest, or of the delta.
             node: who comes.
             address: of its block server, empty for none.
             have: (blocks,) what it has.
@@ -122,11 +122,11 @@ class Swarms:
             raise Exhausted(
                 f"a node may be in at most {MAX_SEATS_OF_A_NODE} swarms at once: let it leave some"
             )
-        gathering = self._gatherings.get(version)
+        gathering = self._gatherings.get(root)
         if gathering is None:
-            gathering = self._gatherings[version] = _Gathering(Swarm(len(have)))
+            gathering = self._gatherings[root] = _Gathering(Swarm(len(have)))
         earlier = gathering.seats.get(node)
-        seat = gathering.seats[node] = Seat(self, version, node, wake, end)
+        seat = gathering.seats[node] = Seat(self, root, node, wake, end)
         if earlier is not None:
             earlier.end()
         gathering.swarm.join(self._now(), node, address, have)
@@ -140,7 +140,7 @@ class Swarms:
             return
         del gathering.seats[seat.node]
         if not gathering.seats:
-            del self._gatherings[seat.version]
+            del self._gatherings[seat.root]
             return
         gathering.swarm.leave(self._now(), seat.node)
         _wake(gathering)
@@ -160,7 +160,8 @@ class Swarms:
             return
         if indices and max(indices) >= gathering.swarm.blocks:
             raise InvalidInput(
-                f"block {max(indices)} of a version that has {gathering.swarm.blocks}: upgrade farlane on the node"
+                f"block {max(indices)} of a version or delta that has {gathering.swarm.blocks}: upgrade farlane on "
+                "the node"
             )
         what(gathering.swarm, self._now(), seat.node, list(indices))
         _wake(gathering)
@@ -171,7 +172,7 @@ class Swarms:
         return gathering.swarm.take_news(seat.node) if gathering is not None else News()
 
     def _gathering(self, seat: Seat) -> _Gathering | None:
-        gathering = self._gatherings.get(seat.version)
+        gathering = self._gatherings.get(seat.root)
         return gathering if gathering is not None and gathering.seats.get(seat.node) is seat else None
 
     def _now(self) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from farlane.errors import NotFound
 from farlane.models.blocks.port import BlockStore, FileAssembly
 from farlane.models.cid import Octets
 from farlane.models.transfer.bitmap import Flags
 from farlane.models.transfer.plan import Plan
+from farlane.node.models.fetching import Wanted
 from farlane.node.models.outlines import Outlined
 
 
@@ -42,6 +43,21 @@ class Arrival:
     def have(self) -> Flags:
         """Return which blocks are here: (blocks,) bool."""
         return self.plan.present([self._missing(one) for one in self._files])
+
+    @property
+    def wanted(self) -> Wanted:
+        """The blocks of the plan, and where they go."""
+        return Wanted(self.plan.cids, self.plan.sizes, self.keep)
+
+    def missing_bytes(self) -> int:
+        """Return how many bytes of different blocks are not here."""
+        return int(self.plan.sizes[~self.have()].sum())
+
+    def fill(self, write: Callable[[int, FileAssembly], None]) -> None:
+        """Let somebody write into each file that is not whole, given its number in the manifest."""
+        numbers = {one.file.sha256.hex(): at for at, one in reversed(list(enumerate(self._files)))}
+        for sha256, assembly in self.assemblies.items():
+            write(numbers[sha256], assembly)
 
     def keep(self, index: int, data: Octets) -> None:
         """Keep a block wherever it belongs; raises as `FileAssembly.write`."""

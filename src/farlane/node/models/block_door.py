@@ -28,7 +28,7 @@ class BlockDoor:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._versions: dict[Cid, frozenset[bytes]] = {}
+        self._versions: dict[Cid, dict[Cid, frozenset[bytes]]] = {}
         self._used_s: dict[Cid, float] = {}
         self._known: OrderedDict[str, Ticket] = OrderedDict()
         self._key, self._network = b"", ""
@@ -45,10 +45,16 @@ class BlockDoor:
                 self._key, self._network = key, network
                 self._known.clear()
 
-    def open(self, version: Cid, digests: frozenset[bytes]) -> None:
-        """Give the blocks of a version, by their SHA-256, to who has a ticket for it."""
+    def open(self, version: Cid, digests: frozenset[bytes], root: Cid | None = None) -> None:
+        """Give blocks to who has a ticket for a version.
+
+        Args:
+            version: whose ticket counts.
+            digests: SHA-256 of the blocks.
+            root: of what they are: of a delta that makes the version; None for the version itself.
+        """
         with self._lock:
-            self._versions[version] = digests
+            self._versions.setdefault(version, {})[root or version] = digests
             self._used_s[version] = self._clock.monotonic()
 
     def touch(self, version: Cid) -> None:
@@ -57,11 +63,14 @@ class BlockDoor:
             if version in self._versions:
                 self._used_s[version] = self._clock.monotonic()
 
-    def shut(self, version: Cid) -> None:
-        """Give nothing of a version any more."""
+    def shut(self, version: Cid, root: Cid | None = None) -> None:
+        """Give nothing of a version, or of a delta that makes it, any more."""
         with self._lock:
-            self._versions.pop(version, None)
-            self._used_s.pop(version, None)
+            opened = self._versions.get(version, {})
+            opened.pop(root or version, None)
+            if not opened:
+                self._versions.pop(version, None)
+                self._used_s.pop(version, None)
 
     def used_s(self, version: Cid) -> float:
         """Return when a block of a version was last given, or the door opened for it: monotonic seconds."""
@@ -77,7 +86,7 @@ class BlockDoor:
         with self._lock:
             ticket = self._checked(shown)
             check_ticket(ticket, self._network, self._clock.now())
-            if cid.digest not in self._versions.get(ticket.version, frozenset()):
+            if not any(cid.digest in one for one in self._versions.get(ticket.version, {}).values()):
                 raise PermissionRefused(
                     f"this ticket is for version {ticket.version}, of which {cid} is no part here",
                     cid=cid.text,

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from farlane.errors import Corrupted
 from farlane.kit.clock import Clock
@@ -16,8 +21,7 @@ from farlane.models.manifest.signature import Recover, Signature, check_signatur
 from farlane.models.manifest.values import MAX_MANIFEST_BYTES, Manifest
 from farlane.models.transfer.bitmap import Flags
 from farlane.models.transfer.carrier import Carrier
-from farlane.models.transfer.download import Download, Progress
-from farlane.node.models.arrival import Arrival
+from farlane.models.transfer.download import Download, KeepBlock, Progress
 from farlane.node.models.peer_sources import PeerSources
 from farlane.node.models.swarm_member import SwarmMember
 from farlane.wire.v1 import models_pb2
@@ -47,24 +51,34 @@ def read_description(
     return manifest, raw
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Blocks to fetch: their CIDs, (blocks,) bytes of each, and who takes them."""
+
+    cids: Sequence[Cid]
+    sizes: NDArray[np.int64]
+    keep: KeepBlock
+
+
 class Fetching:
-    """What is missing of a version on its way; made before the node joins the swarm, so that it hears the first news.
+    """What is missing of some blocks on its way; made before the node joins the swarm, so that it hears the first news.
 
     Args:
-        version: CID of its manifest.
-        arrival: takes the blocks.
+        root: of the version or delta, for the log.
+        wanted: the blocks.
+        have: (blocks,) which are here.
         origin: brings what the hub grants.
         member: in the swarm; not running yet.
         clock: for rates and deadlines.
     """
 
     def __init__(
-        self, version: Cid, arrival: Arrival, have: Flags, origin: Carrier, member: SwarmMember, clock: Clock
+        self, root: Cid, wanted: Wanted, have: Flags, origin: Carrier, member: SwarmMember, clock: Clock
     ) -> None:
-        self._version, self._member = version, member
-        blocks = len(arrival.plan.cids)
+        self._root, self._member = root, member
+        blocks = len(wanted.cids)
         self._download = Download(
-            arrival.plan.cids, arrival.plan.sizes, have, arrival.keep, clock=clock,
+            wanted.cids, wanted.sizes, have, wanted.keep, clock=clock,
             start=Random().randrange(max(1, blocks)), on_got=member.got, on_lacking=member.lacks,
         )  # fmt: skip
         self._sources = PeerSources(self._download, origin, blocks)
@@ -108,7 +122,7 @@ class Fetching:
     async def _tell(self) -> None:
         while True:
             await asyncio.sleep(LOG_S)
-            log.info("version %s: %s", self._version, told(self.progress))
+            log.info("%s: %s", self._root, told(self.progress))
 
 
 def told(progress: Progress) -> str:

@@ -78,12 +78,17 @@ async def _bring(store: BlockStore, root: Cid, size_bytes: int, bring: Bring) ->
 
     while isinstance(found := await asyncio.to_thread(outline, root, size_bytes, get), Lacking):
         for at in range(0, len(found.nodes), AT_ONCE):
-            await _bring_all(store, found.nodes[at : at + AT_ONCE], bring)
+            blocks = await bring_all(found.nodes[at : at + AT_ONCE], bring)
+            await asyncio.to_thread(store.put_many, blocks.items())
     return found
 
 
-async def _bring_all(store: BlockStore, cids: Sequence[Cid], bring: Bring) -> None:
-    """Fetch inner nodes and keep them together: a pass of syncs for all, not for each."""
+async def bring_all(cids: Sequence[Cid], bring: Bring) -> dict[Cid, bytes]:
+    """Return several blocks, verified and not kept, fetched at once: kept together they need one pass of syncs.
+
+    Raises:
+        FarlaneError: as the first that cannot be brought.
+    """
     found: dict[Cid, bytes] = {}
 
     def keep(cid: Cid, data: Octets) -> None:
@@ -96,7 +101,7 @@ async def _bring_all(store: BlockStore, cids: Sequence[Cid], bring: Bring) -> No
                 group.create_task(bring(cid, partial(keep, cid)))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
-    await asyncio.to_thread(store.put_many, found.items())
+    return found
 
 
 def _plain_bytes(dag: FileDag) -> int:

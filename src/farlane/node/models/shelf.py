@@ -90,8 +90,13 @@ class ModelShelf:
         """Keep a version from being evicted inside the block."""
         return self.blocks.hold(version)
 
-    def make_room(self, manifest: Manifest) -> tuple[Cid, ...]:
+    def make_room(self, manifest: Manifest, last: Cid | None = None, more_bytes: int = 0) -> tuple[Cid, ...]:
         """Make room for what is missing of a version, as far as it can be had; what is held stays.
+
+        Args:
+            manifest: of that version.
+            last: a version that goes after all others.
+            more_bytes: that are needed beside the version.
 
         Returns:
             The versions that had to go.
@@ -102,19 +107,22 @@ class ModelShelf:
                 with contextlib.suppress(NotFound):
                     self.blocks.file(sha256)
                     del files[sha256]
-            needed = sum(files.values())
+            needed = sum(files.values()) + more_bytes
             # Beside leaves there are inner nodes: 44 bytes and a link for each, in each of two DAGs.
             limit = self._max_bytes - needed - needed // 1000 - len(files) * 4096
-            return self._evict(limit, files)
+            return self._evict(limit, files, last)
 
-    def _evict(self, limit: int, arriving: Collection[str]) -> tuple[Cid, ...]:
+    def _evict(self, limit: int, arriving: Collection[str], last: Cid | None) -> tuple[Cid, ...]:
         gone: list[Cid] = []
         if self._fits(limit, arriving):
             return ()
         self._collect(limit, arriving)
         self.blocks.drop_partial(arriving, before_s=self._clock.now() - ABANDONED_S)
-        held = self.blocks.held()
-        for version in reversed(self.whole()):
+        held, whole = self.blocks.held(), self.whole()
+        for version in [
+            *reversed([one for one in whole if one != last]),
+            *(one for one in whole if one == last),
+        ]:
             if self._fits(limit, arriving):
                 return tuple(gone)
             if version not in held:

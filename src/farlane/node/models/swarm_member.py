@@ -1,4 +1,4 @@
-"""A node's membership of one version's swarm: a stream to the hub, opened again for as long as it is wanted."""
+"""A node's membership of one swarm, of a version or a delta: a stream to the hub, opened again while it is wanted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SwarmMember:
     Args:
         hub: the way to it.
         proof: who the node is.
-        version: CID of its manifest.
+        of: CID of the version's manifest, and of the root of a delta that makes it, None for the version itself.
         address: of this node's block server, empty for none.
         blocks: how many the version has.
         on_ticket: (hub's key, ticket) hears of tickets.
@@ -69,12 +69,13 @@ class SwarmMember:
         self,
         hub: HubChannel,
         proof: NodeProof,
-        version: Cid,
+        of: tuple[Cid, Cid | None],
         address: str,
         blocks: int,
         on_ticket: Callable[[bytes, str], None],
     ) -> None:
-        self._hub, self._proof, self._version, self._address = hub, proof, version, address
+        self._hub, self._proof, self._address = hub, proof, address
+        self.version, self._delta = of
         self._blocks, self._on_ticket = blocks, on_ticket
         self._outbox: Outbox[_Item] | None = None
         self._got: list[int] = []
@@ -83,7 +84,12 @@ class SwarmMember:
         self.download: Download | None = None
         """Knows what is here; None once that is everything."""
         self.refused: asyncio.Future[FarlaneError] = asyncio.get_running_loop().create_future()
-        """Set when the hub wants this node in the swarm no more."""
+        """Set when the hub wants this node in the swarm no more, or it is of no use."""
+
+    @property
+    def root(self) -> Cid:
+        """What the swarm is of: a delta, or the version."""
+        return self._delta or self.version
 
     async def run(self) -> None:
         """Keep a stream open until cancelled or refused."""
@@ -93,14 +99,19 @@ class SwarmMember:
             try:
                 await self._run_stream(await self._hub.channel())
             except _FATAL as error:
-                log.info("%s %s: %s", DOING, self._version, error.message)
-                self.refused.set_result(error)
+                log.info("%s %s: %s", DOING, self.root, error.message)
+                self.refuse(error)
                 return
             except FarlaneError as error:
-                log.debug("%s %s: %s", DOING, self._version, error.message)
+                log.debug("%s %s: %s", DOING, self.root, error.message)
             if self._welcomed:
                 delays = BACKOFF.delays(Random())
             await asyncio.sleep(next(delays))
+
+    def refuse(self, error: FarlaneError) -> None:
+        """Let who waits for blocks know that they do not come."""
+        if not self.refused.done():
+            self.refused.set_result(error)
 
     def got(self, index: int) -> None:
         """Say that a block is here."""
@@ -159,6 +170,7 @@ class SwarmMember:
         have = self.download.have if self.download is not None else np.ones(self._blocks, np.bool_)
         hello = models_pb2.SwarmHello(
             version=this_version(), node=self._proof.node, secret=self._proof.secret,
-            version_cid=self._version.text, blocks=len(have), have=pack(have), address=self._address,
+            version_cid=self.version.text, delta=self._delta.text if self._delta is not None else "",
+            blocks=len(have), have=pack(have), address=self._address,
         )  # fmt: skip
         return models_pb2.SwarmMessage(hello=hello)
