@@ -74,7 +74,9 @@ def test_a_node_leaves_under_load_and_no_request_fails(
 
 def connected(network: Any) -> list[str]:
     """Return the names of the nodes that are there."""
-    return [each["spec"]["name"] for each in network.cli("nodes", "--json").json if each["state"] != "offline"]
+    return [
+        each["spec"]["name"] for each in network.cli("nodes", "--json").json if each["state"] != "offline"
+    ]
 
 
 @contextlib.contextmanager

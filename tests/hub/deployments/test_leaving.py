@@ -13,7 +13,7 @@ import pytest
 from farlane.domain.deployments import Deployment, DeploymentState, ScalePolicy
 from farlane.domain.inference import GeneratePiece, GenerateRequest
 from farlane.domain.resources import Resources
-from farlane.errors import NotFound
+from farlane.errors import ConnectionLost, NotFound
 from farlane.hub.deployments.desk import Deployments
 from farlane.hub.deployments.routing import DeploymentRouter
 from farlane.hub.gateway.port import Caller
@@ -151,6 +151,22 @@ async def test_the_only_node_answers_what_it_was_asked_before_it_leaves(network:
         replica.paused.set()
         assert await asked == f"to be or not {VERSION}"
         await node.work
+
+
+async def test_the_only_node_does_not_wait_for_an_answer_that_does_not_end(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farlane.hub.deployments.desk.LAST_DRAIN_S", 0.1)
+    monkeypatch.setattr("farlane.node.replicas.executor.ANSWER_S", 0.1)
+    async with network.node("one") as node:
+        await network.deploy()
+        node.host.replicas[0].paused.clear()
+        asked = asyncio.create_task(network.ask())
+        await until(lambda: network.desk.route("lab/chat").in_flight == 1)
+        await node.leave()
+        asked.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionLost):
+            await asked
 
 
 async def test_one_of_two_nodes_leaves_under_load_and_no_request_fails(network: Network) -> None:

@@ -27,8 +27,9 @@ from farlane.kit.clock import Clock
 
 FILE = "deployments.json"
 OBSERVE_S = 0.25
-DRAIN_S = 300.0
-"""A replica that drains is stopped after so long, whatever it still answers."""
+DRAIN_S, LAST_DRAIN_S = 300.0, 3.0
+"""A replica that drains is stopped after so long, whatever it still answers; the second where its node leaves and no
+other is there: then the network goes down, and the node itself lets it answer a little longer."""
 log = logging.getLogger(__name__)
 
 
@@ -305,7 +306,8 @@ class Deployments:
                 self._tell(events.ReplicaLeaving(now, replica.job, nowhere))
         if replica.state is ReplicaState.DRAINING and not replica.stopping:
             session = self.route(replica.deployment).sessions.get(replica.job)
-            if session is None or not session.in_flight or now - replica.since > DRAIN_S:
+            longest_s = LAST_DRAIN_S if replica.nowhere else DRAIN_S
+            if session is None or not session.in_flight or now - replica.since > longest_s:
                 self._tell(events.ReplicaDrained(now, replica.job))
 
     def _close_elsewhere(self, replica: Replica, node: str) -> None:
