@@ -23,6 +23,9 @@ from farlane.node.settings import NodeSettings
 if TYPE_CHECKING:
     from farlane.node.models.model_cache import ModelCache
 
+ABANDONED_S = 7 * 86400.0
+"""What came of a push that nobody went on with for so long is dropped when the hub starts."""
+
 
 @contextmanager
 def deploying(service: HubService, settings: HubSettings, root: Path, clock: Clock) -> Iterator[None]:
@@ -42,6 +45,7 @@ def deploying(service: HubService, settings: HubSettings, root: Path, clock: Clo
     credentials = Credentials(Layout(root).credentials)
     directory, budget = settings.models or root / MODELS_DIRECTORY, settings.models_bytes or None
     with open_repository(directory, clock, max_bytes=budget) as repository:
+        repository.blocks.drop_partial((), before_s=clock.now() - ABANDONED_S)
         service.serve_models(CatalogVersions(repository, credentials.owners), repository)
         yield
 

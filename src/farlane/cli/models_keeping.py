@@ -46,12 +46,14 @@ def _removed(reference: str, everything: bool, directory: Path | None) -> str:
 @repository_option
 @json_option
 def gc(spare: str, directory: Path | None, as_json: bool) -> None:
-    """Remove the blocks and files that no version needs."""
+    """Remove the blocks and files that no version needs, and what came of transfers that nobody went on with."""
     from farlane.domain.units import parse_seconds
     from farlane.models.blocks.collection import collect
 
+    spare_s = parse_seconds(spare)
     with opened(directory) as repository:
-        found = collect(repository.blocks, repository.catalog.roots, spare_s=parse_seconds(spare))
+        repository.blocks.drop_partial((), before_s=repository.clock.now() - spare_s)
+        found = collect(repository.blocks, repository.catalog.roots, spare_s=spare_s)
     if as_json:
         print_json({"files": found.files, "blocks": found.blocks, "size_bytes": found.size_bytes})
         return

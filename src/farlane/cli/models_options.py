@@ -66,14 +66,16 @@ def progress_bar(label: str, quiet: bool) -> Iterator[OnProgress | None]:
         yield None
         return
     started, last = time.monotonic(), 0.0
+    before: int | None = None  # what was there at the beginning took no time
 
     def tell(progress: Progress) -> None:
-        nonlocal last
+        nonlocal last, before
         now = time.monotonic()
+        before = progress.done_bytes if before is None else min(before, progress.done_bytes)
         if now - last < 0.1 and progress.done_bytes < progress.total_bytes:
             return
         last = now
-        rate = progress.done_bytes / max(now - started, 1e-6)
+        rate = (progress.done_bytes - before) / max(now - started, 1e-6)
         left = (progress.total_bytes - progress.done_bytes) / max(rate, 1.0)
         done, total = bytes_text(progress.done_bytes), bytes_text(progress.total_bytes)
         click.echo(

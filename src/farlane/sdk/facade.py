@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from farlane.domain.ids import JobId, NodeId, job_text, parse_job
 from farlane.domain.jobs import BlobRef, JobSpec
@@ -23,6 +23,9 @@ from farlane.sdk.jobs import JobHandle
 from farlane.sdk.outcomes import TaskResult, Trust, trust_own_organisation
 from farlane.sdk.portal import Portal, portal
 from farlane.sdk.values import BackupFile, Explanation, JobStatus, LogChunk, NodeStatus, Quote
+
+if TYPE_CHECKING:
+    from farlane.sdk.models_facade import Models
 
 T = TypeVar("T")
 _CLOSE_MARGIN_S = 2.0
@@ -124,6 +127,13 @@ class Client:
     def closed(self) -> bool:
         """Whether the client has been closed, or failed for good."""
         return self._ended.done() or self.aio.session.failure is not None
+
+    @property
+    def models(self) -> Models:
+        """The hub's models."""
+        from farlane.sdk.models_facade import Models
+
+        return Models(self)
 
     def close(self) -> None:
         """Send what waits, then disconnect; jobs go on."""

@@ -9,6 +9,7 @@ none of the suite's blocks in it. `BlockStoreSuite` is of all the rest, too; a s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -215,3 +216,18 @@ class BlockStoreSuite(BlocksSuite):
         assert store.file_path(described.sha256).read_bytes() == content
         assert store.delete_file(described.sha256)
         assert not store.has(leaves[0].cid)
+
+    def test_what_nobody_goes_on_with_can_be_dropped(self, store: BlockStore, tmp_path: Path) -> None:
+        """Unless somebody has it open, names it, or wrote to it lately."""
+        content, described = self.described(tmp_path / "file")
+        assembly = store.begin_file(described.dags, described.sha256)
+        assembly.write(0, content[: assembly.leaves[0].length])
+        later = time.time() + 3600
+        store.drop_partial((), before_s=later)
+        assembly.close()
+        store.drop_partial((), before_s=1.0)
+        store.drop_partial({described.sha256}, before_s=later)
+        assert store.partial_bytes() >= described.size_bytes
+        assert store.partial_bytes({described.sha256, f"{described.sha256}.done"}) == 0
+        store.drop_partial((), before_s=later)
+        assert store.partial_bytes() == 0

@@ -106,7 +106,8 @@ class Push:
         self._send(models_pb2.PushCommand(welcome=welcome))
 
     def _require_room(self, arrival: Arrival) -> None:
-        held = self._repository.blocks.total_bytes
+        arriving = {self._manifest.files[number].sha256.hex() for number in arrival.files}
+        held = self._repository.blocks.total_bytes + self._repository.blocks.partial_bytes(arriving)
         if self._max_bytes and held + arrival.awaited_bytes > self._max_bytes:
             raise DiskFull(
                 f"the hub's models may take {self._max_bytes} bytes and take {held}: there is no room for the "

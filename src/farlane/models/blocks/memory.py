@@ -8,7 +8,7 @@ import tempfile
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,8 +135,20 @@ class MemoryBlockStore:
                 assembly = self._assemblies[key] = _Assembly(self, key, dags, sha256)
             elif assembly.open:
                 raise Conflict(f"file {key} is being assembled already: wait for it or close it first")
-            assembly.open = True
+            assembly.open, assembly.used_s = True, self._clock.now()
             return assembly
+
+    def partial_bytes(self, beside: Collection[str] = ()) -> int:
+        """Return the bytes set aside for files that are not whole yet."""
+        with self._lock:
+            return sum(one.leaves.size_bytes for key, one in self._assemblies.items() if key not in beside)
+
+    def drop_partial(self, keep: Collection[str], *, before_s: float) -> None:
+        """Drop what has come of files that nobody assembles at present."""
+        with self._lock:
+            for key, one in list(self._assemblies.items()):
+                if key not in keep and not one.open and one.used_s < before_s:
+                    del self._assemblies[key]
 
     def file(self, sha256: str) -> StoredFile:
         """Return a file by its SHA-256."""
@@ -330,6 +342,7 @@ class _Assembly:
         self._missing = set(range(len(dags[0].leaves)))
         self._indices = {self.leaves.digest(index): index for index in range(len(self.leaves))}
         self.open = False
+        self.used_s = 0.0
 
     @property
     def leaves(self) -> Leaves:

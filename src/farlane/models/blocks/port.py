@@ -7,7 +7,7 @@ its SHA-256 does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -192,6 +192,23 @@ class BlockStore(BlockSource, Protocol):
             InvalidInput: the DAGs have different sizes.
             Conflict: the same file is being assembled by somebody else.
             DiskFull: there is no room.
+        """
+        ...
+
+    def partial_bytes(self, beside: Collection[str] = ()) -> int:
+        """Return the bytes set aside for files that are not whole yet.
+
+        Args:
+            beside: SHA-256 of files that do not count.
+        """
+        ...
+
+    def drop_partial(self, keep: Collection[str], *, before_s: float) -> None:
+        """Drop what has come of files that nobody assembles at present.
+
+        Args:
+            keep: SHA-256 of files to leave.
+            before_s: Unix seconds; those written to since stay.
         """
         ...
 
