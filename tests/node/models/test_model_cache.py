@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from safetensors.numpy import save
 
 from farlane.errors import InvalidInput, NotFound
 from farlane.models.catalog.values import Version
 from farlane.testing.model_nodes import ModelNode, read_folder
 from farlane.testing.running_hub import RunningHub
+from farlane.testing.tensor_files import weights
 from farlane.testing.waiting import until
 
 MakeNode = Callable[..., ModelNode]
@@ -64,6 +66,20 @@ async def test_versions_that_share_files_and_blocks_fetch_them_once(
         await asyncio.gather(one.fetch(version), one.fetch(other))
         assert one.cache.figures.local >= 8 << 20
         assert one.cache.figures.hub <= 1.01 * (len(data) + (1 << 20))
+
+
+async def test_one_content_that_is_cut_in_two_ways_is_fetched_once(node: MakeNode, publish: Publish) -> None:
+    data = save({"layer": weights(12_000, seed=1)})
+    once = publish({"layer.bin": data}).manifest.text
+    both = publish({"model.safetensors": data, "copy.bin": data}, "lab/both").manifest.text
+    async with node("n1") as first, node("n2") as second:
+        assert await first.fetch(both) == {"model.safetensors": data, "copy.bin": data}
+        assert first.cache.figures.hub <= 1.01 * len(data) + 50_000
+        assert await first.fetch(once) == {"layer.bin": data}
+        # What others ask for, by either cut, comes from it.
+        assert await second.fetch(once) == {"layer.bin": data}
+        assert await second.fetch(both) == {"model.safetensors": data, "copy.bin": data}
+        assert second.cache.figures.peers >= len(data)
 
 
 async def test_a_version_nobody_published_is_not_found(node: MakeNode, version: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from farlane.errors import NotFound
 from farlane.models.blocks.port import BlockStore, FileAssembly
-from farlane.models.cid import Octets
+from farlane.models.cid import Cid, Octets
 from farlane.models.transfer.bitmap import Flags
 from farlane.models.transfer.plan import Plan
 from farlane.node.models.fetching import Wanted
@@ -27,6 +27,7 @@ class Arrival:
     def __init__(self, store: BlockStore, files: Sequence[Outlined], plan: Plan) -> None:
         self._store, self._files, self.plan = store, files, plan
         self.assemblies: dict[str, FileAssembly] = {}
+        self._cuts: dict[str, Cid] = {}
 
     def begin(self) -> int:
         """Begin, or go on with, every file; return the bytes that were taken from other files here.
@@ -36,8 +37,9 @@ class Arrival:
         """
         for one in self._files:
             sha256 = one.file.sha256.hex()
-            if sha256 not in self.assemblies and not _is_here(self._store, sha256):
+            if sha256 not in self.assemblies and _roots_here(self._store, sha256) is None:
                 self.assemblies[sha256] = self._store.begin_file(one.dags, sha256)
+                self._cuts[sha256] = one.file.cid
         return sum(assembly.copy_local() for assembly in self.assemblies.values())
 
     def have(self) -> Flags:
@@ -62,7 +64,7 @@ class Arrival:
     def keep(self, index: int, data: Octets) -> None:
         """Keep a block wherever it belongs; raises as `FileAssembly.write`."""
         for place in self.plan.places[index]:
-            assembly = self.assemblies.get(self._files[place.file].file.sha256.hex())
+            assembly = self._assembly(self._files[place.file])
             if assembly is not None:
                 assembly.write(place.leaf, data)
 
@@ -76,22 +78,46 @@ class Arrival:
         """
         for sha256 in list(self.assemblies):
             self.assemblies[sha256].commit()
-            del self.assemblies[sha256]
+            del self.assemblies[sha256], self._cuts[sha256]
+        for one in self._files:
+            roots = _roots_here(self._store, one.file.sha256.hex())
+            if roots is not None and not {one.file.cid, one.file.ipfs_cid} <= roots:
+                self._cut_again(one)
 
     def close(self) -> None:
         """Stop, and keep what has come for the next time."""
         for assembly in self.assemblies.values():
             assembly.close()
         self.assemblies.clear()
+        self._cuts.clear()
 
     def _missing(self, one: Outlined) -> Sequence[int]:
-        assembly = self.assemblies.get(one.file.sha256.hex())
+        assembly = self._assembly(one)
         return assembly.missing() if assembly is not None else ()
 
+    def _assembly(self, one: Outlined) -> FileAssembly | None:
+        """Return where a file is assembled by these very blocks; one that another cut makes needs none of them."""
+        sha256 = one.file.sha256.hex()
+        return self.assemblies[sha256] if self._cuts.get(sha256) == one.file.cid else None
 
-def _is_here(store: BlockStore, sha256: str) -> bool:
+    def _cut_again(self, one: Outlined) -> None:
+        """Let a file that is here be known by the blocks of another cut too, which others may ask for."""
+        sha256 = one.file.sha256.hex()
+        assembly = self._store.begin_file(one.dags, sha256)
+        try:
+            with self._store.file_path(sha256).open("rb") as file:
+                for index in assembly.missing():
+                    leaf = assembly.leaves[index]
+                    file.seek(leaf.offset)
+                    assembly.write(index, file.read(leaf.length))
+            assembly.commit()
+        finally:
+            assembly.close()
+
+
+def _roots_here(store: BlockStore, sha256: str) -> frozenset[Cid] | None:
+    """Return the roots of a file's DAGs that are here, None where the file is not."""
     try:
-        store.file(sha256)
+        return frozenset(store.file(sha256).roots)
     except NotFound:
-        return False
-    return True
+        return None
