@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,8 @@ from farlane.ledger.statement import Statement, pack_statement, statement_digest
 from farlane.node.books.checking import LeafChecker
 from farlane.node.books.memory import Memory
 from farlane.testing.builders import RATES, a_job
-from farlane.testing.kept_books import HOUR_MS
-from farlane.testing.scripted_book import ENDED_MS, a_part
+from farlane.testing.kept_books import HOUR_MS, KEY, KeptBooks
+from farlane.testing.scripted_book import ENDED_MS, ScriptedBook, a_part
 
 JOB, TASK = JobId(3), task_id(JobId(3), 0)
 VERSION = cid_of(b"model")
@@ -81,3 +82,21 @@ def test_other_work_has_nothing_to_state() -> None:
 def test_of_an_attempt_from_before_the_node_started_only_the_form_is_checked() -> None:
     assert objection(stated(Served(10**6)), held=False) is None
     assert "not the digest" in str(objection(stated(SEEN), b"o" * 32, held=False))
+
+
+async def test_requests_that_a_hub_leaves_out_are_counted(tmp_path: Path) -> None:
+    node = KeptBooks(tmp_path)
+    node.join()
+    hub = ScriptedBook(KEY.address)
+    node.hear(terms=hub.terms())
+    whole = node.work(0, spec=SPEC)
+    node.books.answered(TASK, 1, SEEN)
+    statement = stated(Served(3, 1, 30, 40, 500, 600))
+    message = hub.append(*(pack(replace(unpack(raw), output=statement_digest(statement))) for raw in whole))
+    message.statement_rows.append(0)
+    message.statements.append(statement)
+    node.hear(leaves=message)
+    await node.settle()
+    found = node.books.read()
+    assert (found.leaves, found.objections, found.unstated) == (1, 0, 2)
+    node.store.close()

@@ -88,6 +88,9 @@ METRICS: tuple[NodeMetric, ...] = (
     NodeMetric("farlane_node_forfeited_total", "counter",
                "Attempts the node had reported that were booked as lost, unpaid, after a broken connection.",
                _one(lambda reading: reading.books.forfeited)),
+    NodeMetric("farlane_node_unstated_total", "counter",
+               "Requests that replicas here answered and their last leaves do not state: the hub lost count of them.",
+               _one(lambda reading: reading.books.unstated)),
     NodeMetric("farlane_node_objections_total", "counter", "Objections to what the hub booked or promised.",
                _one(lambda reading: reading.books.objections)),
     NodeMetric("farlane_node_books", "gauge", "Books, by how they stand: kept, or in dispute.", lambda reading: {

@@ -10,7 +10,7 @@ from farlane.domain.resources import GpuKind, GpuRequest, Resources
 from farlane.errors import InvalidInput
 from farlane.ledger.leaf import BLAME_CODES, FAILURES, FIELDS, NONE, Leaf, Outcome, gpu_digest, unpack
 from farlane.ledger.statement import statement_digest, unpack_statement
-from farlane.node.books.memory import Memory, Remembered
+from farlane.node.books.memory import Memory, Remembered, Settled
 
 REPORTED_SLACK_MS = 5
 MEASURED_SLACK_MS = 1000
@@ -115,6 +115,14 @@ def statement_problem(found: Remembered | None, leaf: Leaf, raw: bytes) -> str |
         return None
     stated, counted = getattr(statement.served, name), getattr(found.served, name)
     return f"the hub says that it has served {stated} {name}; the node counted {counted}"
+
+
+def unstated_requests(settled: Settled, statement: bytes) -> int:
+    """Return how many requests a node counted of an attempt that has ended, beyond what its last leaf states."""
+    if settled.found is None or settled.part:
+        return 0
+    stated = unpack_statement(statement).served.requests if statement else 0
+    return max(0, settled.found.served.requests - stated)
 
 
 def check_leaf(

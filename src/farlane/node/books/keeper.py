@@ -14,7 +14,7 @@ from farlane.kit.clock import Clock
 from farlane.ledger.books import Boundary
 from farlane.ledger.leaf import LEAF_BYTES
 from farlane.ledger.vouchers import TreeHead, sign_head
-from farlane.node.books.checking import LeafChecker
+from farlane.node.books.checking import LeafChecker, unstated_requests
 from farlane.node.books.credit import CreditLine, Exposure
 from farlane.node.books.disputes import leaves_as_evidence
 from farlane.node.books.entries import (
@@ -158,16 +158,20 @@ class BookKeeper:
         leaves, problem = self._fresh(book, appended)
         settled: list[Settled] = []
         known = len(appended.leaves) - len(leaves)
+        unstated = 0
         for row, raw in enumerate(leaves, known):
-            leaf, problem = self._checker.judge(raw, appended.statements.get(row, b""))
+            statement = appended.statements.get(row, b"")
+            leaf, problem = self._checker.judge(raw, statement)
             if leaf is None or problem is not None:
                 break
             settled.append(self._memory.settle(leaf))
+            unstated += unstated_requests(settled[-1], statement)
         if problem is not None:
             self._restore(settled)
             self._count.refused_leaves += len(appended.leaves)
             self._object(book, problem, leaves_as_evidence(appended))
         elif leaves:
+            self._count.unstated += unstated
             # A node that lost its file is given the newest voucher before the leaves it is for: they end where it does.
             early = book.early
             cut = 0 if early is None else early.tasks - book.book.size

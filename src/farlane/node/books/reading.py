@@ -16,6 +16,7 @@ class BooksReading:
     leaves: int = 0
     unremembered: int = 0
     forfeited: int = 0
+    unstated: int = 0
     refused_leaves: int = 0
     objections: int = 0
     heads: int = 0
