@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from farlane.errors import InvalidInput, NotFound, PermissionRefused, TooLarge
+from farlane.hub.models import listing
 from farlane.kit.hashing import sha256
 from farlane.models.adding import Description, add
 from farlane.models.catalog.values import Author, Version
@@ -115,6 +116,21 @@ async def test_every_block_of_a_private_version_is_refused_to_others(
                 async with BlockStream(channel, named.manifest.text) as blocks:
                     with pytest.raises(NotFound):
                         await blocks.fetch(Cid(1, 0x55, digest).bytes)
+
+
+async def test_pages_of_names_end_with_names_that_the_caller_may_know(
+    hub: RunningHub, kept: Repository, private: Version, version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "NAMES_A_PAGE", 1)
+    async with hub.channel(hub.token("client", "elsewhere/bob", "elsewhere")) as channel:
+        first = await ModelServiceStub(channel).ListModels(models_pb2.ListModelsRequest())
+        assert ([one.name for one in first.models], first.last, first.more) == (
+            ["lab/mini"],
+            "lab/mini",
+            True,
+        )
+        second = await ModelServiceStub(channel).ListModels(models_pb2.ListModelsRequest(after=first.last))
+        assert (len(second.models), second.last, second.more) == (0, "", False)
 
 
 @pytest.mark.parametrize("ask", ["list", "move", "remove", "accept", "describe"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import islice
 from typing import Final
 
 from farlane.errors import FarlaneError
@@ -32,11 +33,13 @@ def listed(
         return models_pb2.ListModelsReply(models=[entry])
     models = repository.catalog.models()
     first = bisect_right([one.name for one in models], request.after)
-    page = models[first : first + NAMES_A_PAGE]
-    entries = [_entry(repository, access, who, one, alone=False) for one in page]
-    seen = [one for one in entries if one.versions or access.owned_by(who, one.name)]
+    entries = (_entry(repository, access, who, one, alone=False) for one in models[first:])
+    # A page ends with a name that the caller may know, however many others lie between.
+    seen = list(
+        islice((one for one in entries if one.versions or access.owned_by(who, one.name)), NAMES_A_PAGE)
+    )
     return models_pb2.ListModelsReply(
-        models=seen, more=len(models) > first + len(page), last=page[-1].name if page else ""
+        models=seen, more=len(seen) == NAMES_A_PAGE, last=seen[-1].name if seen else ""
     )
 
 
