@@ -43,11 +43,13 @@ def write_sentence_model(folder: Path, *, seed: int = 0, layers: int = 1) -> Pat
         "hidden_act": "gelu",
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    save_file(_bert_weights(np.random.default_rng(seed), layers), folder / "model.safetensors")
+    save_file(bert_weights(np.random.default_rng(seed), layers), folder / "model.safetensors")
     return folder
 
 
-def _bert_weights(rng: np.random.Generator, layers: int) -> dict[str, Any]:
+def bert_weights(rng: np.random.Generator, layers: int) -> dict[str, Any]:
+    """Return the weights of a BERT encoder by their names in safetensors files, float32."""
+
     def normal(*shape: int) -> Any:
         return rng.standard_normal(shape, np.float32) * np.float32(0.3)
 

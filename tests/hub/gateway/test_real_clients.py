@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from farlane.errors import ConnectionLost
 from farlane.testing.fake_router import FakeRouter
 from farlane.testing.running_gateway import running_gateway
 from farlane.testing.waiting import until
@@ -21,8 +22,9 @@ SCRIPTS = Path(__file__).parent / "clients"
 
 @pytest.fixture(autouse=True)
 def _installed() -> None:
-    if not PYTHON.exists() and os.environ.get("CI") != "true":
-        pytest.skip("the real clients are not installed: run `make clients`")
+    if not PYTHON.exists():
+        missing = "the real clients openai and tritonclient are not installed: run `make clients`"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
 
 
 async def seen_by(script: str, *arguments: str) -> dict[str, Any]:
@@ -70,6 +72,29 @@ async def test_an_openai_client_that_leaves_a_stream_cancels_it() -> None:
         await until(lambda: bool(router.cancelled))
     assert output == b"hello\n"
     assert [one.outcome for one in gateway.usage.all] == ["cancelled"]
+
+
+async def test_an_openai_client_whose_stream_breaks_is_told_why() -> None:
+    router = FakeRouter()
+    router.failure, router.fail_after = ConnectionLost("the replica went away in the middle of its answer"), 2
+    script = (
+        "import sys, openai\n"
+        "client = openai.OpenAI(base_url=sys.argv[1] + '/v1', api_key=sys.argv[2], max_retries=0)\n"
+        "turns = [{'role': 'user', 'content': 'hello wide world'}]\n"
+        "try:\n"
+        "    for piece in client.chat.completions.create(model='echo', messages=turns, stream=True):\n"
+        "        print(piece.choices[0].delta.content.strip())\n"
+        "except openai.APIError as error:\n"
+        "    print(type(error).__name__, error.message)\n"
+    )
+    async with running_gateway(router) as gateway:
+        process = await asyncio.create_subprocess_exec(
+            PYTHON, "-c", script, gateway.url, gateway.token(), stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+    assert output.decode().splitlines() == [
+        "hello", "wide", "APIError the replica went away in the middle of its answer"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from farlane.demo.novelist import shipped_model, write_dialogue_version
-from farlane.domain.deployments import Deployment, DeploymentState, ScalePolicy
 from farlane.domain.ids import TaskId
 from farlane.domain.inference import (
     EmbedReply,
@@ -20,143 +17,36 @@ from farlane.domain.inference import (
     GeneratePiece,
     GenerateRequest,
     InferenceReply,
-    InferenceRequest,
     Sampling,
 )
-from farlane.domain.resources import Resources
-from farlane.errors import InvalidInput, NotFound
-from farlane.hub.deployments.routing import DeploymentRouter
-from farlane.hub.gateway.access import Access
-from farlane.hub.gateway.gateway import Gateway
-from farlane.hub.gateway.http_server import serve_http
-from farlane.hub.gateway.port import Caller, NoUsage
-from farlane.hub.gateway.settings import GatewaySettings
-from farlane.kit.cid import cid_of
-from farlane.kit.clock import SystemClock
+from farlane.errors import InvalidInput
 from farlane.models.serving.runtime import RuntimeOptions, installed_runtimes, open_runtime
-from farlane.node.agent import NodeAgent
 from farlane.node.executors.port import ServeCall
-from farlane.node.replicas.model_host import ModelHost, replica_spec
+from farlane.node.replicas.model_host import replica_spec
 from farlane.node.replicas.port import ReplicaShare
-from farlane.node.settings import NodeSettings
-from farlane.testing.running_hub import RunningHub
+from farlane.testing.model_world import ModelWorld, version_of
 from farlane.testing.tiny_deepseek import write_deepseek_model
 from farlane.testing.tiny_models import write_sentence_model
 from farlane.testing.waiting import until
 
 LIKELIEST = Sampling(max_tokens=12, temperature=0.0, seed=1)
 QUESTION = GenerateRequest(prompt="Mr. Darcy", sampling=LIKELIEST)
-WAIT_S = 100.0
 
 
-class Folders:
-    """Models in folders of this machine, by version; implements `ModelFolders`."""
-
-    def __init__(self, root: Path) -> None:
-        self.known = {
-            "novelist": shipped_model("novelist"),
-            "dialogue": write_dialogue_version(root / "dialogue").parent,
-            "sentence": write_sentence_model(root / "sentence"),
-            "deepseek": write_deepseek_model(root / "deepseek"),
-        }
-
-    @contextlib.asynccontextmanager
-    async def hold(self, version: str) -> AsyncIterator[Path]:
-        """Return the folder."""
-        for name, folder in self.known.items():
-            if version_of(name) == version:
-                yield folder
-                return
-        raise NotFound(f"nobody has {version}")
-
-
-class Names:
-    """One name for each model, and an alias that a test moves."""
-
-    def __init__(self) -> None:
-        self.aliases = {"writer@stable": "novelist"}
-
-    def version_of(self, model: str, organisation: str, alias: str = "") -> str:
-        """Return what a name means now."""
-        if alias:
-            raise NotFound("there is no such alias")
-        return version_of(self.aliases.get(model, model))
-
-    def readers_of(self, version: str) -> tuple[str, ...]:
-        """Return nobody: all versions are public."""
-        return ()
-
-
-def version_of(name: str) -> str:
-    """Return a version's CID."""
-    return cid_of(name.encode())
-
-
-class World:
-    """A hub and a node that serves models."""
-
-    def __init__(self, directory: Path) -> None:
-        self.names = Names()
-        self.hub = RunningHub(directory / "hub", versions=self.names)
-        self._host = ModelHost(Folders(directory), directory / "replicas")
-        self._settings = NodeSettings(
-            directory=directory / "node", name="one", memory="1GiB", disk="64MiB", cache="32MiB"
-        )
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[World]:
-        """Run both inside the block."""
-        async with self.hub:
-            token = self.hub.token("node", "", "lab")
-            agent = NodeAgent(self._settings, self.hub.url, token, host=self._host)
-            work = asyncio.create_task(agent.run())
-            try:
-                yield self
-            finally:
-                agent.stop()
-                await work
-
-    def deploy(self, name: str, model: str, **options: str) -> None:
-        """Serve a model with one replica."""
-        assert self.hub.service.deployments is not None
-        wanted = Deployment(
-            name=name, model=model, organisation="lab", publisher="lab/ada", options=tuple(options.items()),
-            resources=Resources(100, 384 << 20, 0), scale=ScalePolicy(cold_start_s=WAIT_S),
-        )  # fmt: skip
-        self.hub.service.deployments.set(wanted)
-
-    async def ask(self, name: str, request: InferenceRequest = QUESTION) -> list[InferenceReply]:
-        """Return all replies."""
-        assert self.hub.service.deployments is not None
-        router = DeploymentRouter(self.hub.service.deployments, SystemClock())
-        caller = Caller("lab", "lab/ada", "k")
-        answer = router.infer(caller, name, None, request, request_id="r", timeout_s=WAIT_S)
-        return [reply async for reply in answer]
-
-    @contextlib.asynccontextmanager
-    async def http(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """Serve the deployments over HTTP; yield a client with a publisher's token."""
-        assert self.hub.service.deployments is not None
-        clock = SystemClock()
-        router = DeploymentRouter(self.hub.service.deployments, clock)
-        gateway = Gateway(router, NoUsage(), clock, GatewaySettings())
-        headers = {"Authorization": f"Bearer {self.hub.token().text()}"}
-        async with (
-            serve_http(gateway, Access(self.hub.lookup), None) as port,
-            aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session,
-        ):
-            yield session
-
-    def state(self, name: str) -> tuple[DeploymentState, str]:
-        """Return where a deployment stands, and why."""
-        assert self.hub.service.deployments is not None
-        record = self.hub.service.deployments.record(f"lab/{name}")
-        return record.state(), record.reason()
+def folders(root: Path) -> dict[str, Path]:
+    """Return the models of these tests."""
+    return {
+        "novelist": shipped_model("novelist"),
+        "dialogue": write_dialogue_version(root / "dialogue").parent,
+        "sentence": write_sentence_model(root / "sentence"),
+        "deepseek": write_deepseek_model(root / "deepseek"),
+    }
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with World(tmp_path).running() as world:
+async def world(tmp_path: Path) -> AsyncIterator[ModelWorld]:
+    async with ModelWorld(tmp_path, folders(tmp_path)).running() as world:
+        world.names.aliases["writer@stable"] = "novelist"
         yield world
 
 
@@ -174,13 +64,13 @@ def written_by(folder: Path) -> str:
 
 
 async def test_an_alias_moves_between_two_versions_of_a_language_model_without_a_failed_request(
-    world: World, tmp_path: Path
+    world: ModelWorld, tmp_path: Path
 ) -> None:
     old = written_by(shipped_model("novelist"))
     new = written_by(tmp_path / "dialogue")
     assert old != new
     world.deploy("writer", "writer@stable")
-    first = await world.ask("writer")
+    first = await world.ask("writer", QUESTION)
     assert len(first) > 3  # it comes in pieces
     assert text_of(first) == old
     answers: list[str] = []
@@ -188,7 +78,7 @@ async def test_an_alias_moves_between_two_versions_of_a_language_model_without_a
 
     async def load() -> None:
         while not done.is_set():
-            answers.append(text_of(await world.ask("writer")))
+            answers.append(text_of(await world.ask("writer", QUESTION)))
 
     callers = [asyncio.create_task(load()) for _ in range(3)]
     await until(lambda: old in answers)
@@ -199,7 +89,7 @@ async def test_an_alias_moves_between_two_versions_of_a_language_model_without_a
     assert set(answers) == {old, new}
 
 
-async def test_models_of_several_kinds_answer_on_one_node(world: World) -> None:
+async def test_models_of_several_kinds_answer_on_one_node(world: ModelWorld) -> None:
     world.deploy("embed", "sentence")
     world.deploy("seek", "deepseek", context_tokens="64")
     [reply] = await world.ask("embed", EmbedRequest(("the cat sat", "a red road")))
@@ -210,7 +100,7 @@ async def test_models_of_several_kinds_answer_on_one_node(world: World) -> None:
     assert pieces[-1].completion_tokens > 0
 
 
-async def test_openai_clients_are_answered_by_real_models_over_http(world: World) -> None:
+async def test_openai_clients_are_answered_by_real_models_over_http(world: ModelWorld) -> None:
     world.deploy("writer", "writer@stable")
     world.deploy("embed", "sentence")
     async with world.http() as http:
@@ -223,7 +113,7 @@ async def test_openai_clients_are_answered_by_real_models_over_http(world: World
         assert events[-1].strip() == b"[DONE]"
         pieces = [json.loads(event)["choices"][0]["text"] for event in events[:-1]]
         assert len(pieces) > 3
-        assert "".join(pieces) == whole["choices"][0]["text"] == text_of(await world.ask("writer"))
+        assert "".join(pieces) == whole["choices"][0]["text"] == text_of(await world.ask("writer", QUESTION))
         async with http.post(
             "/v1/embeddings", json={"model": "embed", "input": ["the cat", "a dog"]}
         ) as answer:
@@ -234,7 +124,9 @@ async def test_openai_clients_are_answered_by_real_models_over_http(world: World
             assert [each["id"] for each in (await answer.json())["data"]] == ["embed", "writer"]
 
 
-async def test_an_option_that_there_is_not_fails_the_deployment_with_the_nearest_name(world: World) -> None:
+async def test_an_option_that_there_is_not_fails_the_deployment_with_the_nearest_name(
+    world: ModelWorld,
+) -> None:
     world.deploy("writer", "novelist", context_token="64")
     await until(lambda: "context_tokens" in world.state("writer")[1])
 
