@@ -64,11 +64,13 @@ def models_of(settings: NodeSettings, root: Path | None = None) -> tuple[ModelHo
     from farlane.node.models.cache_settings import cache_settings
     from farlane.node.models.model_cache import ModelCache
 
-    cache = ModelCache(cache_settings(settings), recover_text, SystemClock())
     directory = settings.models or (root / MODELS_DIRECTORY if root is not None else None)
-    folders: SealedFolders = cache
+    shared = None
     if directory is not None and directory.is_dir():
-        folders = FirstOf(SharedModels(directory, settings.directory / "versions"), cache)
+        shared = SharedModels(directory, settings.directory / "versions")
+    beside = shared.held if shared is not None else tuple
+    cache = ModelCache(cache_settings(settings), recover_text, SystemClock(), beside)
+    folders: SealedFolders = FirstOf(shared, cache) if shared is not None else cache
     return ModelHost(OpenedModels(folders, settings.directory), settings.directory / "replicas"), cache
 
 
@@ -89,6 +91,7 @@ class FirstOf:
         async with AsyncExitStack() as stack:
             try:
                 folder = await stack.enter_async_context(self._shared.hold(version))
+                await self._cache.tell_held()
             except NotFound:
                 folder = await stack.enter_async_context(self._cache.hold(version))
             yield folder
@@ -116,6 +119,12 @@ class SharedModels:
     async def hold(self, version: str) -> AsyncIterator[Path]:
         """See `ModelFolders.hold`."""
         yield await asyncio.to_thread(self._folder, version)
+
+    def held(self) -> tuple[str, ...]:
+        """Return the versions that have a folder here already."""
+        if not self._folders.is_dir():
+            return ()
+        return tuple(path.name for path in self._folders.iterdir() if not path.name.startswith("."))
 
     async def manifest(self, version: str) -> Manifest:
         """See `SealedFolders.manifest`."""

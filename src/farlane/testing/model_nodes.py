@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +36,8 @@ class ModelNode:
         listen: where its blocks are served, None for nowhere.
         address: what others call it by, None for where it listens.
         idle_s: how long it stays in a swarm for nothing.
+        clock: None for the machine's.
+        beside: versions that it has whole elsewhere.
     """
 
     def __init__(
@@ -48,10 +51,11 @@ class ModelNode:
         address: str | None = None,
         idle_s: float = 600.0,
         clock: Clock | None = None,
+        beside: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._hub, self.name = hub, name
         settings = CacheSettings(directory, max_bytes, listen, address, idle_s)
-        self.cache = ModelCache(settings, KeyedHashSigner.recover, clock or SystemClock())
+        self.cache = ModelCache(settings, KeyedHashSigner.recover, clock or SystemClock(), beside)
         self.held: list[tuple[str, ...]] = []
         """What the cache has said that it has whole, each time."""
         self._open = asyncio.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from farlane.domain.ids import NodeId
 from farlane.errors import FarlaneError, InvalidInput, NotFound, PermissionRefused, Unauthenticated
+from farlane.hub import service
 from farlane.hub.grpc_api.swarm_service import count_blocks
 from farlane.kit.hashing import sha256
 from farlane.models.adding import Description, add
@@ -133,6 +135,21 @@ async def test_a_member_gets_a_ticket_for_its_version(
         (news,) = [news for news in member.news if news.ticket]
     ticket = read_ticket(news.ticket, news.ticket_key)
     assert (ticket.network, ticket.node, ticket.version) == (hub.store.network, node, version.manifest)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub renews tickets all the time."""
+    monkeypatch.setattr(service, "SwarmService", partial(service.SwarmService, renew_s=0.05))
+
+
+async def test_tickets_are_renewed_while_the_version_is_the_nodes_to_have(
+    hasty: None, hub: RunningHub, kept: Repository, version: Version, blocks: int, node: str
+) -> None:
+    async with joined(hub, hello(version, node, blocks)) as member:
+        await until(lambda: sum(bool(news.ticket) for news in member.news) >= 3)
+        kept.catalog.remove(f"lab/mini@v{version.number}", Author("lab", "ada"))
+        assert isinstance(await member.refusal(), NotFound)
 
 
 async def test_the_key_of_tickets_stays_when_the_hub_starts_again(

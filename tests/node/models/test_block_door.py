@@ -11,12 +11,14 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from farlane.errors import Unauthenticated
 from farlane.kit.clock import ManualClock
 from farlane.kit.hashing import sha256
 from farlane.models.blocks.port import BlockSource
 from farlane.models.cid import DAG_CBOR, Cid
 from farlane.models.transfer.block_server import BlockServer
 from farlane.models.transfer.gateway import Admit
+from farlane.models.transfer.http_carrier import HttpCarrier
 from farlane.models.transfer.tickets import Ticket, sign_ticket
 from farlane.models.trees import tree
 from farlane.node.models.block_door import BlockDoor
@@ -135,6 +137,18 @@ async def test_a_ticket_that_was_good_runs_out(door: Door) -> None:
     assert 200 in await door.statuses(shown(door))
     door.clock.advance(900)
     assert await door.statuses(shown(door)) == {401}
+
+
+async def test_a_carrier_shows_the_newest_ticket(door: Door) -> None:
+    carrier = HttpCarrier(door.server.address, shown(door))
+    try:
+        door.clock.advance(900)
+        with pytest.raises(Unauthenticated, match="has run out"):
+            await carrier.fetch(door.leaf, lambda data: None)
+        carrier.renew(shown(door, until=door.ticket.until + 900))
+        assert await carrier.fetch(door.leaf, lambda data: None) == 1 << 20
+    finally:
+        await carrier.close()
 
 
 async def test_a_version_that_is_shut_is_given_no_more(door: Door) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -70,10 +70,17 @@ class ModelCache:
         settings: where and how much.
         recover: tells who signed a text.
         clock: the machine's.
+        beside: returns versions that this node has whole elsewhere.
     """
 
-    def __init__(self, settings: CacheSettings, recover: Recover, clock: Clock) -> None:
-        self._settings, self._recover, self._clock = settings, recover, clock
+    def __init__(
+        self,
+        settings: CacheSettings,
+        recover: Recover,
+        clock: Clock,
+        beside: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        self._settings, self._recover, self._clock, self._beside = settings, recover, clock, beside
         self._door = BlockDoor(clock)
         self._turns = Turns()
         self._loans: dict[str, _Loan] = {}
@@ -101,9 +108,9 @@ class ModelCache:
                 server = await to_its_end(BlockServer, self._settings.listen, shelf.blocks, self._door.admit)
                 log.info("blocks of models are served on %s", server.address)
             async with TaskSupervisor("models") as tasks:
-                up = self._up = self._made(Way(hub, proof), tasks, shelf, server)
+                self._up = self._made(Way(hub, proof), tasks, shelf, server)
                 self._on_held = on_held
-                await self._tell_held(up)
+                await self.tell_held()
                 yield
         finally:
             self._up = None
@@ -139,6 +146,12 @@ class ModelCache:
         """
         return await to_its_end(read_manifest, self._require_up().shelf.blocks, parse_cid(version))
 
+    async def tell_held(self) -> None:
+        """Say which versions are here whole, as they are now."""
+        held = await to_its_end(self._held, self._require_up().shelf)
+        self.figures.versions = len(held)
+        self._on_held(held)
+
     def read(self) -> ModelFigures:
         """Return all figures, up to date."""
         figures, up = self.figures, self._up
@@ -173,7 +186,7 @@ class ModelCache:
                     try:
                         manifest = await up.bringing.bring(version)
                     finally:
-                        await self._tell_held(up)
+                        await self.tell_held()
                     await to_its_end(lay_out, up.shelf.blocks, manifest, folder)
                     loan.folder.set_result(folder)
                     await asyncio.get_running_loop().create_future()
@@ -186,10 +199,8 @@ class ModelCache:
         finally:
             loan.fail(Unavailable(f"version {version} is not wanted here any more"))
 
-    async def _tell_held(self, up: _Up) -> None:
-        whole = await to_its_end(up.shelf.whole)
-        self.figures.versions = len(whole)
-        self._on_held(tuple(version.text for version in whole))
+    def _held(self, shelf: ModelShelf) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*(version.text for version in shelf.whole()), *self._beside())))
 
     def _opened(self) -> ModelShelf:
         shutil.rmtree(self._settings.directory / FOLDERS, ignore_errors=True)
