@@ -11,6 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from farlane.cli.main import main
+from farlane.models import deltas
+from farlane.models.catalog.values import DeltaRow
+from farlane.models.repository import Repository
 from farlane.testing.tensor_files import moved, weights
 
 
@@ -122,6 +125,23 @@ def test_a_delta_is_made_told_and_pulled(
     assert read(capsys, "show", "mini", *there)["updates"] == [cost]
     run(capsys, "rm", "mini@v1")
     assert read(capsys, "show", "mini")["updates"] == []
+
+
+def test_an_alias_moves_once_there_are_deltas_for_those_who_follow_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, "add", folder, "mini", "--tag", "champion")
+    write(folder, 2)
+    make_all, places = deltas.make_all, []
+
+    def making(repository: Repository, *arguments: Any) -> tuple[DeltaRow, ...]:
+        places.append(repository.catalog.resolve("mini@champion").number)
+        return make_all(repository, *arguments)
+
+    monkeypatch.setattr(deltas, "make_all", making)
+    run(capsys, "add", folder, "mini", "--tag", "champion")
+    assert places == [1]
+    assert read(capsys, "show", "mini@champion")["version"] == 2
 
 
 def test_no_delta_is_made_where_none_is_wanted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

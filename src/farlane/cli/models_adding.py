@@ -100,9 +100,9 @@ def add(
         folder = _unpacked(source, options["layout"], options["ollama"], Path(spare) / "model")
         with progress_bar("reading", as_json) as tell:
             added = _put(repository, folder, name, described, readers, signer=signer, on_progress=tell)
-        if alias:
-            repository.catalog.move(name, alias, added.version.manifest, author())
         deltas = make_deltas(repository, added, as_json) if with_delta else ()
+        if alias:  # after the deltas: nodes that follow it fetch at once
+            repository.catalog.move(name, alias, added.version.manifest, author())
         chained = register(place, key, added.version, added.manifest, alias) if place and key else {}
         _tell_added(repository, added, deltas, chained, as_json)
     if chained:
