@@ -59,12 +59,14 @@ def test_a_version_is_pushed_named_and_pulled_by_others(
     said = elsewhere("models", "push", name, "--tag", "champion", "--expect", "none").stdout
     assert f"{name}@v1 {added['cid']}" in said
     assert "6.3 MB sent of 6.3 MB" in said
-    assert "nothing sent" in elsewhere("models", "push", name).stdout
+    assert "nothing sent" in elsewhere("models", "push", name, "--tag", "champion", "--expect", "none").stdout
+    elsewhere("models", "add", str(folder), name, "--metric", "loss=1")
     assert (
         "somebody else"
         in elsewhere("models", "push", name, "--tag", "champion", "--expect", "none", code=1).stderr
     )
-    (row,) = read(network, "ls", name, "--hub")
+    row, *others = read(network, "ls", name, "--hub")
+    assert others == []  # the second one was refused before it was named
     assert (row["cid"], row["aliases"], row["organisation"]) == (added["cid"], ["champion"], "acme")
     assert name in network("models", "ls", "--hub").stdout
     assert "weights.bin" in network("models", "show", f"{name}@champion", "--hub").stdout

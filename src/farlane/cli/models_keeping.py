@@ -125,15 +125,19 @@ def accept(reference: str, licence: str, at_hub: bool, directory: Path | None, a
 @click.command()
 @click.argument("name")
 @click.argument("publisher")
+@hub_option
 @repository_option
 @json_option
-def trust(name: str, publisher: str, directory: Path | None, as_json: bool) -> None:
+def trust(name: str, publisher: str, at_hub: bool, directory: Path | None, as_json: bool) -> None:
     """Take versions of the model NAME from the account PUBLISHER from now on; `none` for unsigned ones."""
     from farlane.ledger.accounts import parse_address
 
     address = "" if publisher == "none" else parse_address(publisher)
-    with opened(directory) as repository:
-        repository.catalog.trust(name, address, author())
+    if at_hub:
+        on_hub(lambda hub: hub.trust(name, address), directory)
+    else:
+        with opened(directory) as repository:
+            repository.catalog.trust(name, address, author())
     if as_json:
         print_json({"name": name, "publisher": address})
         return

@@ -221,14 +221,14 @@ class HubService:
             deployment_pb2_grpc.add_DeploymentServiceServicer_to_server(
                 DeploymentService(lambda: self.hub, self.deployments, self._clock), server
             )
-        if self._repository is not None:
+        if self._repository is not None and self.deployments is not None:
             access = ModelAccess(self._repository, lambda: self.hub)
             models_pb2_grpc.add_BlockServiceServicer_to_server(BlockService(self._repository, access), server)
             office = TicketOffice(self._settings.directory, self._clock)
             swarm_service = SwarmService(lambda: self.hub, self._repository, access, self.swarms, office)
             models_pb2_grpc.add_SwarmServiceServicer_to_server(swarm_service, server)
             models_pb2_grpc.add_ModelServiceServicer_to_server(
-                ModelService(self._repository, access, self._settings.models_bytes), server
+                ModelService(self._repository, access, self.deployments, self._settings.models_bytes), server
             )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         certificate, key = self._certificate

@@ -259,6 +259,16 @@ class ModelHub:
         request = models_pb2.AcceptLicenceRequest(reference=str(reference), expression=licence)
         return version_from_wire(await self._call("AcceptLicence", request, "accepting a licence"))
 
+    async def trust(self, name: str, publisher: str) -> None:
+        """Have the hub take versions of a name from an account from now on; empty for unsigned ones.
+
+        Raises:
+            NotFound: there is no such name.
+            PermissionRefused: it is another organisation's.
+        """
+        request = models_pb2.TrustPublisherRequest(name=name, publisher=publisher)
+        await self._call("TrustPublisher", request, "trusting a publisher")
+
     async def _move(self, request: models_pb2.MoveAliasRequest) -> AliasMove:
         # Once: a move whose answer was lost would meet its own result as somebody else's.
         return move_from_wire(await self._call("MoveAlias", request, "moving an alias", tries=1))

@@ -86,3 +86,7 @@ class Models:
     def accept(self, reference: str, licence: str) -> Version:
         """Record that our organisation accepts the licence of a version."""
         return self._client.portal.run(self._hub.accept(reference, licence))
+
+    def trust(self, name: str, publisher: str) -> None:
+        """Have the hub take versions of a name from an account from now on; empty for unsigned ones."""
+        self._client.portal.run(self._hub.trust(name, publisher))

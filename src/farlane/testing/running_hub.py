@@ -119,12 +119,13 @@ class RunningHub:
         organisation: str = "lab",
         *,
         admin: bool = False,
+        owner: bool = False,
     ) -> Token:
         """Return a token that the hub knows."""
         who = role, publisher if role == "client" else "", organisation
         if who not in self._tokens:
             secret = random_secret()
-            self._credentials.add(secret, role, organisation, who[1], admin=admin)
+            self._credentials.add(secret, role, organisation, who[1], admin=admin, owner=owner)
             self._tokens[who] = Token(role, organisation, who[1], self.certificate.spki_sha256, secret)
         return self._tokens[who]
 
@@ -133,10 +134,15 @@ class RunningHub:
         return self._credentials.lookup(digest)
 
     def client(
-        self, publisher: str = "lab/ada", organisation: str = "lab", *, admin: bool = False
+        self,
+        publisher: str = "lab/ada",
+        organisation: str = "lab",
+        *,
+        admin: bool = False,
+        owner: bool = False,
     ) -> AsyncClient:
-        """Return a client to open; `admin` counts the first time that somebody is named."""
-        token = self.token("client", publisher, organisation, admin=admin)
+        """Return a client to open; `admin` and `owner` count the first time that somebody is named."""
+        token = self.token("client", publisher, organisation, admin=admin, owner=owner)
         return AsyncClient(self.url, token.text(), random=Random(1))
 
     def node(

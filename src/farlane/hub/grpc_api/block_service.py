@@ -126,7 +126,7 @@ async def _answer_one(
         if not await outbox.room():
             return
         try:
-            data = await asyncio.to_thread(blocks.get, cid)
+            data = await blocks.read(cid)
         except FarlaneError as error:
             outbox.put(models_pb2.BlockPart(cid=cid[:64], last=True, error=error_to_wire(error)))
             continue

@@ -10,14 +10,17 @@ from typing import Final
 import grpc
 
 from farlane.errors import ConnectionLost, FarlaneError
+from farlane.hub.deployments.desk import Deployments
 from farlane.hub.grpc_api.answering import Context, answered
 from farlane.hub.grpc_api.model_messages import move_message, version_message
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.aliases import move_alias
 from farlane.hub.models.listing import listed
 from farlane.hub.models.pushing import Push
+from farlane.hub.models.removing import remover, require_unserved, versions_meant
+from farlane.hub.models.threads import Threads
 from farlane.kit.tasks import TaskSupervisor
-from farlane.models.names import parse_reference
+from farlane.models.names import Reference, parse_reference
 from farlane.models.repository import Repository
 from farlane.wire import limits
 from farlane.wire.outbox import Outbox
@@ -29,6 +32,8 @@ from farlane.wire.v1 import models_pb2, models_pb2_grpc
 log = logging.getLogger(__name__)
 DOING: Final = "taking a version of a model"
 MAX_REFERENCE_CHARS: Final = 256
+PUSH_THREADS: Final = 4
+"""Pushes that check and write at the same time; the others wait for each other."""
 
 PushMessages = AsyncIterator[models_pb2.PushMessage]
 PushContext = grpc.aio.ServicerContext[models_pb2.PushMessage, models_pb2.PushCommand]
@@ -40,11 +45,16 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
     Args:
         repository: the hub's.
         access: who may change and read what.
+        deployments: what the hub serves: its versions are not removed.
         max_bytes: what the repository may hold; 0 is without limit.
     """
 
-    def __init__(self, repository: Repository, access: ModelAccess, max_bytes: int = 0) -> None:
+    def __init__(
+        self, repository: Repository, access: ModelAccess, deployments: Deployments, max_bytes: int = 0
+    ) -> None:
         self._repository, self._access, self._max_bytes = repository, access, max_bytes
+        self._deployments = deployments
+        self._threads = Threads("pushes", PUSH_THREADS)
 
     async def Push(  # type: ignore[override]  # it writes to the context instead of yielding
         self, request_iterator: PushMessages, context: PushContext
@@ -75,7 +85,13 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         self, request: models_pb2.RemoveVersionRequest, context: Context
     ) -> models_pb2.ModelVersion:
         """Remove a version, or a whole model; its bytes go with the next collection."""
-        return await asyncio.to_thread(self._remove, current_identity(), request)
+        who, reference = current_identity(), parse_reference(_reference(request.reference))
+        await asyncio.to_thread(self._access.require_seen, who, reference.name)
+        meant = await asyncio.to_thread(
+            versions_meant, self._repository, reference, everything=request.everything
+        )
+        require_unserved(self._deployments.records(), meant)
+        return await asyncio.to_thread(self._remove, who, reference, request.everything)
 
     @answered
     async def AcceptLicence(
@@ -84,9 +100,17 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         """Record that the caller's organisation accepts the licence of a version."""
         return await asyncio.to_thread(self._accept, current_identity(), request)
 
+    @answered
+    async def TrustPublisher(
+        self, request: models_pb2.TrustPublisherRequest, context: Context
+    ) -> models_pb2.ModelEntry:
+        """Take another account's versions of a name from now on."""
+        return await asyncio.to_thread(self._trust, current_identity(), request)
+
     async def _push(self, requests: PushMessages, context: PushContext) -> None:
         outbox: Outbox[models_pb2.PushCommand] = Outbox()
-        push = Push(self._repository, self._access, self._max_bytes, current_identity(), outbox.put)
+        who = current_identity()
+        push = Push(self._repository, self._access, self._threads, self._max_bytes, who, outbox.put)
         failed: list[FarlaneError] = []
         async with TaskSupervisor("push of a model") as tasks:
             tasks.start(_run(push, requests, outbox, failed), "push")
@@ -99,16 +123,23 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         author = self._access.author(who, request.name)
         return move_message(move_alias(self._repository.catalog, request, author))
 
-    def _remove(self, who: Identity, request: models_pb2.RemoveVersionRequest) -> models_pb2.ModelVersion:
-        reference = parse_reference(_reference(request.reference))
-        self._access.require_seen(who, reference.name)
-        author, catalog = self._access.author(who, reference.name), self._repository.catalog
-        if request.everything:
-            catalog.remove_model(str(reference), author)
+    def _remove(self, who: Identity, reference: Reference, everything: bool) -> models_pb2.ModelVersion:
+        author = remover(self._access, self._repository, who, reference.name)
+        if everything:
+            self._repository.catalog.remove_model(reference.name, author)
             return models_pb2.ModelVersion(name=reference.name)
-        removed = catalog.remove(reference, author)
+        removed = self._repository.catalog.remove(reference, author)
         return models_pb2.ModelVersion(
             name=removed.name, number=removed.number, cid=removed.manifest.text, added=removed.added
+        )
+
+    def _trust(self, who: Identity, request: models_pb2.TrustPublisherRequest) -> models_pb2.ModelEntry:
+        self._access.require_seen(who, request.name)
+        publisher = limits.text("publisher", request.publisher, MAX_REFERENCE_CHARS)
+        author = self._access.author(who, request.name)
+        model = self._repository.catalog.trust(request.name, publisher, author)
+        return models_pb2.ModelEntry(
+            name=model.name, organisation=model.organisation, publisher=publisher, created=model.created
         )
 
     def _accept(self, who: Identity, request: models_pb2.AcceptLicenceRequest) -> models_pb2.ModelVersion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from farlane.errors import Conflict, InvalidInput, NotFound
 from farlane.models.catalog.catalog import ANYWHERE, Catalog, Expected
 from farlane.models.catalog.values import AliasMove, Author
+from farlane.models.cid import Cid
 from farlane.models.names import check_alias, parse_reference
 from farlane.wire.v1 import models_pb2
 
@@ -23,8 +24,8 @@ def expected_of(
     return catalog.resolve(f"{name}@{where.expected}").manifest if kind == "expected" else None
 
 
-def require_standing(catalog: Catalog, name: str, alias: str, expected: Expected) -> None:
-    """Refuse early what `Catalog.move` will refuse.
+def require_standing(catalog: Catalog, name: str, alias: str, expected: Expected, target: Cid) -> None:
+    """Refuse early what `Catalog.move` will refuse; an alias that is where it is to go is right in any case.
 
     Raises:
         Conflict: the alias stands elsewhere.
@@ -34,7 +35,7 @@ def require_standing(catalog: Catalog, name: str, alias: str, expected: Expected
         now = catalog.aliases(name).get(alias)
     except NotFound:
         now = None
-    if expected is not ANYWHERE and now != expected:
+    if expected is not ANYWHERE and now not in (expected, target):
         raise Conflict(
             f"{name}@{alias} stands on {now.text if now else 'nothing'} and not where you expect it: somebody else "
             f"has moved it; see `farlane models log {name}`",

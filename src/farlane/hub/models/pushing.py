@@ -14,10 +14,11 @@ from farlane.errors import Conflict, ConnectionLost, DiskFull, InvalidInput, Too
 from farlane.hub.grpc_api.model_messages import move_message, version_message
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.aliases import expected_of, require_standing
+from farlane.hub.models.threads import Threads
 from farlane.models.arrival import Arrival, Part, check_arriving
 from farlane.models.arriving_delta import MAX_OFFERS, DeltaOffer
 from farlane.models.catalog.catalog import ANYWHERE, Expected
-from farlane.models.catalog.values import Author
+from farlane.models.catalog.values import AliasMove, Author
 from farlane.models.cid import Cid, parse_cid
 from farlane.models.manifest.codec import decode, manifest_cid
 from farlane.models.manifest.signature import SIGNATURE_BYTES, Signature
@@ -46,15 +47,23 @@ class Push:
     Args:
         repository: the hub's.
         access: as whom the publisher changes names.
+        threads: for what blocks.
         max_bytes: what the repository may hold; 0 is without limit.
         who: the publisher.
         send: tells the publisher something; never blocks.
     """
 
     def __init__(
-        self, repository: Repository, access: ModelAccess, max_bytes: int, who: Identity, send: Send
+        self,
+        repository: Repository,
+        access: ModelAccess,
+        threads: Threads,
+        max_bytes: int,
+        who: Identity,
+        send: Send,
     ) -> None:
         self._repository, self._access, self._max_bytes = repository, access, max_bytes
+        self._threads = threads
         self._who, self._send = who, send
         self._open: dict[int, Part] = {}
         self._received = 0
@@ -71,16 +80,16 @@ class Push:
             FarlaneError: why nothing was published; what had come is kept.
         """
         offer = await _offer(messages)
-        arrival = await asyncio.to_thread(self._accepted, offer)
+        arrival = await self._threads.run(self._accepted, offer)
         try:
-            await asyncio.to_thread(arrival.hold)
+            await self._threads.run(arrival.hold)
             self._welcome(arrival)
             await self._take_blocks(arrival.lacking, arrival.put_nodes, messages)
-            delta = await asyncio.to_thread(arrival.choose, _deltas(offer))
+            delta = await self._threads.run(arrival.choose, _deltas(offer))
             if delta is not None:
                 await self._take_blocks(delta.lacking, delta.put, messages)
             await self._take_files(arrival, messages)
-            published = await asyncio.to_thread(self._publish, arrival, offer.alias)
+            published = await self._threads.run(self._publish, arrival, offer.alias)
         finally:
             arrival.close()
         self._send(models_pb2.PushCommand(published=published))
@@ -94,7 +103,7 @@ class Push:
         check_arriving(self._repository, self._manifest, self._cid, self._signature, self._author)
         if offer.alias:
             self._expected = expected_of(catalog, self._manifest.name, offer)
-            require_standing(catalog, self._manifest.name, offer.alias, self._expected)
+            require_standing(catalog, self._manifest.name, offer.alias, self._expected, self._cid)
         arrival = Arrival(self._repository, self._manifest, self._cid)
         self._require_room(arrival)
         return arrival
@@ -120,14 +129,14 @@ class Push:
         self, next_lacking: Callable[[], Sequence[Cid]], put: Callable[[Blocks], None], messages: Messages
     ) -> None:
         """Ask for blocks, as long as those that came name more."""
-        while lacking := await asyncio.to_thread(next_lacking):
+        while lacking := await self._threads.run(next_lacking):
             for at in range(0, len(lacking), BLOCKS_AT_ONCE):
                 wanted = {cid.bytes: cid for cid in lacking[at : at + BLOCKS_AT_ONCE]}
                 self._send(models_pb2.PushCommand(blocks=models_pb2.WantBlocks(cids=list(wanted))))
                 while wanted:
                     came = _blocks(await _next(messages, "blocks"), wanted)
                     self._received += sum(len(block) for _, block in came)
-                    await asyncio.to_thread(put, came)
+                    await self._threads.run(put, came)
 
     async def _take_files(self, arrival: Arrival, messages: Messages) -> None:
         waiting = list(reversed(arrival.files))
@@ -145,7 +154,7 @@ class Push:
     async def _begin(self, arrival: Arrival, file: int) -> bool:
         """Ask for what is missing of a file; False while somebody else brings it."""
         try:
-            part = await asyncio.to_thread(arrival.begin, file)
+            part = await self._threads.run(arrival.begin, file)
         except Conflict:
             return False
         if part is None:
@@ -165,14 +174,14 @@ class Push:
         part = self._open.get(leaves.file)
         if part is None or len(leaves.indices) != len(leaves.data) or not leaves.indices:
             raise InvalidInput("leaves came that were not asked for; upgrade the publisher's farlane")
-        await asyncio.to_thread(_write, part, leaves.indices, leaves.data)
+        await self._threads.run(_write, part, leaves.indices, leaves.data)
         self._kept(sum(map(len, leaves.data)))
         self._received += sum(map(len, leaves.data))
         if not part.missing:
             await self._commit(arrival, leaves.file)
 
     async def _commit(self, arrival: Arrival, file: int) -> None:
-        await asyncio.to_thread(arrival.commit, file)
+        await self._threads.run(arrival.commit, file)
         del self._open[file]
 
     def _kept(self, count: int) -> None:
@@ -183,11 +192,16 @@ class Push:
         version = arrival.publish(self._signature, self._author)
         told = version_message(version, self._manifest)
         done = models_pb2.Published(version=told, received_bytes=self._received)
-        if alias:
-            name, catalog = self._manifest.name, self._repository.catalog
-            moved = catalog.move(name, alias, self._cid, self._author, self._expected)
+        if alias and (moved := self._move(alias)) is not None:
             done.move.CopyFrom(move_message(moved))
         return done
+
+    def _move(self, alias: str) -> AliasMove | None:
+        """Put the alias on the version, unless it stands there: a push whose end was not heard is pushed again."""
+        name, catalog = self._manifest.name, self._repository.catalog
+        if catalog.aliases(name).get(alias) == self._cid:
+            return None
+        return catalog.move(name, alias, self._cid, self._author, self._expected)
 
 
 async def _next(messages: Messages, kind: str) -> models_pb2.PushMessage:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Final
 
 from farlane.errors import InvalidInput, NotFound
+from farlane.hub.models.threads import Threads
 from farlane.models.cid import Cid, cid_from_bytes
 from farlane.models.deltas import deltas_for, readable_blocks
 from farlane.models.manifest.values import Manifest
@@ -16,12 +17,22 @@ from farlane.models.version_blocks import digests_of
 KEPT_DIGESTS: Final = 4_000_000
 """Digests of versions' blocks kept in memory, over all versions that are being read: about 400 MB."""
 
+READ_THREADS: Final = 4
+"""Blocks read and checked at the same time, whoever asks."""
+
 
 class VersionBlocks:
     """One version's blocks, and no others."""
 
-    def __init__(self, repository: Repository, version: Cid, digests: frozenset[bytes]) -> None:
+    def __init__(
+        self, repository: Repository, version: Cid, digests: frozenset[bytes], threads: Threads
+    ) -> None:
         self._repository, self._version, self._digests = repository, version, digests
+        self._threads = threads
+
+    async def read(self, raw: bytes) -> bytes:
+        """Return a block in a thread of its own; raises as `get`."""
+        return await self._threads.run(self.get, raw)
 
     def get(self, raw: bytes) -> bytes:
         """Return a block of the version by its CID in binary form, verified.
@@ -52,6 +63,7 @@ class BlockReading:
         self._repository, self._kept = repository, kept
         self._known: OrderedDict[tuple[Cid, ...], frozenset[bytes]] = OrderedDict()
         self._lock = threading.Lock()
+        self._threads = Threads("blocks", READ_THREADS)
 
     def of(self, version: Cid, manifest: Manifest) -> VersionBlocks:
         """Return the blocks of a version, and of the deltas that make it.
@@ -71,4 +83,4 @@ class BlockReading:
             self._known.move_to_end(key)
             while len(self._known) > 1 and sum(map(len, self._known.values())) > self._kept:
                 self._known.popitem(last=False)
-        return VersionBlocks(self._repository, version, digests)
+        return VersionBlocks(self._repository, version, digests, self._threads)

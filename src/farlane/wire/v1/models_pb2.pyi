@@ -350,6 +350,30 @@ class AcceptLicenceRequest(_message.Message):
 Global___AcceptLicenceRequest: _TypeAlias = AcceptLicenceRequest  # noqa: Y015
 
 @_typing.final
+class TrustPublisherRequest(_message.Message):
+    """Versions of the name are taken from this account from now on; empty for unsigned ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PUBLISHER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    publisher: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        publisher: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "publisher", b"publisher"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrustPublisherRequest: _TypeAlias = TrustPublisherRequest  # noqa: Y015
+
+@_typing.final
 class PushMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

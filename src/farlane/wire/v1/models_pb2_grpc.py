@@ -60,6 +60,11 @@ class ModelServiceStub:
                 request_serializer=farlane_dot_v1_dot_models__pb2.AcceptLicenceRequest.SerializeToString,
                 response_deserializer=farlane_dot_v1_dot_models__pb2.ModelVersion.FromString,
                 _registered_method=True)
+        self.TrustPublisher = channel.unary_unary(
+                '/farlane.v1.ModelService/TrustPublisher',
+                request_serializer=farlane_dot_v1_dot_models__pb2.TrustPublisherRequest.SerializeToString,
+                response_deserializer=farlane_dot_v1_dot_models__pb2.ModelEntry.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -98,6 +103,12 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TrustPublisher(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -125,6 +136,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.AcceptLicence,
                     request_deserializer=farlane_dot_v1_dot_models__pb2.AcceptLicenceRequest.FromString,
                     response_serializer=farlane_dot_v1_dot_models__pb2.ModelVersion.SerializeToString,
+            ),
+            'TrustPublisher': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrustPublisher,
+                    request_deserializer=farlane_dot_v1_dot_models__pb2.TrustPublisherRequest.FromString,
+                    response_serializer=farlane_dot_v1_dot_models__pb2.ModelEntry.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +279,33 @@ class ModelService:
             '/farlane.v1.ModelService/AcceptLicence',
             farlane_dot_v1_dot_models__pb2.AcceptLicenceRequest.SerializeToString,
             farlane_dot_v1_dot_models__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrustPublisher(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farlane.v1.ModelService/TrustPublisher',
+            farlane_dot_v1_dot_models__pb2.TrustPublisherRequest.SerializeToString,
+            farlane_dot_v1_dot_models__pb2.ModelEntry.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,7 @@ class ModelServiceStub:
     MoveAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.MoveAliasRequest, _models_pb2.AliasMove]
     RemoveVersion: _grpc.UnaryUnaryMultiCallable[_models_pb2.RemoveVersionRequest, _models_pb2.ModelVersion]
     AcceptLicence: _grpc.UnaryUnaryMultiCallable[_models_pb2.AcceptLicenceRequest, _models_pb2.ModelVersion]
+    TrustPublisher: _grpc.UnaryUnaryMultiCallable[_models_pb2.TrustPublisherRequest, _models_pb2.ModelEntry]
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -55,6 +56,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     MoveAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.MoveAliasRequest, _models_pb2.AliasMove]  # type: ignore[assignment]
     RemoveVersion: _aio.UnaryUnaryMultiCallable[_models_pb2.RemoveVersionRequest, _models_pb2.ModelVersion]  # type: ignore[assignment]
     AcceptLicence: _aio.UnaryUnaryMultiCallable[_models_pb2.AcceptLicenceRequest, _models_pb2.ModelVersion]  # type: ignore[assignment]
+    TrustPublisher: _aio.UnaryUnaryMultiCallable[_models_pb2.TrustPublisherRequest, _models_pb2.ModelEntry]  # type: ignore[assignment]
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Names, versions and aliases at the hub, for publishers."""
@@ -96,6 +98,13 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.AcceptLicenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.ModelVersion, _abc.Awaitable[_models_pb2.ModelVersion]]: ...
+
+    @_abc_1.abstractmethod
+    def TrustPublisher(
+        self,
+        request: _models_pb2.TrustPublisherRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.ModelEntry, _abc.Awaitable[_models_pb2.ModelEntry]]: ...
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
