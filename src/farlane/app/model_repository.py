@@ -13,6 +13,8 @@ from farlane.models.repository import Repository
 MODELS_DIRECTORY = "models"
 CATALOG_FILE = "catalog.db"
 BLOCKS_DIRECTORY = "blocks"
+WORKSPACE_DIRECTORY = "workspace"
+"""Where private versions are encrypted before they are added."""
 
 
 def default_directory() -> Path:
@@ -48,4 +50,4 @@ def open_repository(
         closing(catalog),
         closing(DiskBlockStore(directory / BLOCKS_DIRECTORY, max_bytes=max_bytes, clock=clock)) as blocks,
     ):
-        yield Repository(blocks, catalog, recover_text, clock)
+        yield Repository(blocks, catalog, recover_text, clock, directory / WORKSPACE_DIRECTORY)

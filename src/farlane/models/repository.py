@@ -26,13 +26,15 @@ class Repository:
         catalog: what names them.
         recover: tells who signed a text; without it signed versions are refused, since nobody could check them.
         clock: dates new versions.
+        workspace: a directory on the same disk, where large files may be made before they are added.
     """
 
     def __init__(
-        self, blocks: BlockStore, catalog: Catalog, recover: Recover | None = None, clock: Clock | None = None
-    ) -> None:
+        self, blocks: BlockStore, catalog: Catalog, recover: Recover | None = None, clock: Clock | None = None,
+        workspace: Path | None = None,
+    ) -> None:  # fmt: skip
         self.blocks, self.catalog = blocks, catalog
-        self.clock = clock or SystemClock()
+        self.clock, self.workspace = clock or SystemClock(), workspace
         self._recover = recover
 
     def close(self) -> None:

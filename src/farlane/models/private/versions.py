@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from farlane.models.names import Reference
 from farlane.models.private.folders import listed_files, open_folder, reseal_folder, seal_folder
 from farlane.models.private.listing import Listed
 from farlane.models.private.recipients import Recipient, RecipientKey
+from farlane.models.private.workspace import workspace
 from farlane.models.private.wrapping import new_version_key, recipients_of, unwrap, wrapped_for
 from farlane.models.repository import Repository
 
@@ -84,7 +82,7 @@ def add_private(
         inspect_file(one.source, one.path)  # a pickle is refused while it can still be seen
     key = new_version_key()
     encryption = wrapped_for(key, (*recipients, own.recipient))
-    with _workspace() as place:
+    with workspace(repository.workspace) as place:
         seal_folder(source, place / "sealed", key)
         said = replace(description or Description(), encryption=encryption)
         return _add_sealed(repository, place / "sealed", name, said, signer, author, on_progress)
@@ -181,7 +179,7 @@ def revoke(
         metrics=manifest.metrics,
         encryption=wrapped_for(key, (*(left - gone), own.recipient)),
     )
-    with _workspace() as place:
+    with workspace(repository.workspace) as place:
         reseal_folder(_sealed_files(repository, manifest), old, place / "sealed", key)
         return _add_sealed(repository, place / "sealed", manifest.name, said, signer, author)
 
@@ -231,13 +229,3 @@ def _encryption(manifest: Manifest) -> Encryption:
             f"{manifest.name} is not private: it is there for everybody who may read the repository"
         )
     return manifest.encryption
-
-
-@contextmanager
-def _workspace() -> Iterator[Path]:
-    """Yield a folder only this user can enter, removed at the end."""
-    place = Path(tempfile.mkdtemp(prefix="farlane-private-"))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
