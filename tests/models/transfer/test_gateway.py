@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import select
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from farlane.models.blocks.describing import describe_file
 from farlane.models.blocks.disk import DiskBlockStore
 from farlane.models.cid import DAG_PB, RAW, Cid, block_cid, cid_from_bytes, verify_block
 from farlane.models.ipfs.gateway_source import GatewaySource
+from farlane.models.transfer import block_server, gateway
 from farlane.models.transfer.block_server import BlockServer
 from farlane.models.unixfs.describing import Plain
 from farlane.models.unixfs.directory import Entry, directory
@@ -66,6 +70,40 @@ def test_the_empty_block_of_an_empty_file_comes_too(serve: Serve, tmp_path: Path
     store.add_file(tmp_path / "empty", described)
     status, headers, body = get(serve(store), f"/ipfs/{described.dags[0].root}?format=raw")
     assert (status, headers["content-length"], body) == (200, "0", b"")
+
+
+def test_a_client_that_takes_no_bytes_is_cut_off(
+    kept: Kept, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "SEND_S", 0.2)
+    server = serve(kept.store)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(20)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        leaves = kept.file.dags[0].leaves
+        for at in range(len(leaves)):
+            client.sendall(f"GET /ipfs/{leaves.cid(at)}?format=raw HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        ended = select.poll()
+        ended.register(client, select.POLLRDHUP)
+        assert ended.poll(20_000)
+    assert server.counters.blocks < len(leaves)
+
+
+def test_so_many_connections_are_taken_at_a_time(
+    kept: Kept, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_server, "MOST_CONNECTIONS", 2)
+    server = serve(kept.store)
+    path = f"/ipfs/{kept.file.dags[0].root}?format=raw"
+    taken = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
+    with contextlib.ExitStack() as stack:
+        for one in taken:
+            stack.enter_context(one)
+            one.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+            assert one.recv(15) == b"HTTP/1.1 200 OK"
+        with pytest.raises((ConnectionResetError, http.client.RemoteDisconnected)):
+            get(server, path)
+    assert server.counters.refused == 1
 
 
 def test_the_accept_header_asks_as_well_and_a_known_etag_saves_the_bytes(kept: Kept, serve: Serve) -> None:

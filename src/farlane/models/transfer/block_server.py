@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from farlane.errors import Internal, InvalidSetting
 from farlane.models.blocks.port import BlockSource
 from farlane.models.transfer.gateway import Admit, Counters, Gateway
 from farlane.models.transfer.http_connection import parse_address
 
+if TYPE_CHECKING:  # aiohttp takes 0.2 s to import: only those who serve pay for it
+    from aiohttp.web import Server
+
 STOP_S: Final = 5.0
 KEEP_ALIVE_S: Final = 75.0
+MOST_CONNECTIONS: Final = 1024
+"""At a time; whoever comes when there are so many is turned away. A node has four to each that it fetches from."""
 
 
 class BlockServer:
@@ -63,12 +68,10 @@ class BlockServer:
         )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self._host, self._port)
-            await site.start()
-            addresses = runner.addresses
-            if not addresses:
-                raise Internal("the block server listens nowhere")
-            self._ready.set_result((int(addresses[0][1]), gateway.counters))
+            listener = await self._loop.create_server(
+                lambda: _protocol(runner.server, gateway.counters), self._host, self._port
+            )
+            self._ready.set_result((int(listener.sockets[0].getsockname()[1]), gateway.counters))
         except OSError as error:
             self._ready.set_exception(
                 InvalidSetting(
@@ -78,4 +81,22 @@ class BlockServer:
             await runner.cleanup()
             return
         await self._stop.wait()
+        listener.close()
         await runner.cleanup()
+
+
+class _Refusing(asyncio.Protocol):
+    """Hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+def _protocol(server: Server | None, counters: Counters) -> asyncio.BaseProtocol:
+    if server is None:
+        raise Internal("the block server was not set up")
+    if len(server.connections) >= MOST_CONNECTIONS:
+        counters.refused += 1
+        return _Refusing()
+    return server()

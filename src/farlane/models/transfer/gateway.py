@@ -6,8 +6,10 @@ Source: https://specs.ipfs.tech/http-gateways/trustless-gateway/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:  # aiohttp takes 0.2 s to import: only those who serve pay for
 RAW_TYPE: Final = "application/vnd.ipld.raw"
 CAR_TYPE: Final = "application/vnd.ipld.car"
 MAX_TICKET_CHARS: Final = 8192
+SEND_S: Final = 120.0
+"""How long a client may take for one block: who takes longer keeps others from their turn."""
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 _PROBE: Final = "bafkqaaa"
 """The empty block inside its own name, by which gateways are tried out."""
 _FORMATS: Final = {"raw": RAW_TYPE, "car": CAR_TYPE}
@@ -155,7 +160,8 @@ class Gateway:
         sections = pieces([target], self._blocks(ticket, way, target, scope))
         await response.prepare(request)
         while (section := await loop.run_in_executor(None, next, sections, None)) is not None:
-            await response.write(section)
+            async with _sending(request.transport):
+                await response.write(section)
         await response.write_eof()
         return response
 
@@ -173,7 +179,22 @@ async def _send_file(request: web.Request, file: BinaryIO, offset: int, length: 
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client went away")
-    await loop.sendfile(transport, file, offset, length)
+    async with _sending(transport):
+        await loop.sendfile(transport, file, offset, length)
+
+
+@asynccontextmanager
+async def _sending(transport: asyncio.BaseTransport | None) -> AsyncIterator[None]:
+    """Send a block inside the block; a client that does not take it is cut off."""
+    try:
+        async with asyncio.timeout(SEND_S):
+            yield
+    except TimeoutError:
+        if isinstance(transport, asyncio.Transport):
+            # At once: else it would go on in its own time, and the kernel hold what is unsent.
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            transport.abort()
+        raise ConnectionResetError("the client takes no bytes") from None
 
 
 def _wanted(request: web.Request) -> str:
