@@ -70,6 +70,7 @@ def test_a_version_is_pushed_named_and_pulled_by_others(
     assert (row["cid"], row["aliases"], row["organisation"]) == (added["cid"], ["champion"], "acme")
     assert name in network("models", "ls", "--hub").stdout
     assert "weights.bin" in network("models", "show", f"{name}@champion", "--hub").stdout
+    assert "0 B came" in network("models", "pull", name).stdout  # the hub's repository is that of its machine
     third = tmp_path / "third"
     pulled = read(network, "pull", f"{name}@champion", "--repository", str(third))
     assert (pulled["cid"], pulled["received_bytes"] > 6 * MIB) == (added["cid"], True)

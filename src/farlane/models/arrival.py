@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -144,8 +144,10 @@ class Arrival:
         """
         self._repository.blocks.put_many(self._counted(blocks))
 
-    def choose(self, offers: Iterable[DeltaOffer]) -> ArrivingDelta | None:
+    def choose(self, offers: Sequence[DeltaOffer]) -> ArrivingDelta | None:
         """Return the delta that is worth bringing, once nothing is lacking; it fills the files as they are begun."""
+        if not offers:
+            return None
         found = chosen(self._repository, (self._manifest, self._cid), self._needed_bytes(), offers)
         if found is not None:
             self._hold(found.offer.root)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Final, TypeVar
 
-from farlane.errors import Corrupted, FarlaneError, Unavailable
+from farlane.errors import Corrupted, FarlaneError, NotFound, Unavailable
 from farlane.kit.backoff import Backoff
 from farlane.models.adding import OnProgress, Progress
 from farlane.models.arrival import Arrival, check_arriving
@@ -144,6 +144,8 @@ class ModelHub:
         licence = manifest.licence.expression
         require_acceptance(manifest, accepted, f"pull with --accept-licence {licence}, or accept={licence!r}")
         who = author or Author()
+        if (here := await asyncio.to_thread(_here, repository, found, manifest)) is not None:
+            return Pulled(here, 0)
         await asyncio.to_thread(check_arriving, repository, manifest, found.manifest, found.signature, who)
         came = 0
 
@@ -319,6 +321,15 @@ def _offer(version: Version, manifest: bytes, alias: str, expect: str) -> models
     return models_pb2.PushOffer(
         version=this_version(), manifest=manifest, signature=signature, alias=alias, **_where(expect)
     )
+
+
+def _here(repository: Repository, found: Version, manifest: Manifest) -> Version | None:
+    """Return the version as it is known here, if it is here whole: whoever owns the name, there is nothing to add."""
+    try:
+        known = repository.catalog.resolve(Reference(found.name, cid=found.manifest))
+    except NotFound:
+        return None
+    return None if Arrival(repository, manifest, found.manifest).files else known
 
 
 def _deltas(repository: Repository, version: Version) -> list[models_pb2.DeltaOffer]:

@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
+from farlane.domain.deployments import Deployment
+from farlane.domain.nodes import SERVES
 from farlane.errors import InvalidInput, NotFound, PermissionRefused, TooLarge
 from farlane.hub.models import listing
 from farlane.kit.hashing import sha256
@@ -20,7 +22,11 @@ from farlane.models.private.recipients import new_recipient_key
 from farlane.models.private.versions import add_private
 from farlane.models.repository import Repository
 from farlane.models.version_blocks import digests_of
+from farlane.sdk.deployments import DeploymentClient
+from farlane.testing.builders import a_node
 from farlane.testing.running_hub import RunningHub
+from farlane.testing.scripted_node import SECRET as SCRIPTED_SECRET
+from farlane.testing.scripted_node import ScriptedNode
 from farlane.wire.block_stream import MAX_WANTED, BlockStream
 from farlane.wire.status import from_rpc_error
 from farlane.wire.v1 import models_pb2
@@ -203,3 +209,29 @@ async def test_too_many_blocks_at_once_are_refused(hub: RunningHub, version: Ver
         with pytest.raises(Exception, match=r"blocks were asked for") as caught:
             await call.read()
         assert isinstance(from_rpc_error(caught.value, "asking"), TooLarge)  # type: ignore[arg-type]
+
+
+async def test_a_node_reads_a_private_version_while_it_holds_a_replica_of_it(
+    hub: RunningHub, kept: Repository, tmp_path: Path
+) -> None:
+    key = new_recipient_key()
+    (tmp_path / "secret.txt").write_text("secret")
+    version = add_private(
+        kept, tmp_path / "secret.txt", "lab/own", (), key, author=Author("lab", "ada")
+    ).version
+    spec = a_node("n1", recipient=key.recipient.text, labels=((SERVES, "yes"),))
+    token = hub.token("node", "", "lab")
+    async with (
+        hub.client() as client,
+        ScriptedNode(hub.url, token, spec) as node,
+        hub.channel(token) as channel,
+    ):
+        proof = models_pb2.NodeProof(node=spec.node, secret=SCRIPTED_SECRET)
+        async with BlockStream(channel, version.manifest.text, proof) as blocks:
+            with pytest.raises(NotFound):
+                await blocks.fetch(version.manifest.bytes)
+        served = Deployment(name="own", model="lab/own", organisation="lab", publisher="lab/ada")
+        await DeploymentClient(client.connection).deploy(served)
+        await node.take()
+        async with BlockStream(channel, version.manifest.text, proof) as blocks:
+            assert await blocks.fetch(version.manifest.bytes)

@@ -85,7 +85,7 @@ class BlockService(models_pb2_grpc.BlockServiceServicer):
             first = await anext(wants)
         except StopAsyncIteration:
             return
-        blocks = await asyncio.to_thread(self._blocks, current_identity(), first)
+        blocks = await self._reading.threads.run(self._blocks, current_identity(), first)
         outbox: Outbox[models_pb2.BlockPart] = Outbox(
             max_bytes=AHEAD_BYTES, size_of=models_pb2.BlockPart.ByteSize
         )

@@ -63,7 +63,7 @@ class BlockReading:
         self._repository, self._kept = repository, kept
         self._known: OrderedDict[tuple[Cid, ...], frozenset[bytes]] = OrderedDict()
         self._lock = threading.Lock()
-        self._threads = Threads("blocks", READ_THREADS)
+        self.threads = Threads("blocks", READ_THREADS)
 
     def of(self, version: Cid, manifest: Manifest) -> VersionBlocks:
         """Return the blocks of a version, and of the deltas that make it.
@@ -83,4 +83,4 @@ class BlockReading:
             self._known.move_to_end(key)
             while len(self._known) > 1 and sum(map(len, self._known.values())) > self._kept:
                 self._known.popitem(last=False)
-        return VersionBlocks(self._repository, version, digests, self._threads)
+        return VersionBlocks(self._repository, version, digests, self.threads)
