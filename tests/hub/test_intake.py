@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from farlane.domain.jobs import CommandWork, JobSpec
+from farlane.domain.jobs import CommandWork, JobSpec, ServeWork
 from farlane.errors import InvalidJob
 from farlane.hub.intake import MAX_NAME, MAX_RETRIES, MAX_TIMEOUT_MS, check, stamp
+from farlane.kit.cid import cid_of
 from farlane.testing.builders import a_command, a_job
 
 NOW = 1_000.0
@@ -15,6 +16,12 @@ NOW = 1_000.0
 def test_a_job_belongs_to_who_submits_it_whatever_it_claims() -> None:
     spec = stamp(a_job(organisation="rich", publisher="rich/eve"), "lab", "lab/ada")
     assert spec == a_job(organisation="lab", publisher="lab/ada")
+
+
+def test_nobody_submits_a_replica_as_a_job() -> None:
+    spec = a_job(function=None, serve=ServeWork(cid_of(b"model"), "lab/chat"))
+    with pytest.raises(InvalidJob, match="deploy it with `farlane serve`"):
+        stamp(spec, "guests", "guests/eve")
 
 
 @pytest.mark.parametrize(

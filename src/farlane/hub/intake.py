@@ -13,7 +13,13 @@ MAX_TIMEOUT_MS = 30 * 86_400_000
 
 
 def stamp(spec: JobSpec, organisation: str, publisher: str) -> JobSpec:
-    """Return the specification with the caller's identity, whatever it claimed."""
+    """Return the specification with the caller's identity, whatever it claimed.
+
+    Raises:
+        InvalidJob: it is a replica, which the hub alone submits: whoever runs one gets the model and its requests.
+    """
+    if spec.serve is not None:
+        raise InvalidJob("a model is served by a deployment and not by a job: deploy it with `farlane serve`")
     return replace(spec, organisation=organisation, publisher=publisher)
 
 

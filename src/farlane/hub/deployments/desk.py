@@ -258,7 +258,8 @@ class Deployments:
             serve = job.spec.serve
             if serve is None or job.state.final:
                 continue
-            if serve.deployment in self._controller.records:
+            record = self._controller.records.get(serve.deployment)
+            if record is not None and record.deployment.organisation == job.spec.organisation:
                 self._tell(events.ReplicaSubmitted(now, serve.deployment, job.id, serve.version))
             else:
                 self._stop(job.id, job.spec.publisher, "its deployment was removed")
