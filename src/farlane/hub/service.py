@@ -179,6 +179,7 @@ class HubService:
         await asyncio.sleep(0)  # let it close its port first: peers that lose their stream come back at once
         if self.deployments is not None:
             self.deployments.close()
+        self.swarms.close()
         self.hub.close()
         await stopping
 

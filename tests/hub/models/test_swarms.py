@@ -43,6 +43,13 @@ def test_a_swarm_is_forgotten_with_its_last_member(world: World) -> None:
     assert len(world.swarms) == 0
 
 
+def test_everybody_is_ended_when_the_hub_stops(world: World) -> None:
+    world.sit("a")
+    world.sit("b", TWO)
+    world.swarms.close()
+    assert sorted(world.ended) == ["a", "b"]
+
+
 def test_versions_do_not_hear_of_one_another(world: World) -> None:
     one = world.sit("a")
     world.sit("b", TWO, have=True)

@@ -151,6 +151,12 @@ class Swarms:
             gathering.swarm.tick(self._now())
             _wake(gathering)
 
+    def close(self) -> None:
+        """End every seat: the hub stops, and its nodes go on among themselves."""
+        for gathering in list(self._gatherings.values()):
+            for seat in list(gathering.seats.values()):
+                seat.end()
+
     def hear(
         self, seat: Seat, indices: Sequence[int], what: Callable[[Swarm, float, str, list[int]], None]
     ) -> None:

@@ -39,6 +39,11 @@ class PeerSources:
         self._closing: list[asyncio.Task[None]] = []
         self._ticket = ""
 
+    @property
+    def asked(self) -> set[str]:
+        """Peers that are fetched from at present."""
+        return set(self._carriers)
+
     def welcomed(self) -> None:
         """Hear that a stream to the swarm stands: grants of an earlier one are void."""
         self._download.add_source(ORIGIN, self._origin, flags_of(self._blocks), origin=True)
