@@ -97,12 +97,12 @@ class ServingWorld:
             made.url, made.grpc = f"http://127.0.0.1:{ports.http}", f"127.0.0.1:{ports.grpc}"
             yield made
 
-    def deploy(self, replicas: int = 1, **scale: float) -> None:
+    def deploy(self, replicas: int = 1, memory: int = 16 << 20, **scale: float) -> None:
         """Serve the model."""
         self.desk.set(
             Deployment(
                 name="chat", model="chat@stable", organisation="lab", publisher="lab/ada",
-                resources=Resources(100, 16 << 20, 0),
+                resources=Resources(100, memory, 0),
                 scale=replace(
                     ScalePolicy(min_replicas=replicas, max_replicas=replicas, cold_start_s=30.0),
                     **scale,  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from farlane.domain.inference import GeneratePiece, GenerateRequest
-from farlane.errors import ConnectionLost
+from farlane.errors import ConnectionLost, Unavailable
 from farlane.hub.deployments import scaling
 from farlane.hub.deployments.routing import DeploymentRouter
 from farlane.hub.gateway.port import Caller
@@ -84,6 +84,13 @@ async def test_a_version_that_nobody_has_leaves_the_old_one_serving(world: Servi
     world.names.stable = cid_of(b"missing")
     for _ in range(20):
         assert (await world.ask())[-1].text == OLD
+
+
+async def test_a_replica_that_fits_nowhere_says_why_to_owner_and_clients(world: ServingWorld) -> None:
+    world.deploy(memory=1 << 40, cold_start_s=5.0)
+    with pytest.raises(Unavailable, match=r"waits for a node: .*memory"):
+        await world.ask()
+    assert "waits for a node" in world.desk.record(ID).reason()
 
 
 async def test_replicas_outlive_a_restart_of_the_hub(world: ServingWorld) -> None:

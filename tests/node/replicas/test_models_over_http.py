@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import distribution
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import aiohttp
@@ -16,7 +18,7 @@ from farlane.demo.novelist import shipped_model
 from farlane.testing.model_world import ModelWorld
 from farlane.testing.tiny_deepseek import write_deepseek_model
 from farlane.testing.tiny_encoders import write_gguf_encoder, write_onnx_encoder
-from farlane.testing.tiny_models import write_sentence_model
+from farlane.testing.tiny_models import write_onnx_model, write_sentence_model
 
 PACKAGED = {
     "silero": ("silero-vad", "silero_vad/data/silero_vad.onnx"),
@@ -34,6 +36,7 @@ async def world(tmp_path: Path) -> AsyncIterator[ModelWorld]:
         "gguf": write_gguf_encoder(tmp_path / "gguf"),
         "deepseek": write_deepseek_model(tmp_path / "deepseek"),
         "spiral": shipped_model("spiral"),
+        "twice": write_onnx_model(tmp_path / "twice"),
     }
     for name, (package, file) in PACKAGED.items():
         folders[name] = tmp_path / name
@@ -126,3 +129,32 @@ async def test_deepseeks_architecture_streams_a_chat_to_openai_clients(world: Mo
     assert json.loads(counts)["usage"]["completion_tokens"] == 12
     assert len(pieces) > 3
     assert json.loads(pieces[-1])["choices"][0]["finish_reason"] == "length"
+
+
+async def test_large_answers_come_whole_to_slow_clients_side_by_side(world: ModelWorld) -> None:
+    world.deploy("twice", "twice")
+    rows = np.arange(3 << 20, dtype="<f4").reshape(-1, 3)  # 12 MiB: three times what may be under way
+
+    async def doubled(http: aiohttp.ClientSession) -> bytes:
+        wanted = {"name": "y", "parameters": {"binary_data": True}}
+        given = {
+            "name": "x",
+            "shape": rows.shape,
+            "datatype": "FP32",
+            "parameters": {"binary_data_size": rows.nbytes},
+        }
+        head = json.dumps({"inputs": [given], "outputs": [wanted]}).encode()
+        sent = {"Inference-Header-Content-Length": str(len(head))}
+        async with http.post(
+            "/v2/models/twice/infer", data=BytesIO(head + rows.tobytes()), headers=sent
+        ) as answer:
+            assert answer.status == 200, await answer.text()
+            found = bytearray()
+            while piece := await answer.content.read(1 << 18):
+                found += piece
+                await asyncio.sleep(0.002)
+        return bytes(found[int(answer.headers["Inference-Header-Content-Length"]) :])
+
+    async with world.http() as http:
+        answers = await asyncio.gather(*(doubled(http) for _ in range(4)))
+    assert [answer == (2 * rows).tobytes() for answer in answers] == [True] * 4

@@ -18,6 +18,7 @@ from farlane.domain.records import Column
 from farlane.errors import ConnectionLost, FarlaneError, NotFound, PermissionRefused
 from farlane.hub.deployments import events, file
 from farlane.hub.deployments.controller import Controller
+from farlane.hub.deployments.pending import explain_pending
 from farlane.hub.deployments.replica_jobs import last_failure, own_fault, replica_job, require_reader
 from farlane.hub.deployments.replica_session import ReplicaSession
 from farlane.hub.deployments.route import Route
@@ -243,6 +244,7 @@ class Deployments:
             for replica in list(record.replicas.values()):
                 await self._look_at(hub, replica, now)
             self._observe_load(record, now)
+            explain_pending(hub, record, now)
         self._tell(events.Ticked(now))
 
     def adopt(self) -> None:

@@ -78,7 +78,7 @@ class Record:
     target: the version its alias names; serving: the one that last took over completely; refused: versions that
     failed, and why; submitting: replicas asked for and not yet known, by version; crashes: failures of a version in a
     row; setbacks: ends in a row for whatever reason; not_before: when the next replica may be submitted, by version;
-    trouble: why less runs than is wanted.
+    trouble: why less runs than is wanted; waiting: why a replica has no node, as of `explained`, unix seconds.
     """
 
     deployment: Deployment
@@ -99,6 +99,8 @@ class Record:
     removed: bool = False
     failed: str = ""
     trouble: str = ""
+    waiting: str = ""
+    explained: float = 0.0
     weights: tuple[str, int] = ("", 0)
 
     @property
@@ -148,4 +150,4 @@ class Record:
             return f"version {self.target} failed and {self.serving or 'nothing'} serves: {self.refused[self.target]}"
         if self.canary in self.refused and self.canary:
             return f"the canary {self.canary} failed and gets no requests: {self.refused[self.canary]}"
-        return self.trouble
+        return self.trouble or self.waiting
