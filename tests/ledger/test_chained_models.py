@@ -155,6 +155,26 @@ def test_a_version_that_its_owner_did_not_sign_is_not_pulled(
     assert run("models", "ls", "--repository", tmp_path / "elsewhere", "--json").strip() == "[]"
 
 
+def test_an_owner_warns_of_a_version_and_whoever_reads_it_is_told(
+    run: Type, chain: tuple[str, ...], folder: Path
+) -> None:
+    added(run, folder, "one", "--key", "boss", "--tag", "champion", *chain)
+    yank = (
+        "models",
+        "yank",
+        "lab/tiny@champion",
+        *chain[1:],
+        "--reason",
+        "it repeats what it read",
+        "--json",
+    )
+    assert "belongs to" in run(*yank, "--key", "guest", code=1)
+    assert json.loads(run(*yank, "--key", "boss"))["new"] is True
+    assert json.loads(run(*yank, "--key", "boss"))["new"] is False
+    assert shown(run, "lab/tiny", chain)["yanked"] is True
+    assert "1 to 256 bytes" in run(*yank[:-2], "x" * 257, "--key", "boss", code=1)
+
+
 def test_a_private_version_is_written_on_no_chain(run: Type, chain: tuple[str, ...], folder: Path) -> None:
     added(run, folder, "secret", "--private", "--key", "boss")
     for said in (

@@ -23,6 +23,7 @@ from farlane.models.private.versions import require_public
 MAX_LOOKED_AT: Final = 1024
 """Versions of a name among which one is looked for by its CID, the newest first."""
 AT_ONCE: Final = 32
+MAX_REASON_BYTES: Final = 256
 DOING: Final = "write it on a chain"
 
 
@@ -113,6 +114,31 @@ class ChainedModels:
         if not model.versions:
             raise NotFound(f"{model.name} is claimed on this network, and has no version there yet")
         return await self._at_number(model, reference.number or model.versions)
+
+    async def yank(self, key: PrivateKey, reference: Reference, reason: str) -> ChainedVersion:
+        """Warn everybody of a version on the chain, for good; it is not erased, and one already warned of stays so.
+
+        Args:
+            key: owns the name.
+            reference: which version, as `resolve` takes it.
+            reason: for people; it stands on the chain.
+
+        Raises:
+            NotFound, PermissionRefused, Corrupted: as `resolve`.
+            PermissionRefused: the name is another's.
+            InvalidInput: the reason is empty, or too long.
+        """
+        if not 0 < len(reason.encode()) <= MAX_REASON_BYTES:
+            raise InvalidInput(f"a reason has 1 to {MAX_REASON_BYTES} bytes, this one {len(reason.encode())}")
+        found = await self.resolve(reference)
+        if found.owner != key.address:
+            raise PermissionRefused(
+                f"{found.name} belongs to {found.owner} on this network, and only they warn of its versions",
+                owner=found.owner,
+            )
+        if not found.yanked:
+            await self._registry.yank(key, found.name, found.number, reason)
+        return found
 
     async def _at_alias(self, model: RegisteredModel, alias: str) -> ChainedVersion:
         entry = await self._alias_of(model.name, alias)

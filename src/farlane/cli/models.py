@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from farlane.cli.models_adding import add, export, pull
+from farlane.cli.models_chain import yank
 from farlane.cli.models_hub import push
 from farlane.cli.models_ipfs import ipfs
 from farlane.cli.models_keeping import accept, gc, rm, trust, verify
@@ -41,6 +42,7 @@ for command in (
     recipient,
     share,
     revoke,
+    yank,
     ipfs,
 ):
     models.add_command(command)

@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from farlane.cli.chain_options import MAX_FEE_GWEI, finish_left, network_chain
+from farlane.cli.chain_options import (
+    MAX_FEE_GWEI,
+    finish_left,
+    network_chain,
+    network_option,
+    signing_options,
+)
 from farlane.cli.key_options import signing_key
-from farlane.cli.output import print_json, say
+from farlane.cli.output import json_option, print_json, say
 from farlane.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -173,6 +179,33 @@ def show_chained(place: ChainPlace, reference: str, as_json: bool) -> None:
     click.echo(f"{found.name}@v{found.number} {found.cid.text}")
     click.echo(f"  {'owner':<12} {found.owner}")
     click.echo(f"  {'published':<12} {datetime.fromtimestamp(found.published_at, UTC):%Y-%m-%d %H:%M:%SZ}")
+
+
+@click.command()
+@click.argument("reference")
+@click.option("--reason", required=True, metavar="TEXT", help="What is wrong with it; everybody reads it.")
+@network_option
+@signing_options
+@json_option
+def yank(
+    reference: str, reason: str, network_file: Path, rpc: str, key_name: str, password_file: Path | None,
+    policy: GasPolicy, as_json: bool,
+) -> None:  # fmt: skip
+    """Warn everybody of the version REFERENCE on the network's chain; NAME@v3 is the chain's third.
+
+    It is not erased, and the warning is not taken back. Whoever pulls or shows it with --chain is told.
+    """
+    from farlane.models.names import parse_reference
+
+    wanted, key = parse_reference(reference), signing_key(key_name, password_file)
+    place = ChainPlace(network_file, rpc, policy)
+    found = _on_chain(place, lambda models: models.yank(key, wanted, reason), key)
+    if as_json:
+        print_json(
+            {"name": found.name, "version": found.number, "cid": found.cid.text, "new": not found.yanked}
+        )
+        return
+    click.echo(f"{found.name}@v{found.number} {'was' if found.yanked else 'is'} withdrawn on the chain")
 
 
 def _on_chain(
