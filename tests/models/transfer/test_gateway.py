@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import select
 import socket
 from pathlib import Path
@@ -87,6 +88,23 @@ def test_a_client_that_takes_no_bytes_is_cut_off(
         ended.register(client, select.POLLRDHUP)
         assert ended.poll(20_000)
     assert server.counters.blocks < len(leaves)
+
+
+def test_a_client_that_hangs_up_is_no_error(
+    kept: Kept, serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(gateway, "SEND_S", 20.0)
+    server = serve(kept.store)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        leaves = kept.file.dags[0].leaves
+        for at in range(len(leaves)):
+            client.sendall(f"GET /ipfs/{leaves.cid(at)}?format=raw HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+    assert get(server, f"/ipfs/{leaves.cid(0)}?format=raw")[0] == 200
+    server.close()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_so_many_connections_are_taken_at_a_time(

@@ -6,6 +6,7 @@ Source: https://specs.ipfs.tech/http-gateways/trustless-gateway/
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,6 +23,7 @@ from farlane.models.cid import Cid, parse_cid
 if TYPE_CHECKING:  # aiohttp takes 0.2 s to import: only those who serve pay for it
     from aiohttp import web
 
+log = logging.getLogger(__name__)
 RAW_TYPE: Final = "application/vnd.ipld.raw"
 CAR_TYPE: Final = "application/vnd.ipld.car"
 MAX_TICKET_CHARS: Final = 8192
@@ -77,6 +79,12 @@ class Gateway:
         try:
             async with self._turns:
                 return await self._respond(request)
+        except ConnectionError as error:
+            # Whoever fetches takes requests back by hanging up: nothing is wrong, and nobody is left to be told.
+            log.debug("a client went away: %s", error)
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
         except FarlaneError as error:
             self.counters.refused += 1
             headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
