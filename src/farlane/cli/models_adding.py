@@ -283,7 +283,8 @@ def pull(
         return
     click.echo(f"{taken.name}@v{taken.number} {taken.manifest.text}")
     if source is None:
-        click.echo(f"{bytes_text(came)} came of {bytes_text(manifest.size_bytes)}; the rest was here")
+        rest = "; the rest was here" if came < manifest.size_bytes else ""
+        click.echo(f"{bytes_text(came)} came of {bytes_text(manifest.size_bytes)}{rest}")
 
 
 def _on_the_owners_word(repository: Repository, found: ChainedVersion, source: Path | None) -> str:

@@ -137,7 +137,8 @@ def _say_pushed(done: Pushed) -> None:
     click.echo(f"{version.name}@v{version.number} {version.manifest.text}")
     total = bytes_text(done.total_bytes)
     if done.sent_bytes:
-        click.echo(f"{bytes_text(done.sent_bytes)} sent of {total}; the rest was there")
+        rest = "; the rest was there" if done.sent_bytes < done.total_bytes else ""
+        click.echo(f"{bytes_text(done.sent_bytes)} sent of {total}{rest}")
     else:
         click.echo(f"nothing sent: all {total} are at the hub already")
     if done.move:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import grpc
 import pytest
 
 from farlane.errors import (
@@ -18,6 +19,7 @@ from farlane.errors import (
     InvalidSignature,
     NotFound,
     PermissionRefused,
+    Unavailable,
 )
 from farlane.models.adding import Description, add
 from farlane.models.catalog.values import Author
@@ -30,6 +32,10 @@ from farlane.sdk.model_hub import NOWHERE, ModelHub
 from farlane.testing.manifests import KeyedHashSigner
 from farlane.testing.running_hub import RunningHub
 from farlane.testing.waiting import until
+from farlane.wire.status import from_rpc_error
+from farlane.wire.v1 import models_pb2
+from farlane.wire.v1.models_pb2_grpc import ModelServiceStub
+from farlane.wire.versions import this_version
 
 MIB = 1 << 20
 SIGNER = KeyedHashSigner("0xada")
@@ -224,3 +230,21 @@ async def test_a_full_disk_in_mid_push_loses_nothing(hub: RunningHub, own: Repos
             kept(hub).resolve("lab/mini")
         pushed = await models(client).push(own, "lab/mini")
     assert pushed.sent_bytes < 4.2 * MIB
+
+
+async def test_more_pushes_than_the_hub_takes_wait_for_their_turn(
+    hub: RunningHub, own: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farlane.hub.grpc_api.model_service.MAX_PUSHES_EACH", 1)
+    manifest = own.blocks.get(own.resolve("lab/mini")[0].manifest)
+    offer = models_pb2.PushMessage(offer=models_pb2.PushOffer(version=this_version(), manifest=manifest))
+    async with hub.client() as client, hub.channel() as channel:
+        first, second = ModelServiceStub(channel).Push(), ModelServiceStub(channel).Push()
+        await first.write(offer)
+        assert (await first.read()).HasField("welcome")  # type: ignore[union-attr]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await second.read()
+        assert isinstance(from_rpc_error(refused.value, "pushing"), Unavailable)
+        pushing = asyncio.ensure_future(models(client).push(own, "lab/mini"))
+        first.cancel()
+        assert (await pushing).version.number == 1

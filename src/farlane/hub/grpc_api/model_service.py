@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
 import grpc
 
-from farlane.errors import ConnectionLost, FarlaneError
+from farlane.errors import ConnectionLost, FarlaneError, Unavailable
 from farlane.hub.deployments.desk import Deployments
 from farlane.hub.grpc_api.answering import Context, answered
 from farlane.hub.grpc_api.model_messages import move_message, version_message
@@ -32,6 +33,10 @@ from farlane.wire.v1 import models_pb2, models_pb2_grpc
 log = logging.getLogger(__name__)
 DOING: Final = "taking a version of a model"
 MAX_REFERENCE_CHARS: Final = 256
+MAX_PUSHES: Final = 64
+"""At a time, each with a few open files; publishers beyond that try again by themselves."""
+MAX_PUSHES_EACH: Final = 16
+"""Of one organisation."""
 PUSH_THREADS: Final = 4
 """Pushes that check and write at the same time; the others wait for each other."""
 
@@ -55,6 +60,7 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         self._repository, self._access, self._max_bytes = repository, access, max_bytes
         self._deployments = deployments
         self._threads = Threads("pushes", PUSH_THREADS)
+        self._pushing: Counter[str] = Counter()
 
     async def Push(  # type: ignore[override]  # it writes to the context instead of yielding
         self, request_iterator: PushMessages, context: PushContext
@@ -108,8 +114,17 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         return await asyncio.to_thread(self._trust, current_identity(), request)
 
     async def _push(self, requests: PushMessages, context: PushContext) -> None:
-        outbox: Outbox[models_pb2.PushCommand] = Outbox()
         who = current_identity()
+        if self._pushing.total() >= MAX_PUSHES or self._pushing[who.organisation] >= MAX_PUSHES_EACH:
+            raise Unavailable("the hub takes as many pushes as it can at a time; try again in a moment")
+        self._pushing[who.organisation] += 1
+        try:
+            await self._take(who, requests, context)
+        finally:
+            self._pushing[who.organisation] -= 1
+
+    async def _take(self, who: Identity, requests: PushMessages, context: PushContext) -> None:
+        outbox: Outbox[models_pb2.PushCommand] = Outbox()
         push = Push(self._repository, self._access, self._threads, self._max_bytes, who, outbox.put)
         failed: list[FarlaneError] = []
         async with TaskSupervisor("push of a model") as tasks:

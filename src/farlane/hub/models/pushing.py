@@ -7,6 +7,7 @@ pushing too is waited for, while nothing else of this version is under way.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
@@ -29,6 +30,7 @@ from farlane.wire.serving import Identity
 from farlane.wire.v1 import models_pb2
 from farlane.wire.versions import check_peer, this_version
 
+log = logging.getLogger(__name__)
 FILES_AT_ONCE: Final = 16
 """Files under way at the same time in one push, so that many small ones do not wait for each other's round trip."""
 BLOCKS_AT_ONCE: Final = 2048
@@ -92,6 +94,8 @@ class Push:
             published = await self._threads.run(self._publish, arrival, offer.alias)
         finally:
             arrival.close()
+        told = published.version
+        log.info("%s published %s@v%d %s", self._who.publisher, told.name, told.number, told.cid)
         self._send(models_pb2.PushCommand(published=published))
 
     def _accepted(self, offer: models_pb2.PushOffer) -> Arrival:
