@@ -131,6 +131,20 @@ def test_a_version_whose_file_is_gone_is_not_whole(stock: Stock) -> None:
     assert stock.shelf.whole() == ()
 
 
+def test_a_file_that_somebody_assembles_stays(stock: Stock) -> None:
+    one, two, three = (stock.publish(name) for name in ("one", "two", "three"))
+    stock.bring(*one)
+    stock.begin(*two)
+    file = two[1].files[0]
+    dags = [dag_of(stock.hub.blocks, file.cid, file.size)]
+    assembly = stock.shelf.blocks.begin_file(dags, file.sha256.hex())
+    assembly.write(0, stock.hub.blocks.get(assembly.leaves.cid(0)))
+    stock.clock.step_wall(stock.newest_partial_s() + ABANDONED_S + 1 - stock.clock.now())
+    assert stock.shelf.make_room(three[1]) == (one[0],)
+    assert stock.shelf.blocks.has(assembly.leaves.cid(0))
+    assembly.close()
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_a_file_that_nobody_goes_on_with_makes_room(stock: Stock, old: bool) -> None:
     one, two, three = (stock.publish(name) for name in ("one", "two", "three"))
