@@ -13,13 +13,15 @@ from farlane.errors import InvalidInput
 from farlane.models.transfer.bitmap import Flags, flags_of, unpack
 from farlane.models.transfer.carrier import Carrier
 from farlane.models.transfer.download import Download
-from farlane.models.transfer.http_carrier import HttpCarrier
+from farlane.models.transfer.http_carrier import STREAMS, HttpCarrier
 from farlane.wire.v1 import models_pb2
 
 log = logging.getLogger(__name__)
 ORIGIN: Final = "the hub"
 MOST_PEERS: Final = 16
 """Peers fetched from at the same time; each has its connections and buffers. The others wait for one to go."""
+FEW_PEERS: Final = 4
+"""Those that come after so many get fewer connections: together they are quick enough."""
 
 
 class PeerSources:
@@ -108,7 +110,8 @@ class PeerSources:
             if name in self._carriers or name in banned:
                 continue
             try:
-                self._carriers[name] = HttpCarrier(address, self._ticket)
+                streams = STREAMS if len(self._carriers) < FEW_PEERS else 1 + STREAMS // 4
+                self._carriers[name] = HttpCarrier(address, self._ticket, streams)
             except InvalidInput as error:
                 log.info("peer %s is left out: %s", name, error.message)
                 del self._addresses[name], self._have[name]
