@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import grpc
 import pytest
 
 from farlane.domain.inference import (
@@ -33,6 +34,8 @@ from farlane.errors import (
     Unauthenticated,
 )
 from farlane.hub.deployments.exchanges import HELD_BYTES, WINDOW_BYTES
+from farlane.hub.gateway.oip import inference_pb2 as pb
+from farlane.hub.gateway.oip import inference_pb2_grpc
 from farlane.testing.builders import a_node
 from farlane.testing.scripted_node import Leased, ScriptedNode
 from farlane.testing.scripted_replica import ScriptedReplica, replica_hello, scripted_replica
@@ -296,3 +299,25 @@ async def test_tokens_that_no_text_can_have_are_not_counted(stage: Stage) -> Non
         await until(lambda: bool(gateway.usage.all))
         assert gateway.usage.all[0].prompt_tokens < 1000
         assert gateway.usage.all[0].completion_tokens < 1000
+
+
+async def test_a_client_of_grpc_that_hangs_up_cancels_its_request_at_the_replica(stage: Stage) -> None:
+    arrays = ModelDescription(runtime="x", kinds=(InferenceKind.TENSORS,))
+    hello = replica_hello(stage.node, stage.lease, description=arrays)
+    async with (
+        stage.stream(hello) as replica,
+        stage.world.gateway() as gateway,
+        grpc.aio.insecure_channel(gateway.grpc) as channel,
+    ):
+        await replica.command("welcome")
+        stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        array = pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1])
+        asked = pb.ModelInferRequest(model_name="chat", inputs=[array], raw_input_contents=[bytes(4)])
+        mine = (("authorization", f"Bearer {gateway.token('client', 'lab')}"),)
+        call = stub.ModelInfer(asked, metadata=mine)
+        number = await replica.asked()
+        call.cancel()
+        assert (await replica.command("cancel")).cancel.request == number
+        await until(lambda: bool(gateway.usage.all))
+        assert gateway.usage.all[0].outcome == "cancelled"
+        assert stage.world.desk.route(ID).counts.failed == 0
