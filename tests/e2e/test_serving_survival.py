@@ -150,6 +150,7 @@ def break_model(folder: Path) -> None:
     path.write_bytes(data.replace(name, name[:-5] + b"lmaal", 1))
 
 
+@pytest.mark.slow
 def test_a_node_killed_under_load_fails_no_later_request_and_is_replaced(
     served: Served, eventually: Eventually
 ) -> None:
