@@ -33,7 +33,8 @@ class Hostile:
     """Offers what it likes, and answers with what blocks and leaves it has been given.
 
     Attributes:
-        blocks: sent when they are wanted; leaves: of every file, in order; extra: sent instead of the first answer.
+        blocks: sent when they are wanted; leaves: of every file, in order; extra: sent instead of
+            any answer; leaves_message: instead of leaves.
     """
 
     def __init__(self, hub: RunningHub) -> None:
@@ -41,6 +42,7 @@ class Hostile:
         self.blocks: dict[Cid, bytes] = {}
         self.leaves: list[bytes] = []
         self.extra: models_pb2.PushMessage | None = None
+        self.leaves_message: models_pb2.PushMessage | None = None
 
     async def push(self, offered: Manifest | bytes | models_pb2.PushMessage) -> FarlaneError | None:
         """Push, and return why the hub did not take it."""
@@ -70,6 +72,8 @@ class Hostile:
                 for raw in command.blocks.cids
             ]
             return models_pb2.PushMessage(blocks=models_pb2.PushBlocks(cids=command.blocks.cids, data=data))
+        if kind == "leaves" and self.leaves_message is not None:
+            return self.leaves_message
         if kind == "leaves":
             indices = range(len(self.leaves))
             leaves = models_pb2.PushLeaves(file=command.leaves.file, indices=indices, data=self.leaves)
@@ -162,6 +166,17 @@ async def test_what_was_not_asked_for_is_refused(hostile: Hostile) -> None:
     ):
         hostile.extra = extra
         assert isinstance(await hostile.push(one_leaf()), InvalidInput)
+
+
+async def test_a_leaf_that_comes_twice_is_refused(hostile: Hostile) -> None:
+    parts = [b"x" * 10, b"y" * 10]
+    root = hostile.node(*((block_cid(RAW, part), 10) for part in parts))
+    file = replace(model_file(cid=root, ipfs_cid=root), size=20)
+    top = tree([(file.path, root, 20 + len(hostile.blocks[root]))]).root
+    for twice in ([0, 0], [0, 0, 1]):
+        leaves = models_pb2.PushLeaves(file=0, indices=twice, data=[parts[index] for index in twice])
+        hostile.leaves_message = models_pb2.PushMessage(leaves=leaves)
+        assert isinstance(await hostile.push(manifest_of(file, top)), InvalidInput)
 
 
 async def test_a_file_with_another_hash_than_the_manifest_says_is_refused(hostile: Hostile) -> None:

@@ -239,11 +239,11 @@ async def test_more_pushes_than_the_hub_takes_wait_for_their_turn(
     manifest = own.blocks.get(own.resolve("lab/mini")[0].manifest)
     offer = models_pb2.PushMessage(offer=models_pb2.PushOffer(version=this_version(), manifest=manifest))
     async with hub.client() as client, hub.channel() as channel:
-        first, second = ModelServiceStub(channel).Push(), ModelServiceStub(channel).Push()
+        first = ModelServiceStub(channel).Push()
         await first.write(offer)
         assert (await first.read()).HasField("welcome")  # type: ignore[union-attr]
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await second.read()
+            await ModelServiceStub(channel).Push().read()
         assert isinstance(from_rpc_error(refused.value, "pushing"), Unavailable)
         pushing = asyncio.ensure_future(models(client).push(own, "lab/mini"))
         first.cancel()

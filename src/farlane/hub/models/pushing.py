@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
@@ -35,6 +36,8 @@ FILES_AT_ONCE: Final = 16
 """Files under way at the same time in one push, so that many small ones do not wait for each other's round trip."""
 BLOCKS_AT_ONCE: Final = 2048
 """Inner nodes, or parts of a delta, asked for in one message."""
+WRITES_AHEAD: Final = 2
+"""Messages of leaves that are checked and written while the next one comes."""
 BUSY_S: Final = 0.25
 """How often a file is looked at that another push is bringing."""
 
@@ -68,6 +71,8 @@ class Push:
         self._threads = threads
         self._who, self._send = who, send
         self._open: dict[int, Part] = {}
+        self._due: dict[int, int] = {}  # leaves of files under way that have not come
+        self._writing: deque[tuple[asyncio.Future[None], int, int]] = deque()  # and their files and bytes
         self._received = 0
         self._cid: Cid
         self._manifest: Manifest
@@ -144,14 +149,20 @@ class Push:
 
     async def _take_files(self, arrival: Arrival, messages: Messages) -> None:
         waiting = list(reversed(arrival.files))
-        while waiting or self._open:
+        while waiting or self._open or self._writing:
             busy = False
             while waiting and len(self._open) < FILES_AT_ONCE and not busy:
                 busy = not await self._begin(arrival, waiting[-1])
                 if not busy:
                     waiting.pop()
-            if self._open:
+            if any(self._due.values()):
                 await self._take_leaves(arrival, await _next(messages, "leaves"))
+            elif self._writing:
+                await self._written(arrival)
+            elif self._open:
+                raise InvalidInput(
+                    "a leaf came twice and another one not at all; upgrade the publisher's farlane"
+                )
             elif busy:
                 await asyncio.sleep(BUSY_S)
 
@@ -164,7 +175,7 @@ class Push:
         if part is None:
             self._kept(self._manifest.files[file].size)
             return True
-        self._open[file] = part
+        self._open[file], self._due[file] = part, len(part.missing)
         self._kept(part.present_bytes)
         if not part.missing:
             await self._commit(arrival, file)
@@ -178,15 +189,27 @@ class Push:
         part = self._open.get(leaves.file)
         if part is None or len(leaves.indices) != len(leaves.data) or not leaves.indices:
             raise InvalidInput("leaves came that were not asked for; upgrade the publisher's farlane")
-        await self._threads.run(_write, part, leaves.indices, leaves.data)
-        self._kept(sum(map(len, leaves.data)))
-        self._received += sum(map(len, leaves.data))
-        if not part.missing:
-            await self._commit(arrival, leaves.file)
+        self._due[leaves.file] -= len(leaves.indices)
+        if self._due[leaves.file] < 0:
+            raise InvalidInput("more leaves came than were asked for; upgrade the publisher's farlane")
+        size = sum(map(len, leaves.data))
+        write = self._threads.start(_write, part, leaves.indices, leaves.data)
+        self._writing.append((write, leaves.file, size))
+        if len(self._writing) > WRITES_AHEAD:
+            await self._written(arrival)
+
+    async def _written(self, arrival: Arrival) -> None:
+        """Wait for the oldest write, and commit its file if that was the last."""
+        write, file, size = self._writing.popleft()
+        await write
+        self._received += size
+        self._kept(size)
+        if file in self._open and not self._open[file].missing:
+            await self._commit(arrival, file)
 
     async def _commit(self, arrival: Arrival, file: int) -> None:
         await self._threads.run(arrival.commit, file)
-        del self._open[file]
+        del self._open[file], self._due[file]
 
     def _kept(self, count: int) -> None:
         if count:

@@ -24,4 +24,15 @@ class Threads:
 
     async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Do something in a thread; where the caller is cancelled it goes on to its end all the same."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **options))
+        return await self.start(work, *args, **options)
+
+    def start(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> asyncio.Future[T]:
+        """Begin something in a thread and go on; nobody is told of an error that is not waited for."""
+        begun = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **options))
+        begun.add_done_callback(_heard)
+        return begun
+
+
+def _heard(done: asyncio.Future[T]) -> None:
+    if not done.cancelled():
+        done.exception()
