@@ -28,6 +28,7 @@ from farlane.models.repository import Repository, read_manifest
 from farlane.models.transfer.outline import Lacking, outline
 from farlane.models.trees import Tree, tree
 from farlane.models.unixfs.file_dag import FileDag
+from farlane.models.usable import Guard, UsableBlocks
 from farlane.models.version_blocks import dag_of
 
 MAX_LEAVES: Final = 4_000_000
@@ -70,10 +71,20 @@ class Arrival:
         repository: where to.
         manifest: of the version, as `decode` read it.
         cid: of the manifest.
+        whose: who sends it; files under way are theirs.
+        guard: what of the repository they may not have, and must send even where it is here; None for nothing.
     """
 
-    def __init__(self, repository: Repository, manifest: Manifest, cid: Cid) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        manifest: Manifest,
+        cid: Cid,
+        whose: str = "",
+        guard: Guard | None = None,
+    ) -> None:
         self._repository, self._manifest, self._cid = repository, manifest, cid
+        self._usable, self._whose = UsableBlocks(repository.blocks, guard), whose
         self._dags: dict[Cid, FileDag] = {}
         self._parts: dict[int, Part] = {}
         self._node_bytes = 0
@@ -83,7 +94,7 @@ class Arrival:
         awaited: list[int] = []
         for number, file in enumerate(manifest.files):
             content = _content(file)
-            if content not in known and not _is_here(repository, file):
+            if content not in known and not _is_here(self._usable, file):
                 awaited.append(number)
             known.add(content)
         self.files: Final = tuple(awaited)
@@ -120,6 +131,7 @@ class Arrival:
             TooLarge: more blocks than a version may have.
         """
         lacking: dict[Cid, None] = {}
+        leaves = sum(len(dag.leaves) for dag in self._dags.values())
         for root, file in self._roots():
             if root not in self._dags:
                 found = outline(root, file.size, self._node)
@@ -127,9 +139,9 @@ class Arrival:
                     lacking.update(dict.fromkeys(found.nodes))
                 else:
                     self._dags[root] = found
-        leaves = sum(len(dag.leaves) for dag in self._dags.values())
-        if leaves > 2 * MAX_LEAVES:
-            raise TooLarge(f"the version has more than {MAX_LEAVES} blocks: publish it in parts")
+                    leaves += len(found.leaves)
+            if leaves > 2 * MAX_LEAVES:  # at once: many small files can have millions each
+                raise TooLarge(f"the version has more than {MAX_LEAVES} blocks: publish it in parts")
         if not lacking:
             self._directory()
         return tuple(lacking)
@@ -142,13 +154,15 @@ class Arrival:
             TooLarge: more of them than the version's files can need.
             DiskFull: no room.
         """
-        self._repository.blocks.put_many(self._counted(blocks))
+        self._usable.put_many(self._counted(blocks))
 
     def choose(self, offers: Sequence[DeltaOffer]) -> ArrivingDelta | None:
         """Return the delta that is worth bringing, once nothing is lacking; it fills the files as they are begun."""
         if not offers:
             return None
-        found = chosen(self._repository, (self._manifest, self._cid), self._needed_bytes(), offers)
+        found = chosen(
+            self._repository, (self._manifest, self._cid), self._needed_bytes(), offers, self._usable
+        )
         if found is not None:
             self._hold(found.offer.root)
             self._delta = found
@@ -165,12 +179,12 @@ class Arrival:
             DiskFull: no room.
         """
         wanted = self._manifest.files[file]
-        if _is_here(self._repository, wanted):
+        if _is_here(self._usable, wanted):
             return None
         dags = [self._dags[root] for root in dict.fromkeys((wanted.cid, wanted.ipfs_cid))]
-        assembly = self._repository.blocks.begin_file(dags, wanted.sha256.hex())
+        assembly = self._repository.blocks.begin_file(dags, wanted.sha256.hex(), self._whose)
         try:
-            assembly.copy_local()
+            assembly.copy_local(self._usable.may)
             if self._delta is not None:
                 self._delta.fill(file, assembly)
             missing = assembly.missing()
@@ -219,7 +233,7 @@ class Arrival:
         for number in self.files:
             leaves = self._dags[self._manifest.files[number].cid].leaves
             for leaf, length in enumerate(leaves.lengths.tolist()):
-                if not self._repository.blocks.has(leaves.cid(leaf)):
+                if not self._usable.has(leaves.cid(leaf)):
                     needed[leaves.digest(leaf)] = length
         return sum(needed.values())
 
@@ -239,7 +253,7 @@ class Arrival:
 
     def _node(self, cid: Cid) -> bytes | None:
         try:
-            return self._repository.blocks.get(cid)
+            return self._usable.get(cid)
         except (NotFound, Corrupted):
             return None
 
@@ -292,9 +306,9 @@ def _content(file: ModelFile) -> ModelFile:
     return ModelFile(path="", cid=file.cid, ipfs_cid=file.ipfs_cid, sha256=file.sha256, size=file.size)
 
 
-def _is_here(repository: Repository, file: ModelFile) -> bool:
+def _is_here(blocks: UsableBlocks, file: ModelFile) -> bool:
     try:
-        stored = repository.blocks.file(file.sha256.hex())
+        stored = blocks.file(file.sha256.hex())
     except NotFound:
         return False
     if stored.size_bytes != file.size:

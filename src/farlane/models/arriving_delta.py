@@ -21,6 +21,7 @@ from farlane.models.cid import Cid, Octets
 from farlane.models.deltas import WORTH, blocks_so_far, fill, keep
 from farlane.models.manifest.values import Manifest
 from farlane.models.repository import Repository, read_manifest
+from farlane.models.usable import UsableBlocks
 
 log = logging.getLogger(__name__)
 MAX_OFFERS: Final = 64
@@ -46,12 +47,19 @@ class ArrivingDelta:
         target: manifest of the version that arrives, and its CID.
         base: manifest of the other version.
         offer: what was said of it.
+        usable: what of the repository its source may count on; None for everything.
     """
 
     def __init__(
-        self, repository: Repository, target: tuple[Manifest, Cid], base: Manifest, offer: DeltaOffer
+        self,
+        repository: Repository,
+        target: tuple[Manifest, Cid],
+        base: Manifest,
+        offer: DeltaOffer,
+        usable: UsableBlocks | None = None,
     ) -> None:
         self._repository, self._base, self.offer = repository, base, offer
+        self._usable = usable or UsableBlocks(repository.blocks)
         self._manifest, self._cid = target
         self._came_bytes = 0
         self._useless = False
@@ -62,7 +70,7 @@ class ArrivingDelta:
         if self._useless:
             return ()
         try:
-            lacking = blocks_so_far(self._repository.blocks, self.offer.root).lacking
+            lacking = blocks_so_far(self._usable, self.offer.root).lacking
         except (Corrupted, TooLarge, UnsupportedVersion) as error:
             self.drop(error)
             return ()
@@ -81,7 +89,7 @@ class ArrivingDelta:
         if self._came_bytes > self.offer.size_bytes + SLACK_BYTES:
             self.drop(TooLarge(f"it is larger than the {self.offer.size_bytes} bytes it was said to have"))
             return
-        self._repository.blocks.put_many(came)
+        self._usable.put_many(came)
 
     def drop(self, error: FarlaneError) -> None:
         """Do without it."""
@@ -109,7 +117,11 @@ class ArrivingDelta:
 
 
 def chosen(
-    repository: Repository, target: tuple[Manifest, Cid], needed_bytes: int, offers: Iterable[DeltaOffer]
+    repository: Repository,
+    target: tuple[Manifest, Cid],
+    needed_bytes: int,
+    offers: Iterable[DeltaOffer],
+    usable: UsableBlocks | None = None,
 ) -> ArrivingDelta | None:
     """Return the smallest delta from a version that is here, if it is worth it; none of private versions.
 
@@ -118,6 +130,7 @@ def chosen(
         target: its manifest, and that one's CID.
         needed_bytes: of its blocks that are not here.
         offers: what its source has.
+        usable: what of the repository that source may count on; None for everything.
     """
     manifest, _ = target
     if manifest.encryption is not None:
@@ -132,5 +145,5 @@ def chosen(
         except (NotFound, Corrupted):
             continue
         if base.encryption is None:
-            return ArrivingDelta(repository, target, base, offer)
+            return ArrivingDelta(repository, target, base, offer, usable)
     return None

@@ -217,6 +217,41 @@ class BlockStoreSuite(BlocksSuite):
         assert store.delete_file(described.sha256)
         assert not store.has(leaves[0].cid)
 
+    def test_files_under_way_are_their_owners(self, store: BlockStore, tmp_path: Path) -> None:
+        """Nobody waits for, or goes on with, the same file of another; what may not be taken is not copied."""
+        content, described = self.described(tmp_path / "file")
+        leaf = described.dags[0].leaves[0]
+        mine = store.begin_file(described.dags, described.sha256, "me")
+        mine.write(0, content[: leaf.length])
+        with pytest.raises(Conflict):
+            store.begin_file(described.dags, described.sha256, "me")
+        theirs = store.begin_file(described.dags, described.sha256, "them")
+        assert theirs.copy_local(lambda cid: cid != leaf.cid) == 0
+        assert 0 in theirs.missing()
+        assert theirs.copy_local(lambda cid: cid == leaf.cid) == leaf.length
+        assert (
+            store.partial_bytes([described.sha256, f"{described.sha256}.done"], "me") >= described.size_bytes
+        )
+        theirs.abort()
+        for at in mine.missing():
+            one = mine.leaves[at]
+            mine.write(at, content[one.offset :][: one.length])
+        assert mine.commit().sha256 == described.sha256
+
+    def test_it_tells_which_files_hold_a_block(self, store: BlockStore, tmp_path: Path) -> None:
+        """Whole ones and those under way, as far as they are written; none holds a single block."""
+        content, described = self.described(tmp_path / "file")
+        leaves = described.dags[0].leaves
+        assembly = store.begin_file(described.dags, described.sha256)
+        assembly.write(0, content[: leaves[0].length])
+        assert store.holders(leaves[0].cid) == {described.sha256}
+        assert store.holders(leaves[1].cid) == frozenset()
+        assembly.abort()
+        store.add_file(tmp_path / "file", described)
+        assert {described.sha256} == store.holders(leaves[1].cid)
+        store.put(block_cid(RAW, b"alone"), b"alone")
+        assert store.holders(block_cid(RAW, b"alone")) == frozenset()
+
     def test_what_nobody_goes_on_with_can_be_dropped(self, store: BlockStore, tmp_path: Path) -> None:
         """Unless somebody has it open, names it, or wrote to it lately."""
         content, described = self.described(tmp_path / "file")

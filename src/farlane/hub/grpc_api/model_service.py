@@ -17,6 +17,7 @@ from farlane.hub.grpc_api.model_messages import move_message, version_message
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.aliases import move_alias
 from farlane.hub.models.listing import listed
+from farlane.hub.models.private_files import PrivateFiles
 from farlane.hub.models.pushing import Push
 from farlane.hub.models.removing import remover, require_unserved, versions_meant
 from farlane.hub.models.threads import Threads
@@ -59,6 +60,7 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
     ) -> None:
         self._repository, self._access, self._max_bytes = repository, access, max_bytes
         self._deployments = deployments
+        self._private = PrivateFiles(repository)
         self._threads = Threads("pushes", PUSH_THREADS)
         self._pushing: Counter[str] = Counter()
 
@@ -125,7 +127,9 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
 
     async def _take(self, who: Identity, requests: PushMessages, context: PushContext) -> None:
         outbox: Outbox[models_pb2.PushCommand] = Outbox()
-        push = Push(self._repository, self._access, self._threads, self._max_bytes, who, outbox.put)
+        push = Push(
+            self._repository, self._access, self._private, self._threads, self._max_bytes, who, outbox.put
+        )
         failed: list[FarlaneError] = []
         async with TaskSupervisor("push of a model") as tasks:
             tasks.start(_run(push, requests, outbox, failed), "push")

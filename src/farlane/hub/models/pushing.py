@@ -1,7 +1,7 @@
 """One push: a publisher offers a version, the hub asks for what it lacks of it, and names it once it is whole.
 
-Whatever has come is kept, so a push that was broken off anywhere goes on from there. A file that somebody else is
-pushing too is waited for, while nothing else of this version is under way.
+Whatever has come is kept, so a push that was broken off anywhere goes on from there. A file that somebody else of the
+organisation is pushing too is waited for, while nothing else of this version is under way.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 from farlane.errors import Conflict, ConnectionLost, DiskFull, InvalidInput, TooLarge
 from farlane.hub.grpc_api.model_messages import move_message, version_message
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.aliases import expected_of, require_standing
+from farlane.hub.models.private_files import PrivateFiles
 from farlane.hub.models.threads import Threads
 from farlane.models.arrival import Arrival, Part, check_arriving
 from farlane.models.arriving_delta import MAX_OFFERS, DeltaOffer
@@ -52,6 +55,7 @@ class Push:
     Args:
         repository: the hub's.
         access: as whom the publisher changes names.
+        private: whose files the publisher may not have.
         threads: for what blocks.
         max_bytes: what the repository may hold; 0 is without limit.
         who: the publisher.
@@ -62,13 +66,14 @@ class Push:
         self,
         repository: Repository,
         access: ModelAccess,
+        private: PrivateFiles,
         threads: Threads,
         max_bytes: int,
         who: Identity,
         send: Send,
     ) -> None:
         self._repository, self._access, self._max_bytes = repository, access, max_bytes
-        self._threads = threads
+        self._private, self._threads = private, threads
         self._who, self._send = who, send
         self._open: dict[int, Part] = {}
         self._due: dict[int, int] = {}  # leaves of files under way that have not come
@@ -87,23 +92,21 @@ class Push:
             FarlaneError: why nothing was published; what had come is kept.
         """
         offer = await _offer(messages)
-        arrival = await self._threads.run(self._accepted, offer)
-        try:
+        with ExitStack() as ending:
+            arrival = await self._threads.run(self._accepted, offer, ending)
             await self._threads.run(arrival.hold)
             self._welcome(arrival)
-            await self._take_blocks(arrival.lacking, arrival.put_nodes, messages)
+            await self._take_blocks(arrival.lacking, partial(self._put_nodes, arrival), messages)
             delta = await self._threads.run(arrival.choose, _deltas(offer))
             if delta is not None:
                 await self._take_blocks(delta.lacking, delta.put, messages)
             await self._take_files(arrival, messages)
             published = await self._threads.run(self._publish, arrival, offer.alias)
-        finally:
-            arrival.close()
         told = published.version
         log.info("%s published %s@v%d %s", self._who.publisher, told.name, told.number, told.cid)
         self._send(models_pb2.PushCommand(published=published))
 
-    def _accepted(self, offer: models_pb2.PushOffer) -> Arrival:
+    def _accepted(self, offer: models_pb2.PushOffer, ending: ExitStack) -> Arrival:
         """Check everything that can be checked before a byte is taken."""
         catalog = self._repository.catalog
         self._cid, self._manifest = _described(offer)
@@ -113,7 +116,11 @@ class Push:
         if offer.alias:
             self._expected = expected_of(catalog, self._manifest.name, offer)
             require_standing(catalog, self._manifest.name, offer.alias, self._expected, self._cid)
-        arrival = Arrival(self._repository, self._manifest, self._cid)
+        arriving = self._private.arriving(self._cid, self._manifest, self._author.organisation)
+        ending.enter_context(arriving)
+        guard = self._private.guard(self._who)
+        arrival = Arrival(self._repository, self._manifest, self._cid, self._who.organisation, guard)
+        ending.callback(arrival.close)
         self._require_room(arrival)
         return arrival
 
@@ -125,7 +132,8 @@ class Push:
 
     def _require_room(self, arrival: Arrival) -> None:
         arriving = {self._manifest.files[number].sha256.hex() for number in arrival.files}
-        held = self._repository.blocks.total_bytes + self._repository.blocks.partial_bytes(arriving)
+        blocks = self._repository.blocks
+        held = blocks.total_bytes + blocks.partial_bytes(arriving, self._who.organisation)
         if self._max_bytes and held + arrival.awaited_bytes > self._max_bytes:
             raise DiskFull(
                 f"the hub's models may take {self._max_bytes} bytes and take {held}: there is no room for the "
@@ -146,6 +154,12 @@ class Push:
                     came = _blocks(await _next(messages, "blocks"), wanted)
                     self._received += sum(len(block) for _, block in came)
                     await self._threads.run(put, came)
+
+    def _put_nodes(self, arrival: Arrival, blocks: Blocks) -> None:
+        if self._manifest.encryption is not None:
+            digests = [cid.digest for cid, _ in blocks]
+            self._private.nodes_come(self._cid, self._author.organisation, digests)
+        arrival.put_nodes(blocks)
 
     async def _take_files(self, arrival: Arrival, messages: Messages) -> None:
         waiting = list(reversed(arrival.files))

@@ -1,6 +1,6 @@
 """Files that arrive leaf by leaf on a disk, and go on after the death of their process.
 
-    <root>/partial/<key>          the file, at its full length, locked (flock) by its writer
+    <root>/partial/<key>          the file, at its full length, locked (flock) by its writer; see `partial_name`
     <root>/partial/<key>.done     32 bytes that name this boot and these leaves, then a bit for each leaf written
 
 A bit is set when its leaf is with the kernel, so it outlives the process. After a power cut the boot is another one,
@@ -16,6 +16,7 @@ import os
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ from farlane.errors import Conflict, Corrupted, NotFound
 from farlane.kit.files import disk_full_as_error, start_writeback
 from farlane.kit.hashing import DIGEST_BYTES
 from farlane.kit.passes import cores
-from farlane.models.blocks.port import Location, StoredFile
+from farlane.models.blocks.port import Location, May, StoredFile
 from farlane.models.blocks.running_checks import RunningChecks
 from farlane.models.cid import Octets, verify_block
 from farlane.models.unixfs.file_dag import FileDag, Leaf, Leaves
@@ -74,6 +75,11 @@ class DiskAssembly:
         """The leaves to write."""
         return self._dags[0].leaves
 
+    @property
+    def key(self) -> str:
+        """SHA-256 of the file, or the CID of its root where that is not known."""
+        return self._sha256 or self._dags[0].root.text
+
     def missing(self) -> Sequence[int]:
         """Return the indices of the leaves not written yet, in order."""
         with self._lock:
@@ -84,10 +90,11 @@ class DiskAssembly:
         verify_block(self.leaves.cid(index), data)
         self._keep(index, data)
 
-    def copy_local(self) -> int:
-        """Fill the leaves that are in the store already, and return how many bytes that saved."""
+    def copy_local(self, may: May | None = None) -> int:
+        """Fill the leaves that are in the store already and may be taken; return how many bytes that saved."""
+        copy = partial(self._copy_leaf, may)
         with ThreadPoolExecutor(min(COPIERS, cores()), thread_name_prefix="leaves of a file") as threads:
-            return sum(threads.map(self._copy_leaf, self.missing()))
+            return sum(threads.map(copy, self.missing()))
 
     def commit(self) -> StoredFile:
         """Check the whole file and make it visible, on disk to stay."""
@@ -145,8 +152,10 @@ class DiskAssembly:
                 self._mark(self._indices[digest], done=False)
                 self._checks.restart()
 
-    def _copy_leaf(self, index: int) -> int:
+    def _copy_leaf(self, may: May | None, index: int) -> int:
         leaf = self.leaves[index]
+        if may is not None and not may(leaf.cid):
+            return 0
         try:
             data = self._store.get(leaf.cid)
         except (NotFound, Corrupted):
@@ -201,6 +210,11 @@ class DiskAssembly:
             raise Conflict(
                 f"the assembly of {self._path.name} is done (committed, closed or aborted): begin it again"
             )
+
+
+def partial_name(key: str, whose: str) -> str:
+    """Return the name of a file on its way: its SHA-256 or root, and whose it is."""
+    return f"{key}-{hashlib.sha256(whose.encode()).hexdigest()[:32]}" if whose else key
 
 
 def drop_abandoned(directory: Path, keep: Collection[str], before_s: float) -> None:

@@ -21,7 +21,7 @@ from farlane.errors import Conflict, Corrupted, DiskFull, InvalidInput
 from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.files import disk_full_as_error, open_regular, private_directory
 from farlane.kit.hashing import sha256_stream
-from farlane.models.blocks.assembly import DiskAssembly, drop_abandoned
+from farlane.models.blocks.assembly import DiskAssembly, drop_abandoned, partial_name
 from farlane.models.blocks.checks import check_block, check_same_file
 from farlane.models.blocks.describing import stamp_of
 from farlane.models.blocks.disk_reading import DiskReading
@@ -115,27 +115,29 @@ class DiskBlockStore(DiskReading):
         finally:
             os.close(descriptor)
 
-    def begin_file(self, dags: Sequence[FileDag], sha256: str | None = None) -> FileAssembly:
+    def begin_file(self, dags: Sequence[FileDag], sha256: str | None = None, whose: str = "") -> FileAssembly:
         """Start, or go on with, a file that arrives leaf by leaf."""
         check_same_file(dags)
         if sha256 is not None and not _SHA256.fullmatch(sha256):
             raise InvalidInput(
                 f"{sha256[:100]!r} is no SHA-256: expected 64 hexadecimal digits in lower case"
             )
-        path = self._partial / (sha256 or dags[0].root.text)
+        path = self._partial / partial_name(sha256 or dags[0].root.text, whose)
         with self.adders.shared(), self._room(dags[0].size_bytes, beside=path):
             assembly = DiskAssembly(self, path, dags, sha256)
         with self._lock:
             self._assemblies.append(assembly)
         return assembly
 
-    def partial_bytes(self, beside: Collection[str] = ()) -> int:
+    def partial_bytes(self, beside: Collection[str] = (), whose: str = "") -> int:
         """Return the bytes set aside for files that are not whole yet.
 
         Args:
             beside: SHA-256 of files that do not count.
+            whose: who brings these.
         """
-        return sum(path.stat().st_size for path in self._partial.iterdir() if path.name not in beside)
+        names = {partial_name(one, whose) for one in beside}
+        return sum(path.stat().st_size for path in self._partial.iterdir() if path.name not in names)
 
     def drop_partial(self, keep: Collection[str], *, before_s: float) -> None:
         """Drop what has come of files that nobody assembles at present.

@@ -108,6 +108,11 @@ class DiskReading:
             return where
         raise missing_block(cid)
 
+    def holders(self, cid: Cid) -> frozenset[str]:
+        """Return the SHA-256 of all files, whole or under way, that have a block as a leaf."""
+        whole = (place.file.sha256 for place in self._index.places(cid.digest))
+        return frozenset((*whole, *(assembly.key for assembly, _ in self._arrived(cid))))
+
     def file(self, sha256: str) -> StoredFile:
         """Return a file by its SHA-256; one with a damaged leaf is out of sight."""
         file = self._sound_file(sha256)

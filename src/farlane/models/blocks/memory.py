@@ -12,15 +12,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from farlane.errors import Conflict, Corrupted, DiskFull, NotFound
+from farlane.errors import Conflict, DiskFull, NotFound
 from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.files import open_regular
 from farlane.kit.hashing import sha256, sha256_hex
+from farlane.models.blocks.assembly import partial_name
 from farlane.models.blocks.checks import check_block, check_same_file, damaged, missing_block, missing_file
-from farlane.models.blocks.copying import copy_leaves
+from farlane.models.blocks.memory_assembly import MemoryAssembly
 from farlane.models.blocks.port import Collected, FileAssembly, Location, Placement, StoredFile
-from farlane.models.cid import RAW, Cid, Octets, verify_block
-from farlane.models.unixfs.file_dag import DescribedFile, FileDag, Leaves
+from farlane.models.cid import RAW, Cid, Octets
+from farlane.models.unixfs.file_dag import DescribedFile, FileDag
 from farlane.models.unixfs.nodes import wrap_leaf
 
 
@@ -59,7 +60,7 @@ class MemoryBlockStore:
         self._files: dict[str, _File] = {}
         self._places: dict[bytes, _Place] = {}
         self._holds: Counter[Cid] = Counter()
-        self._assemblies: dict[str, _Assembly] = {}
+        self._assemblies: dict[str, MemoryAssembly] = {}
         self._directory = Path(tempfile.mkdtemp(prefix="farlane-blocks-"))
         weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
 
@@ -124,24 +125,25 @@ class MemoryBlockStore:
             path.unlink()
         return stored
 
-    def begin_file(self, dags: Sequence[FileDag], sha256: str | None = None) -> FileAssembly:
+    def begin_file(self, dags: Sequence[FileDag], sha256: str | None = None, whose: str = "") -> FileAssembly:
         """Start, or go on with, a file that arrives leaf by leaf."""
         check_same_file(dags)
-        key = sha256 or dags[0].root.text
+        key = partial_name(sha256 or dags[0].root.text, whose)
         with self._lock:
             assembly = self._assemblies.get(key)
             if assembly is None:
                 self._require_room(dags[0].size_bytes)
-                assembly = self._assemblies[key] = _Assembly(self, key, dags, sha256)
+                assembly = self._assemblies[key] = MemoryAssembly(self, key, dags, sha256)
             elif assembly.open:
                 raise Conflict(f"file {key} is being assembled already: wait for it or close it first")
             assembly.open, assembly.used_s = True, self._clock.now()
             return assembly
 
-    def partial_bytes(self, beside: Collection[str] = ()) -> int:
+    def partial_bytes(self, beside: Collection[str] = (), whose: str = "") -> int:
         """Return the bytes set aside for files that are not whole yet."""
+        names = {partial_name(one, whose) for one in beside}
         with self._lock:
-            return sum(one.leaves.size_bytes for key, one in self._assemblies.items() if key not in beside)
+            return sum(one.leaves.size_bytes for key, one in self._assemblies.items() if key not in names)
 
     def drop_partial(self, keep: Collection[str], *, before_s: float) -> None:
         """Drop what has come of files that nobody assembles at present."""
@@ -149,6 +151,14 @@ class MemoryBlockStore:
             for key, one in list(self._assemblies.items()):
                 if key not in keep and not one.open and one.used_s < before_s:
                     del self._assemblies[key]
+
+    def holders(self, cid: Cid) -> frozenset[str]:
+        """Return the SHA-256 of all files, whole or under way, that have a block as a leaf."""
+        with self._lock:
+            whole = [name for name, file in self._files.items() if any(
+                cid.digest == dag.leaves.digest(at) for dag in file.dags for at in range(len(dag.leaves)))]  # fmt: skip
+            begun = [one.key for one in self._assemblies.values() if one.find(cid.digest) is not None]
+        return frozenset((*whole, *begun))
 
     def file(self, sha256: str) -> StoredFile:
         """Return a file by its SHA-256."""
@@ -325,76 +335,4 @@ class MemoryBlockStore:
                 f"the block store's {self._max_bytes} bytes do not hold {size_bytes} more: collect what is no longer "
                 "needed, or raise its budget",
                 limit_bytes=self._max_bytes,
-            )
-
-
-class _Assembly:
-    """A file on its way into the store."""
-
-    def __init__(
-        self, store: MemoryBlockStore, key: str, dags: Sequence[FileDag], sha256: str | None
-    ) -> None:
-        self._store = store
-        self._key = key
-        self._dags = dags
-        self._sha256 = sha256
-        self._data = bytearray(dags[0].size_bytes)
-        self._missing = set(range(len(dags[0].leaves)))
-        self._indices = {self.leaves.digest(index): index for index in range(len(self.leaves))}
-        self.open = False
-        self.used_s = 0.0
-
-    @property
-    def leaves(self) -> Leaves:
-        return self._dags[0].leaves
-
-    def missing(self) -> Sequence[int]:
-        with self._store._lock:
-            return sorted(self._missing)
-
-    def write(self, index: int, data: Octets) -> None:
-        leaf = self.leaves[index]
-        verify_block(leaf.cid, data)
-        with self._store._lock:
-            self._require_open()
-            self._data[leaf.offset : leaf.offset + leaf.length] = data
-            self._missing.discard(index)
-
-    def find(self, digest: bytes) -> bytes | None:
-        index = self._indices.get(digest)
-        if index is None or index in self._missing:
-            return None
-        leaf = self.leaves[index]
-        return bytes(self._data[leaf.offset : leaf.offset + leaf.length])
-
-    def copy_local(self) -> int:
-        return copy_leaves(self._store, self)
-
-    def commit(self) -> StoredFile:
-        with self._store._lock:
-            self._require_open()
-            if self._missing:
-                raise Conflict(f"file {self._key} lacks {len(self._missing)} of {len(self.leaves)} leaves")
-            found = sha256_hex(self._data)
-            if self._sha256 not in (None, found):
-                self.abort()
-                raise Corrupted(
-                    f"the assembled file has SHA-256 {found}, not {self._sha256}: its DAG is of another file"
-                )
-            self.abort()
-            return self._store._keep(bytes(self._data), self._dags)
-
-    def close(self) -> None:
-        self.open = False
-
-    def abort(self) -> None:
-        with self._store._lock:
-            if self.open:
-                self.open = False
-                del self._store._assemblies[self._key]
-
-    def _require_open(self) -> None:
-        if not self.open:
-            raise Conflict(
-                f"the assembly of {self._key} is done (committed, closed or aborted): begin it again"
             )

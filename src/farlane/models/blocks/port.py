@@ -19,6 +19,9 @@ from farlane.models.unixfs.file_dag import DescribedFile, FileDag, Leaves
 MAX_BLOCK_BYTES: Final = 2 << 20
 """Largest block kept. Source: the limit of bitswap messages in other IPFS implementations."""
 
+May = Callable[[Cid], bool]
+"""Tells whether somebody may have a block."""
+
 
 class Location(NamedTuple):
     """Where a block's bytes lie in a local file; unverified."""
@@ -115,8 +118,12 @@ class FileAssembly(Protocol):
         """
         ...
 
-    def copy_local(self) -> int:
-        """Fill the leaves that are in the store already, verified, and return how many bytes that saved."""
+    def copy_local(self, may: May | None = None) -> int:
+        """Fill the leaves that are in the store already, verified, and return how many bytes that saved.
+
+        Args:
+            may: tells which of them may be taken; all without it.
+        """
         ...
 
     def commit(self) -> StoredFile:
@@ -181,25 +188,28 @@ class BlockStore(BlockSource, Protocol):
         """
         ...
 
-    def begin_file(self, dags: Sequence[FileDag], sha256: str | None = None) -> FileAssembly:
+    def begin_file(self, dags: Sequence[FileDag], sha256: str | None = None, whose: str = "") -> FileAssembly:
         """Start, or go on with, a file that arrives leaf by leaf.
 
         Args:
             dags: all of one file; the leaves of the first are written.
             sha256: of the whole file, checked at the end; None if only the DAGs are known.
+            whose: who brings it; of each the file is another, so that nobody waits for, or goes on with, what a
+                stranger began.
 
         Raises:
             InvalidInput: the DAGs have different sizes.
-            Conflict: the same file is being assembled by somebody else.
+            Conflict: the same file of the same owner is being assembled already.
             DiskFull: there is no room.
         """
         ...
 
-    def partial_bytes(self, beside: Collection[str] = ()) -> int:
+    def partial_bytes(self, beside: Collection[str] = (), whose: str = "") -> int:
         """Return the bytes set aside for files that are not whole yet.
 
         Args:
             beside: SHA-256 of files that do not count.
+            whose: who brings these.
         """
         ...
 
@@ -207,9 +217,13 @@ class BlockStore(BlockSource, Protocol):
         """Drop what has come of files that nobody assembles at present.
 
         Args:
-            keep: SHA-256 of files to leave.
+            keep: SHA-256 of files, begun without an owner, to leave.
             before_s: Unix seconds; those written to since stay.
         """
+        ...
+
+    def holders(self, cid: Cid) -> frozenset[str]:
+        """Return the SHA-256 of all files, whole or under way, that have a block as a leaf; none for single blocks."""
         ...
 
     def file(self, sha256: str) -> StoredFile:

@@ -310,6 +310,11 @@ class Catalog:
         with self._rows.reading():
             return self._rows.accepted(who, manifest)
 
+    def manifests(self) -> frozenset[Cid]:
+        """Return the manifests of all versions of all names."""
+        with self._rows.reading():
+            return frozenset(self._rows.all_manifests())
+
     def roots(self) -> tuple[Cid, ...]:
         """Return the manifests of all versions and the roots of all deltas: what a collection must keep."""
         with self._rows.reading():
