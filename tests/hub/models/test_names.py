@@ -80,6 +80,21 @@ async def test_a_long_list_comes_page_by_page_without_what_is_private(
     assert [each.version.number for each in seen[-1].versions] == [3]  # of each name the newest
 
 
+async def test_a_list_that_is_too_large_for_a_message_goes_on_in_the_next(
+    hub: RunningHub, kept: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farlane.hub.models.listing.PAGE_BYTES", 300)
+    (tmp_path / "words.txt").write_text("words")
+    for name in "abcdefg":
+        add(kept, tmp_path / "words.txt", f"lab/{name}", author=LAB)
+    async with hub.client() as client:
+        assert [one.name for one in await models(client).list()] == [
+            f"lab/{name}" for name in [*"abcdefg", "mini"]
+        ]
+        versions = (await models(client).model("lab/mini")).versions
+    assert [one.version.number for one in versions] == [3]  # of one name the oldest are left out
+
+
 async def test_a_licence_is_accepted_by_its_name(hub: RunningHub, kept: Repository, folder: Path) -> None:
     asked = Description(licence="MIT", acceptance=True)
     cid = add(kept, folder, "lab/asked", asked, author=LAB).version.manifest

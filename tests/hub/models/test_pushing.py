@@ -106,7 +106,9 @@ async def test_a_push_goes_on_when_its_hub_comes_back(hub: RunningHub, own: Repo
         pushed = await models(client).push(own, "lab/mini", on_progress=lambda one: restart(one.done_bytes))
         await restarts[0]
     assert kept(hub).resolve("lab/mini")[0].manifest == pushed.version.manifest
-    assert pushed.sent_bytes < pushed.total_bytes + 3 * MIB  # what was on its way is lost, not what was kept
+    assert (
+        pushed.sent_bytes < pushed.total_bytes + 3.4 * MIB
+    )  # what was on its way is lost, not what was kept
 
 
 async def test_two_pushes_of_one_file_send_it_once(hub: RunningHub, own: Repository, folder: Path) -> None:

@@ -15,6 +15,8 @@ from farlane.wire.serving import Identity
 from farlane.wire.v1 import models_pb2
 
 NAMES_A_PAGE: Final = 500
+PAGE_BYTES: Final = 2 << 20
+"""Of one reply, well below what a message may have."""
 NEWEST_VERSIONS: Final = 1000
 """Of one model, and so many moves of its aliases: older ones are not told."""
 
@@ -69,4 +71,6 @@ def _entry(
     if alone:
         moves = repository.catalog.history(model.name)[-NEWEST_VERSIONS:]
         entry.moves.extend(map(move_message, moves))
+    while entry.ByteSize() > PAGE_BYTES:  # texts may be long: the older half goes
+        del entry.versions[: (len(entry.versions) + 1) // 2], entry.moves[: (len(entry.moves) + 1) // 2]
     return entry
