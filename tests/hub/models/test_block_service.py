@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ import pytest
 from farlane.domain.deployments import Deployment
 from farlane.domain.nodes import SERVES
 from farlane.errors import InvalidInput, NotFound, PermissionRefused, TooLarge
-from farlane.hub.models import listing
+from farlane.hub.grpc_api import block_service
+from farlane.hub.models import listing, reading
+from farlane.hub.models.reading import BlockReading
 from farlane.kit.hashing import sha256
 from farlane.models.adding import Description, add
+from farlane.models.blocks.port import BlockSource
 from farlane.models.catalog.values import Author, Version
 from farlane.models.cid import Cid, verify_block
-from farlane.models.manifest.values import Encryption
+from farlane.models.manifest.values import Encryption, Manifest
 from farlane.models.private.recipients import new_recipient_key
 from farlane.models.private.versions import add_private
 from farlane.models.repository import Repository
@@ -235,3 +240,35 @@ async def test_a_node_reads_a_private_version_while_it_holds_a_replica_of_it(
         await node.take()
         async with BlockStream(channel, version.manifest.text, proof) as blocks:
             assert await blocks.fetch(version.manifest.bytes)
+
+
+async def test_a_reader_is_asked_now_and_then_whether_it_still_may(
+    hub: RunningHub, kept: Repository, private: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_service, "RECHECK_S", 0.0)
+    async with hub.channel() as channel, BlockStream(channel, private.manifest.text) as blocks:
+        assert await blocks.fetch(private.manifest.bytes)
+        kept.catalog.remove_model("lab/secret")
+        with pytest.raises(NotFound):
+            await blocks.fetch(private.manifest.bytes)
+
+
+async def test_listing_the_blocks_of_one_version_keeps_readers_of_another_from_nothing(
+    kept: Repository, version: Version, private: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(blocks: BlockSource, cid: Cid, manifest: Manifest) -> frozenset[bytes]:
+        if cid == version.manifest:
+            begun.set()
+            assert go_on.wait(30)
+        return digests_of(blocks, cid, manifest)
+
+    monkeypatch.setattr(reading, "digests_of", slow)
+    remembered = BlockReading(kept)
+    first = asyncio.ensure_future(asyncio.to_thread(remembered.of, version.manifest, kept.manifest(version)))
+    await asyncio.to_thread(begun.wait, 30)
+    other = await asyncio.to_thread(remembered.of, private.manifest, kept.manifest(private))
+    assert other.get(private.manifest.bytes)
+    go_on.set()
+    assert (await first).get(version.manifest.bytes)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final
 
 import grpc
@@ -32,8 +33,11 @@ PIECE_BYTES: Final = 1 << 20
 AHEAD_BYTES: Final = 4 << 20
 """Blocks read ahead of what a reader has taken."""
 HELLO_S: Final = 15.0
+RECHECK_S: Final = 60.0
+"""How long a reader is believed to be one who may have the version."""
 MAX_REFERENCE_CHARS: Final = 256
 
+Open = Callable[[], Awaitable[VersionBlocks]]
 Wants = AsyncIterator[models_pb2.BlockWants]
 BlockContext = grpc.aio.ServicerContext[models_pb2.BlockWants, models_pb2.BlockPart]
 
@@ -85,16 +89,20 @@ class BlockService(models_pb2_grpc.BlockServiceServicer):
             first = await anext(wants)
         except StopAsyncIteration:
             return
-        blocks = await self._reading.threads.run(self._blocks, current_identity(), first)
+        reader = _Reader(self._open(current_identity(), first))
+        await reader.check()
         outbox: Outbox[models_pb2.BlockPart] = Outbox(
             max_bytes=AHEAD_BYTES, size_of=models_pb2.BlockPart.ByteSize
         )
         failed: list[FarlaneError] = []
         async with TaskSupervisor("blocks of a model") as tasks:
-            tasks.start(_answer(blocks, first, requests, outbox, failed), "blocks read")
+            tasks.start(_answer(reader, first, requests, outbox, failed), "blocks read")
             await pump(outbox, context, iter, doing=DOING)
         if failed:
             raise failed[0]
+
+    def _open(self, who: Identity, first: models_pb2.BlockWants) -> Open:
+        return lambda: self._reading.opening.run(self._blocks, who, first)
 
     def _blocks(self, who: Identity, first: models_pb2.BlockWants) -> VersionBlocks:
         version, manifest = self._access.find(who, _cid_text(first.version), first.node)
@@ -102,15 +110,35 @@ class BlockService(models_pb2_grpc.BlockServiceServicer):
         return self._reading.of(version.manifest, manifest)
 
 
+class _Reader:
+    """Who reads a version, as long as they may.
+
+    Args:
+        open_version: returns its blocks; raises if they may not have them any more.
+    """
+
+    def __init__(self, open_version: Open) -> None:
+        self._open_version = open_version
+        self._blocks: VersionBlocks | None = None
+        self._checked_s = 0.0
+
+    async def check(self) -> VersionBlocks:
+        """Return the blocks, asked for anew now and then: versions are removed, and leases end."""
+        now = time.monotonic()
+        if self._blocks is None or now - self._checked_s >= RECHECK_S:
+            self._blocks, self._checked_s = await self._open_version(), now
+        return self._blocks
+
+
 async def _answer(
-    blocks: VersionBlocks, first: models_pb2.BlockWants, requests: Wants, outbox: Outbox[models_pb2.BlockPart],
+    reader: _Reader, first: models_pb2.BlockWants, requests: Wants, outbox: Outbox[models_pb2.BlockPart],
     failed: list[FarlaneError],
 ) -> None:  # fmt: skip
     """Read what is wanted until the reader ends the stream; no faster than it takes the blocks."""
     try:
-        await _answer_one(blocks, first, outbox)
+        await _answer_one(await reader.check(), first, outbox)
         async for message in received(requests, doing=DOING):
-            await _answer_one(blocks, message, outbox)
+            await _answer_one(await reader.check(), message, outbox)
     except FarlaneError as error:
         failed.append(error)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from farlane.errors import InvalidInput, NotFound
@@ -19,6 +20,8 @@ KEPT_DIGESTS: Final = 4_000_000
 
 READ_THREADS: Final = 4
 """Blocks read and checked at the same time, whoever asks."""
+OPEN_THREADS: Final = 2
+"""Versions whose blocks are listed at the same time; blocks of others are read meanwhile."""
 
 
 class VersionBlocks:
@@ -63,6 +66,8 @@ class BlockReading:
         self._repository, self._kept = repository, kept
         self._known: OrderedDict[tuple[Cid, ...], frozenset[bytes]] = OrderedDict()
         self._lock = threading.Lock()
+        self._listing: dict[tuple[Cid, ...], threading.Lock] = {}
+        self.opening = Threads("versions to read", OPEN_THREADS)
         self.threads = Threads("blocks", READ_THREADS)
 
     def of(self, version: Cid, manifest: Manifest) -> VersionBlocks:
@@ -75,12 +80,19 @@ class BlockReading:
         key = (version, *deltas)
         with self._lock:
             digests = self._known.get(key)
-            if digests is None:
-                blocks = self._repository.blocks
-                of_deltas = (cid.digest for one in deltas for cid in readable_blocks(blocks, one))
-                digests = digests_of(blocks, version, manifest).union(of_deltas)
-                self._known[key] = digests
+            listing = self._listing.setdefault(key, threading.Lock())
+        if digests is None:
+            with listing:  # once, and without keeping the readers of other versions
+                digests = self._known.get(key) or self._listed(version, manifest, deltas)
+        with self._lock:
+            self._listing.pop(key, None)
+            self._known[key] = digests
             self._known.move_to_end(key)
             while len(self._known) > 1 and sum(map(len, self._known.values())) > self._kept:
                 self._known.popitem(last=False)
         return VersionBlocks(self._repository, version, digests, self.threads)
+
+    def _listed(self, version: Cid, manifest: Manifest, deltas: Sequence[Cid]) -> frozenset[bytes]:
+        blocks = self._repository.blocks
+        of_deltas = (cid.digest for one in deltas for cid in readable_blocks(blocks, one))
+        return digests_of(blocks, version, manifest).union(of_deltas)
