@@ -11,6 +11,7 @@ from farlane.hub.models.swarms import Seat, Swarms
 from farlane.kit.clock import ManualClock
 from farlane.kit.hashing import sha256
 from farlane.models.cid import DAG_CBOR, Cid
+from farlane.models.transfer import swarm as swarm_module
 
 ONE, TWO = (Cid(1, DAG_CBOR, sha256(name)) for name in (b"one", b"two"))
 
@@ -99,3 +100,25 @@ def test_a_node_sits_in_so_many_swarms_at_most(world: World, monkeypatch: pytest
     world.sit("a")
     with pytest.raises(Exhausted, match="at most 1 swarms"):
         world.sit("a", TWO)
+
+
+def test_a_seat_is_taken_again_however_many_the_node_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SEATS_OF_A_NODE", 1)
+    world.sit("a")
+    world.sit("a")
+    assert world.ended == ["a"]
+
+
+def test_a_node_that_says_it_lacks_everything_leaves_some_to_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swarm_module, "FIRST_GRANTS", 1)
+    monkeypatch.setattr(swarm_module, "MAX_GRANTS", 2)
+    greedy = world.sit("greedy")
+    world.clock.advance(5.0)
+    greedy.lacks([0, 1, 2, 3])
+    other = world.sit("other")
+    assert len(set(greedy.take_news().granted)) == 2
+    assert len(other.take_news().granted) == 1

@@ -118,7 +118,8 @@ class Swarms:
         Raises:
             Exhausted: the node is in too many swarms.
         """
-        if sum(node in other.seats for other in self._gatherings.values()) >= MAX_SEATS_OF_A_NODE:
+        others = (one for known, one in self._gatherings.items() if known != root)
+        if sum(node in one.seats for one in others) >= MAX_SEATS_OF_A_NODE:
             raise Exhausted(
                 f"a node may be in at most {MAX_SEATS_OF_A_NODE} swarms at once: let it leave some"
             )

@@ -141,9 +141,11 @@ class Swarm:
         self._grant_all(now)
 
     def lacks(self, now: float, name: str, indices: list[int]) -> None:
-        """Hear that a member finds no usable source of blocks: it is granted them, unless they spread."""
+        """Hear that a member finds no usable source of blocks: it is granted some, unless they spread."""
         member = self.members[name]
         for index in indices:
+            if len(member.grants) >= MAX_GRANTS:
+                return  # else one member could hold what all others wait for
             if member.have[index] or now < self._moved_s[index] + LACK_PATIENCE_S:
                 continue
             self._grant(now, name, member, index)
@@ -178,9 +180,13 @@ class Swarm:
         reachable = [item for item in self.members.items() if item[1].reachable]
         for name, member in reachable:
             self._grant_some(now, name, member, free)
-        for name, member in self.members.items():
-            if not member.reachable:
-                self._grant_hidden(now, name, member, reachable)
+        if len(reachable) < len(self.members):
+            never = self._held == 0
+            for _, other in reachable:
+                never &= other.have
+            for name, member in self.members.items():
+                if not member.reachable:
+                    self._grant_hidden(now, name, member, never)
 
     def _grant_some(self, now: float, name: str, member: Member, free: Flags) -> None:
         room = self._room(now, member)
@@ -192,14 +198,9 @@ class Swarm:
             self._grant(now, name, member, int(index))
             free[index] = False
 
-    def _grant_hidden(
-        self, now: float, name: str, member: Member, reachable: list[tuple[str, Member]]
-    ) -> None:
+    def _grant_hidden(self, now: float, name: str, member: Member, never: Flags) -> None:
         """Let a member whom nobody can reach fetch what none of the others will ever have to give."""
-        coming = np.zeros(self.blocks, np.bool_)
-        for _, other in reachable:
-            coming |= ~other.have
-        own = ~coming & (self._held == 0) & ~member.have
+        own = never & ~member.have
         own[list(member.grants)] = False
         for index in np.flatnonzero(own)[: max(0, self._room(now, member))]:
             self._grant(now, name, member, int(index))
