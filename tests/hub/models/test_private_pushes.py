@@ -11,6 +11,7 @@ from random import Random
 import grpc
 import pytest
 
+from farlane.hub.models.private_files import PrivateFiles
 from farlane.models.adding import add
 from farlane.models.catalog.values import Author
 from farlane.models.cid import DAG_CBOR, DAG_PB, RAW, Cid, block_cid
@@ -40,6 +41,7 @@ from farlane.models.version_blocks import dag_of
 from farlane.sdk.model_hub import ModelHub
 from farlane.testing.manifests import model_file, small_manifest
 from farlane.testing.running_hub import RunningHub
+from farlane.wire.serving import Identity
 from farlane.wire.v1 import models_pb2
 from farlane.wire.v1.models_pb2_grpc import ModelServiceStub
 from farlane.wire.versions import this_version
@@ -291,3 +293,25 @@ async def test_leaves_of_a_private_push_that_goes_on_are_asked_for(
     again = Thief(hub)
     await again.push([stolen(dag, again, range(len(dag.leaves)))])
     assert [(0, at) for at in range(len(dag.leaves))] == again.asked[1:]
+
+
+def test_versions_that_never_came_are_forgotten(kept: Repository, secret: Manifest) -> None:
+    private, bob = PrivateFiles(kept), Identity("client", "lab", "lab/bob")
+    private.guard(bob)
+    known = len(private)
+    assert known == len(secret.files)
+    for number in range(5):
+        offered = replace(secret, files=(model_file(data=b"%d" % number),))
+        with private.arriving(offered, "lab"):
+            private.guard(bob)
+            assert len(private) == known + 1
+        private.guard(bob)
+        assert len(private) == known
+
+
+def test_an_offer_alone_takes_nothing_from_whose_it_is(kept: Repository, secret: Manifest) -> None:
+    private, sha256 = PrivateFiles(kept), largest(secret).sha256.hex()
+    acme, lab = (Identity("client", one, f"{one}/ada") for one in ("acme", "lab"))
+    with private.arriving(replace(secret, name="lab/mine"), "lab"):
+        assert private.guard(acme).file(sha256)
+        assert not private.guard(lab).file(sha256)

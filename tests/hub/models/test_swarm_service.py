@@ -15,12 +15,13 @@ import pytest
 from farlane.domain.ids import NodeId
 from farlane.errors import FarlaneError, InvalidInput, NotFound, PermissionRefused, Unauthenticated
 from farlane.hub import service
+from farlane.hub.grpc_api import swarm_service
 from farlane.hub.grpc_api.swarm_service import count_blocks
 from farlane.kit.hashing import sha256
 from farlane.models.adding import Description, add
 from farlane.models.catalog.values import Author, Version
 from farlane.models.cid import DAG_CBOR, Cid
-from farlane.models.manifest.values import Encryption
+from farlane.models.manifest.values import Encryption, Manifest
 from farlane.models.repository import Repository
 from farlane.models.transfer.bitmap import pack
 from farlane.models.transfer.tickets import read_ticket
@@ -125,6 +126,23 @@ async def test_members_hear_of_one_another_and_each_block_is_granted_once(
             assert not set(granted) & {index for news in second.news for index in news.granted}
         assert await first.hears("left") == [other.spec.node]
     await until(lambda: len(hub.service.swarms) == 0)
+
+
+async def test_blocks_are_counted_once_however_often_a_node_comes_and_goes(
+    hub: RunningHub, version: Version, blocks: int, node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Manifest] = []
+
+    def counting(repository: Repository, manifest: Manifest) -> int:
+        counted.append(manifest)
+        return count_blocks(repository, manifest)
+
+    monkeypatch.setattr(swarm_service, "count_blocks", counting)
+    for _ in range(2):
+        async with joined(hub, hello(version, node, blocks)) as member:
+            await member.hears("granted")
+        await until(lambda: len(hub.service.swarms) == 0)
+    assert len(counted) == 1
 
 
 async def test_a_member_gets_a_ticket_for_its_version(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,7 @@ from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, NotFound
 from farlane.hub.hub import Hub
 from farlane.hub.models.access import ModelAccess
 from farlane.hub.models.swarms import Seat, Swarms
+from farlane.hub.models.threads import Threads
 from farlane.hub.models.ticket_office import RENEW_S, TicketOffice
 from farlane.hub.node_proof import proven_node
 from farlane.kit.tasks import TaskSupervisor
@@ -36,6 +38,8 @@ from farlane.wire.versions import check_peer
 
 log = logging.getLogger(__name__)
 HELLO_S: Final = 15.0
+KEPT_COUNTS: Final = 4096
+"""Versions of which it is remembered how many blocks they have."""
 DOING: Final = "a swarm's stream"
 Requests = AsyncIterator[models_pb2.SwarmMessage]
 Context = grpc.aio.ServicerContext[models_pb2.SwarmMessage, models_pb2.SwarmNews]
@@ -90,6 +94,8 @@ class SwarmService(models_pb2_grpc.SwarmServiceServicer):
     ) -> None:
         self._hub, self._repository, self._access = hub, repository, access
         self._swarms, self._office, self._renew_s = swarms, office, renew_s
+        self._threads = Threads("swarms", 1)
+        self._counts: OrderedDict[Cid, int] = OrderedDict()
 
     async def Join(  # type: ignore[override]  # it writes to the context instead of yielding
         self, request_iterator: Requests, context: Context
@@ -154,7 +160,7 @@ class SwarmService(models_pb2_grpc.SwarmServiceServicer):
             blocks = len(await asyncio.to_thread(block_list, self._repository.blocks, root))
         elif blocks is None:
             _, manifest = await self._found(stream, cid.text)
-            blocks = await asyncio.to_thread(count_blocks, self._repository, manifest)
+            blocks = await self._threads.run(self._count, root, manifest)
         if hello.blocks != blocks:
             raise InvalidInput(
                 f"the node counts {hello.blocks} blocks of {root} where the hub counts {blocks}: upgrade farlane "
@@ -162,6 +168,14 @@ class SwarmService(models_pb2_grpc.SwarmServiceServicer):
             )
         have = unpack(hello.have, blocks)
         return self._swarms.take_seat(root, hello.node, hello.address, have, stream.wake, stream.outbox.close)
+
+    def _count(self, version: Cid, manifest: Manifest) -> int:
+        """Count the blocks of a version once, however often its swarm begins and ends."""
+        if version not in self._counts:
+            self._counts[version] = count_blocks(self._repository, manifest)
+            if len(self._counts) > KEPT_COUNTS:
+                self._counts.popitem(last=False)
+        return self._counts[version]
 
     def _delta_of(self, version: Cid, text: str) -> Cid:
         for row in deltas_for(self._repository, version):

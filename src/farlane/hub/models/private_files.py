@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from farlane.errors import FarlaneError, NotFound
 from farlane.models.blocks.port import BlockSource
+from farlane.models.catalog.values import Version
 from farlane.models.cid import DAG_PB, Cid
-from farlane.models.manifest.values import Manifest, ModelFile
+from farlane.models.manifest.values import Manifest
 from farlane.models.repository import Repository
 from farlane.models.unixfs.dag_pb import decode_node
 from farlane.wire.serving import Identity
@@ -22,26 +23,25 @@ log = logging.getLogger(__name__)
 Name = TypeVar("Name", str, bytes)
 
 
-@dataclass(slots=True)
-class _Version:
-    """A version that is here, was here, or arrives.
-
-    named: whether it is in the catalog; arriving: pushes that bring it; complete: whether its inner nodes are known.
-    """
+class _File(NamedTuple):
+    """A file of a private version: whose it is, its SHA-256 in hex and the roots of its DAGs."""
 
     organisation: str
-    manifest: Manifest
-    named: bool = False
+    sha256: str
+    roots: frozenset[Cid]
+
+
+@dataclass(slots=True)
+class _State:
+    """named: versions in the catalog that have a file; arriving: pushes that bring it; complete: nodes are known."""
+
+    named: int = 0
     arriving: int = 0
     complete: bool = False
 
 
-_Key = tuple[Cid, str]
-"""A manifest, and the organisation whose it is: what another one sends under the same name is another's."""
-
-
 class PrivateFiles:
-    """Private versions of a repository by organisation, found when they are first needed and kept up from then on.
+    """Files of private versions by organisation, found when they are first needed and kept up from then on.
 
     What was removed, or broken off, stays its organisation's while it is here. May be used from any thread.
 
@@ -54,42 +54,49 @@ class PrivateFiles:
         self._lock = threading.RLock()
         self._public: dict[Cid, tuple[bytes, ...]] = {}
         self._public_files: Counter[str] = Counter()
-        self._private: dict[_Key, _Version] = {}
+        self._private: dict[Cid, frozenset[_File]] = {}
+        self._files: dict[_File, _State] = {}
         self._organisations: Counter[str] = Counter()
-        self._by_file: dict[str, set[_Key]] = {}
-        self._by_node: dict[bytes, set[_Key]] = {}
+        self._by_sha256: dict[str, set[_File]] = {}
+        self._by_node: dict[bytes, set[_File]] = {}
+
+    def __len__(self) -> int:
+        """Files that are known as private."""
+        return len(self._files)
 
     def guard(self, who: Identity) -> PrivateGuard:
         """Return what keeps somebody from others' private files, now and while they send."""
         with self._lock:
             self._look()
-            for key, version in self._private.items():
-                if not version.complete and not _owns(who, version.organisation):
-                    self._find_nodes(key)
+            for file, state in self._files.items():
+                if not state.complete and not _owns(who, file.organisation):
+                    self._find_nodes(file, state)
         return PrivateGuard(self, who)
 
     @contextmanager
-    def arriving(self, cid: Cid, manifest: Manifest, organisation: str) -> Iterator[None]:
+    def arriving(self, manifest: Manifest, organisation: str) -> Iterator[None]:
         """Know a version as its organisation's while it comes, if it is private; what came of it earlier is found."""
-        if manifest.encryption is None:
-            yield
-            return
+        files = _files_of(manifest, organisation) if manifest.encryption is not None else frozenset()
         with self._lock:
-            version = self._private.get((cid, organisation)) or self._add(
-                cid, _Version(organisation, manifest)
-            )
-            version.arriving += 1
-            self._find_nodes((cid, organisation))
+            for file in files:
+                state = self._known(file)
+                state.arriving += 1
+                self._find_nodes(file, state)
         try:
             yield
         finally:
             with self._lock:
-                version.arriving -= 1
+                for file in files:
+                    self._files[file].arriving -= 1
 
-    def nodes_come(self, cid: Cid, organisation: str, digests: Iterable[bytes]) -> None:
-        """Know inner nodes of a private version that arrives, before they are kept."""
+    def nodes_come(self, manifest: Manifest, organisation: str, digests: Iterable[bytes]) -> None:
+        """Know inner nodes of a version that arrives, before they are kept; of which file they are is found later."""
+        if manifest.encryption is None:
+            return
         with self._lock:
-            self._note_nodes((cid, organisation), digests)
+            file = min(_files_of(manifest, organisation))
+            self._known(file)
+            self._note_nodes(file, digests)
 
     def hides_from(self, who: Identity) -> bool:
         """Tell whether there are private versions that somebody may not read."""
@@ -99,7 +106,7 @@ class PrivateFiles:
     def may_have_file(self, who: Identity, sha256: str) -> bool:
         """Tell whether a file is public, somebody's own, or unknown."""
         with self._lock:
-            return self._public_files[sha256] > 0 or self._theirs(who, self._by_file.get(sha256, ()))
+            return self._public_files[sha256] > 0 or self._theirs(who, self._by_sha256.get(sha256, ()))
 
     def may_have_node(self, who: Identity, digest: bytes) -> bool:
         """Tell whether a block is no inner node of a private file, or of somebody's own.
@@ -109,74 +116,67 @@ class PrivateFiles:
         with self._lock:
             return self._theirs(who, self._by_node.get(digest, ()))
 
-    def _theirs(self, who: Identity, keys: Collection[_Key]) -> bool:
-        """Tell whether what private versions have is somebody's: nobody else's, or part of what they have published."""
-        owned = [key for key in keys if _owns(who, key[1])]
-        return len(owned) == len(keys) or any(self._private[key].named for key in owned)
+    def _theirs(self, who: Identity, files: Collection[_File]) -> bool:
+        """Tell whether what private files have is somebody's: nobody else's, or part of what they have published."""
+        owned = [file for file in files if _owns(who, file.organisation)]
+        return len(owned) == len(files) or any(self._files[file].named for file in owned)
 
     def _look(self) -> None:
         """Hear which versions came and went, here or by another process."""
         now = self._repository.catalog.manifests()
         for cid in self._public.keys() - now:
             self._public_files -= Counter(one.hex() for one in self._public.pop(cid))
-        known = self._public.keys() | {cid for (cid, _), version in self._private.items() if version.named}
-        for cid in now - known:
+        for cid in self._private.keys() - now:
+            for file in self._private.pop(cid):
+                self._files[file].named -= 1
+        for cid in now - self._public.keys() - self._private.keys():
             try:
-                self._name(cid)
+                self._take(*self._repository.version_of(cid))
             except FarlaneError as error:
                 log.debug("%s is looked at later: %s", cid, error.message)
-        for key, version in list(self._private.items()):
-            if key[0] not in now:
-                version.named = False
-                if not version.arriving and not self._is_here(version):
-                    self._forget(key)
+        for file, state in list(self._files.items()):
+            if not state.named and not state.arriving and not self._is_here(file):
+                self._forget(file)
 
-    def _name(self, cid: Cid) -> None:
-        named, manifest = self._repository.version_of(cid)
+    def _take(self, version: Version, manifest: Manifest) -> None:
         if manifest.encryption is None:
-            self._public[cid] = tuple(file.sha256 for file in manifest.files)
-            self._public_files.update(one.hex() for one in self._public[cid])
+            self._public[version.manifest] = tuple(file.sha256 for file in manifest.files)
+            self._public_files.update(file.sha256.hex() for file in manifest.files)
             return
-        organisation = self._repository.catalog.model(named.name).organisation
-        version = self._private.get((cid, organisation)) or self._add(cid, _Version(organisation, manifest))
-        version.named, version.complete = True, False
+        files = _files_of(manifest, self._repository.catalog.model(version.name).organisation)
+        self._private[version.manifest] = files
+        for file in files:
+            self._known(file).named += 1
 
-    def _add(self, cid: Cid, version: _Version) -> _Version:
-        key = cid, version.organisation
-        self._private[key] = version
-        self._organisations[version.organisation] += 1
-        for file in version.manifest.files:
-            self._by_file.setdefault(file.sha256.hex(), set()).add(key)
-        return version
+    def _known(self, file: _File) -> _State:
+        if file not in self._files:
+            self._files[file] = _State()
+            self._organisations[file.organisation] += 1
+            self._by_sha256.setdefault(file.sha256, set()).add(file)
+        return self._files[file]
 
-    def _is_here(self, version: _Version) -> bool:
-        """Tell whether anything is left of a version without a name."""
-        return any(map(self._file_is_here, version.manifest.files))
-
-    def _file_is_here(self, file: ModelFile) -> bool:
+    def _is_here(self, file: _File) -> bool:
+        """Tell whether anything is left of a file that no version has."""
+        blocks = self._repository.blocks
         try:
-            self._repository.blocks.file(file.sha256.hex())
+            return bool(file.roots & set(blocks.file(file.sha256).roots))
         except NotFound:
-            return any(self._repository.blocks.has(root) for root in (file.cid, file.ipfs_cid))
-        return True
+            return any(map(blocks.has, file.roots))
 
-    def _forget(self, key: _Key) -> None:
-        version = self._private.pop(key)
-        self._organisations -= Counter([version.organisation])
-        _without(self._by_file, key, {file.sha256.hex() for file in version.manifest.files})
-        _without(self._by_node, key, [digest for digest, keys in self._by_node.items() if key in keys])
+    def _forget(self, file: _File) -> None:
+        del self._files[file]
+        self._organisations -= Counter([file.organisation])
+        _without(self._by_sha256, file, [file.sha256])
+        _without(self._by_node, file, [digest for digest, files in self._by_node.items() if file in files])
 
-    def _find_nodes(self, key: _Key) -> None:
-        version, roots = self._private[key], set[Cid]()
-        for file in version.manifest.files:
-            roots |= {file.cid, file.ipfs_cid}
-        nodes, whole = _inner_nodes(self._repository.blocks, roots)
-        self._note_nodes(key, nodes)
-        version.complete = version.named and whole
+    def _find_nodes(self, file: _File, state: _State) -> None:
+        if not self._public_files[file.sha256]:  # else everybody may have them
+            nodes, state.complete = _inner_nodes(self._repository.blocks, file.roots)
+            self._note_nodes(file, nodes)
 
-    def _note_nodes(self, key: _Key, digests: Iterable[bytes]) -> None:
+    def _note_nodes(self, file: _File, digests: Iterable[bytes]) -> None:
         for digest in digests:
-            self._by_node.setdefault(digest, set()).add(key)
+            self._by_node.setdefault(digest, set()).add(file)
 
 
 class PrivateGuard:
@@ -208,9 +208,15 @@ def _owns(who: Identity, organisation: str) -> bool:
     return who.organisation == organisation or (not organisation and who.owner)
 
 
-def _without(holders: dict[Name, set[_Key]], key: _Key, names: Iterable[Name]) -> None:
+def _files_of(manifest: Manifest, organisation: str) -> frozenset[_File]:
+    return frozenset(
+        _File(organisation, one.sha256.hex(), frozenset((one.cid, one.ipfs_cid))) for one in manifest.files
+    )
+
+
+def _without(holders: dict[Name, set[_File]], file: _File, names: Iterable[Name]) -> None:
     for name in names:
-        holders[name].discard(key)
+        holders[name].discard(file)
         if not holders[name]:
             del holders[name]
 

@@ -116,8 +116,7 @@ class Push:
         if offer.alias:
             self._expected = expected_of(catalog, self._manifest.name, offer)
             require_standing(catalog, self._manifest.name, offer.alias, self._expected, self._cid)
-        arriving = self._private.arriving(self._cid, self._manifest, self._author.organisation)
-        ending.enter_context(arriving)
+        ending.enter_context(self._private.arriving(self._manifest, self._author.organisation))
         guard = self._private.guard(self._who)
         arrival = Arrival(self._repository, self._manifest, self._cid, self._who.organisation, guard)
         ending.callback(arrival.close)
@@ -156,9 +155,8 @@ class Push:
                     await self._threads.run(put, came)
 
     def _put_nodes(self, arrival: Arrival, blocks: Blocks) -> None:
-        if self._manifest.encryption is not None:
-            digests = [cid.digest for cid, _ in blocks]
-            self._private.nodes_come(self._cid, self._author.organisation, digests)
+        digests = [cid.digest for cid, _ in blocks]
+        self._private.nodes_come(self._manifest, self._author.organisation, digests)
         arrival.put_nodes(blocks)
 
     async def _take_files(self, arrival: Arrival, messages: Messages) -> None:
