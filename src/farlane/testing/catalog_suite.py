@@ -11,7 +11,7 @@ from farlane.errors import Conflict, Exhausted, FarlaneError, InvalidInput, NotF
 from farlane.kit.clock import ManualClock
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows import Rows
-from farlane.models.catalog.values import MAX_DELTAS, AliasMove, Author, DeltaRow
+from farlane.models.catalog.values import MAX_DELTAS, AliasMove, Author, DeltaRow, PrivateFile
 from farlane.models.cid import Cid
 from farlane.models.manifest.signature import Signature
 from farlane.models.names import parse_reference
@@ -147,6 +147,15 @@ class CatalogSuite:
         assert not catalog.has(delta(3, 1, 1).root)
         catalog.remove("lab/mini@v3", ADA)
         assert not catalog.has(manifest(3))
+
+    def test_private_files_are_noted_once_and_forgotten(self, catalog: Catalog) -> None:
+        """Whatever becomes of the versions that have them."""
+        mine, theirs = (PrivateFile(who, "ab" * 32, manifest(1), manifest(2)) for who in ("lab", "rival"))
+        catalog.private.change([mine, theirs])
+        catalog.private.change([mine])
+        assert catalog.private.all() == {mine, theirs}
+        catalog.private.change([], [mine])
+        assert catalog.private.all() == {theirs}
 
     def test_moves_are_recorded_with_who_and_when(self, catalog: Catalog, clock: ManualClock) -> None:
         """The history tells it all."""

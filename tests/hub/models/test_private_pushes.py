@@ -191,6 +191,7 @@ async def test_what_was_removed_stays_its_organisations_until_it_is_collected(
     dag = largest_dag(kept, secret)
     await thief.push([stolen(dag, thief, [0])])  # the hub knows the version by now
     kept.catalog.remove_model("acme/secret")
+    await thief.hub.restart()
     again = Thief(thief.hub)
     await again.push([stolen(dag, again, [0])])
     assert (0, 0) in again.asked

@@ -15,6 +15,7 @@ from farlane.errors import Conflict, Corrupted, InvalidInput
 from farlane.models.catalog.catalog import Catalog
 from farlane.models.catalog.rows import Rows
 from farlane.models.catalog.rows_sqlite import SqliteRows
+from farlane.models.catalog.values import PrivateFile
 from farlane.testing.catalog_suite import ADA, CatalogSuite, delta, manifest
 
 OLD = Path(__file__).parents[2] / "data/catalog-v1.sqlite.gz"
@@ -112,4 +113,20 @@ def test_a_catalog_of_schema_1_opens_and_can_have_deltas(tmp_path: Path) -> None
         assert catalog.accepted("ada", manifest(2)) == "MIT"
         catalog.deltas.add(delta(2, 1, 7))
         assert catalog.roots() == (manifest(1), manifest(2), delta(2, 1, 7).root)
+        catalog.private.change([PrivateFile("lab", "ab" * 32, manifest(1), manifest(2))])
+        assert len(catalog.private.all()) == 1
+        catalog.close()
+
+
+def test_a_catalog_of_schema_2_opens_and_can_note_private_files(tmp_path: Path) -> None:
+    path, file = tmp_path / "catalog.db", PrivateFile("lab", "ab" * 32, manifest(1), manifest(2))
+    SqliteRows(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE private_files")  # what schema 2 had not
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    for _ in range(2):
+        catalog = Catalog(SqliteRows(path))
+        catalog.private.change([file])
+        assert catalog.private.all() == {file}
         catalog.close()

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from farlane.errors import FarlaneError, NotFound
 from farlane.models.blocks.port import BlockSource
-from farlane.models.catalog.values import Version
+from farlane.models.catalog.values import PrivateFile, Version
 from farlane.models.cid import DAG_PB, Cid
 from farlane.models.manifest.values import Manifest
 from farlane.models.repository import Repository
@@ -21,14 +21,6 @@ from farlane.wire.serving import Identity
 
 log = logging.getLogger(__name__)
 Name = TypeVar("Name", str, bytes)
-
-
-class _File(NamedTuple):
-    """A file of a private version: whose it is, its SHA-256 in hex and the roots of its DAGs."""
-
-    organisation: str
-    sha256: str
-    roots: frozenset[Cid]
 
 
 @dataclass(slots=True)
@@ -54,11 +46,12 @@ class PrivateFiles:
         self._lock = threading.RLock()
         self._public: dict[Cid, tuple[bytes, ...]] = {}
         self._public_files: Counter[str] = Counter()
-        self._private: dict[Cid, frozenset[_File]] = {}
-        self._files: dict[_File, _State] = {}
+        self._private: dict[Cid, frozenset[PrivateFile]] = {}
+        self._files: dict[PrivateFile, _State] = {}
         self._organisations: Counter[str] = Counter()
-        self._by_sha256: dict[str, set[_File]] = {}
-        self._by_node: dict[bytes, set[_File]] = {}
+        self._by_sha256: dict[str, set[PrivateFile]] = {}
+        self._by_node: dict[bytes, set[PrivateFile]] = {}
+        self._noted: frozenset[PrivateFile] | None = None
 
     def __len__(self) -> int:
         """Files that are known as private."""
@@ -78,23 +71,24 @@ class PrivateFiles:
         """Know a version as its organisation's while it comes, if it is private; what came of it earlier is found."""
         files = _files_of(manifest, organisation) if manifest.encryption is not None else frozenset()
         with self._lock:
-            for file in files:
-                state = self._known(file)
+            states = [(file, self._known(file)) for file in files]
+            self._note()
+            for file, state in states:
                 state.arriving += 1
                 self._find_nodes(file, state)
         try:
             yield
         finally:
             with self._lock:
-                for file in files:
-                    self._files[file].arriving -= 1
+                for _, state in states:
+                    state.arriving -= 1
 
     def nodes_come(self, manifest: Manifest, organisation: str, digests: Iterable[bytes]) -> None:
         """Know inner nodes of a version that arrives, before they are kept; of which file they are is found later."""
         if manifest.encryption is None:
             return
         with self._lock:
-            file = min(_files_of(manifest, organisation))
+            file = next(iter(_files_of(manifest, organisation)))
             self._known(file)
             self._note_nodes(file, digests)
 
@@ -116,13 +110,15 @@ class PrivateFiles:
         with self._lock:
             return self._theirs(who, self._by_node.get(digest, ()))
 
-    def _theirs(self, who: Identity, files: Collection[_File]) -> bool:
+    def _theirs(self, who: Identity, files: Collection[PrivateFile]) -> bool:
         """Tell whether what private files have is somebody's: nobody else's, or part of what they have published."""
         owned = [file for file in files if _owns(who, file.organisation)]
         return len(owned) == len(files) or any(self._files[file].named for file in owned)
 
     def _look(self) -> None:
         """Hear which versions came and went, here or by another process."""
+        if self._noted is None:
+            self._note()
         now = self._repository.catalog.manifests()
         for cid in self._public.keys() - now:
             self._public_files -= Counter(one.hex() for one in self._public.pop(cid))
@@ -137,6 +133,18 @@ class PrivateFiles:
         for file, state in list(self._files.items()):
             if not state.named and not state.arriving and not self._is_here(file):
                 self._forget(file)
+        self._note()
+
+    def _note(self) -> None:
+        """Have the catalog know what is known here, after a restart too."""
+        if self._noted is None:
+            self._noted = self._repository.catalog.private.all()
+            for file in self._noted:
+                self._known(file)
+        known = frozenset(self._files)
+        if known != self._noted:
+            self._repository.catalog.private.change(known - self._noted, self._noted - known)
+            self._noted = known
 
     def _take(self, version: Version, manifest: Manifest) -> None:
         if manifest.encryption is None:
@@ -148,33 +156,33 @@ class PrivateFiles:
         for file in files:
             self._known(file).named += 1
 
-    def _known(self, file: _File) -> _State:
+    def _known(self, file: PrivateFile) -> _State:
         if file not in self._files:
             self._files[file] = _State()
             self._organisations[file.organisation] += 1
             self._by_sha256.setdefault(file.sha256, set()).add(file)
         return self._files[file]
 
-    def _is_here(self, file: _File) -> bool:
+    def _is_here(self, file: PrivateFile) -> bool:
         """Tell whether anything is left of a file that no version has."""
         blocks = self._repository.blocks
         try:
-            return bool(file.roots & set(blocks.file(file.sha256).roots))
+            return not {file.cid, file.ipfs_cid}.isdisjoint(blocks.file(file.sha256).roots)
         except NotFound:
-            return any(map(blocks.has, file.roots))
+            return blocks.has(file.cid) or blocks.has(file.ipfs_cid)
 
-    def _forget(self, file: _File) -> None:
+    def _forget(self, file: PrivateFile) -> None:
         del self._files[file]
         self._organisations -= Counter([file.organisation])
         _without(self._by_sha256, file, [file.sha256])
         _without(self._by_node, file, [digest for digest, files in self._by_node.items() if file in files])
 
-    def _find_nodes(self, file: _File, state: _State) -> None:
+    def _find_nodes(self, file: PrivateFile, state: _State) -> None:
         if not self._public_files[file.sha256]:  # else everybody may have them
-            nodes, state.complete = _inner_nodes(self._repository.blocks, file.roots)
+            nodes, state.complete = _inner_nodes(self._repository.blocks, (file.cid, file.ipfs_cid))
             self._note_nodes(file, nodes)
 
-    def _note_nodes(self, file: _File, digests: Iterable[bytes]) -> None:
+    def _note_nodes(self, file: PrivateFile, digests: Iterable[bytes]) -> None:
         for digest in digests:
             self._by_node.setdefault(digest, set()).add(file)
 
@@ -208,13 +216,13 @@ def _owns(who: Identity, organisation: str) -> bool:
     return who.organisation == organisation or (not organisation and who.owner)
 
 
-def _files_of(manifest: Manifest, organisation: str) -> frozenset[_File]:
+def _files_of(manifest: Manifest, organisation: str) -> frozenset[PrivateFile]:
     return frozenset(
-        _File(organisation, one.sha256.hex(), frozenset((one.cid, one.ipfs_cid))) for one in manifest.files
+        PrivateFile(organisation, one.sha256.hex(), one.cid, one.ipfs_cid) for one in manifest.files
     )
 
 
-def _without(holders: dict[Name, set[_File]], file: _File, names: Iterable[Name]) -> None:
+def _without(holders: dict[Name, set[PrivateFile]], file: PrivateFile, names: Iterable[Name]) -> None:
     for name in names:
         holders[name].discard(file)
         if not holders[name]:

@@ -12,6 +12,7 @@ from farlane.kit.clock import Clock, SystemClock
 from farlane.kit.suggestions import hint
 from farlane.models.catalog.deltas import Deltas
 from farlane.models.catalog.history import previous_target
+from farlane.models.catalog.private_files import PrivateFileNotes
 from farlane.models.catalog.rows import Rows
 from farlane.models.catalog.values import MAX_ALIASES, MAX_VERSIONS, AliasMove, Author, Model, Version
 from farlane.models.cid import Cid
@@ -40,11 +41,11 @@ class Catalog:
         clock: dates versions and moves.
 
     Attributes:
-        deltas: between the versions here.
+        deltas: between the versions here; private: files of private versions.
     """
 
     def __init__(self, rows: Rows, clock: Clock | None = None) -> None:
-        self.deltas = Deltas(rows)
+        self.deltas, self.private = Deltas(rows), PrivateFileNotes(rows)
         self._rows, self._clock = rows, clock or SystemClock()
         self._listeners: list[OnMove] = []
         self._lock = threading.Lock()

@@ -65,6 +65,16 @@ DELTAS_SCHEMA = (
     ) STRICT""",
 )
 """What schema 2 has and schema 1 had not."""
+PRIVATE_SCHEMA = (
+    """CREATE TABLE private_files (
+        organisation TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        cid BLOB NOT NULL,
+        ipfs_cid BLOB NOT NULL,
+        PRIMARY KEY (organisation, sha256, cid, ipfs_cid)
+    ) STRICT""",
+)
+"""What schema 3 has and schema 2 had not."""
 
 BEGIN_READING = "BEGIN"
 BEGIN_CHANGING = "BEGIN IMMEDIATE"
@@ -98,6 +108,11 @@ REMOVE_DELTA = "DELETE FROM deltas WHERE target = ? AND base = ?"
 REMOVE_LOOSE_DELTAS = """DELETE FROM deltas WHERE target NOT IN (SELECT manifest FROM versions)
     OR base NOT IN (SELECT manifest FROM versions)"""
 ALL_DELTAS = "SELECT DISTINCT root FROM deltas"
+
+PUT_PRIVATE = "INSERT OR IGNORE INTO private_files (organisation, sha256, cid, ipfs_cid) VALUES (?, ?, ?, ?)"
+PRIVATE = "SELECT organisation, sha256, cid, ipfs_cid FROM private_files"
+REMOVE_PRIVATE = """DELETE FROM private_files
+    WHERE organisation = ? AND sha256 = ? AND cid = ? AND ipfs_cid = ?"""
 
 ALIAS = "SELECT target FROM aliases WHERE name = ? AND alias = ?"
 ALIASES = "SELECT alias, target FROM aliases WHERE name = ? ORDER BY alias"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from farlane.models.catalog.values import AliasMove, DeltaRow, Model, Version
+from farlane.models.catalog.values import AliasMove, DeltaRow, Model, PrivateFile, Version
 from farlane.models.cid import Cid
 
 
@@ -118,6 +118,18 @@ class Rows(Protocol):
 
     def all_deltas(self) -> list[Cid]:
         """Return the roots of all deltas."""
+        ...
+
+    def put_private(self, file: PrivateFile) -> None:
+        """Note a file of a private version, once."""
+        ...
+
+    def private(self) -> list[PrivateFile]:
+        """Return the files of private versions that are noted."""
+        ...
+
+    def remove_private(self, file: PrivateFile) -> None:
+        """Forget a file of a private version."""
         ...
 
     def close(self) -> None:

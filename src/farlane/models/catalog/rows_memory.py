@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from farlane.models.catalog.values import AliasMove, DeltaRow, Model, Version
+from farlane.models.catalog.values import AliasMove, DeltaRow, Model, PrivateFile, Version
 from farlane.models.cid import Cid
 
 
@@ -22,6 +22,7 @@ class _State:
     aliases: dict[str, dict[str, Cid]] = field(default_factory=dict)
     accepted: dict[tuple[str, Cid], str] = field(default_factory=dict)
     deltas: dict[tuple[Cid, Cid], DeltaRow] = field(default_factory=dict)
+    private: dict[PrivateFile, None] = field(default_factory=dict)
 
 
 class MemoryRows:
@@ -163,6 +164,18 @@ class MemoryRows:
     def all_deltas(self) -> list[Cid]:
         """Return the roots of all deltas."""
         return list(dict.fromkeys(one.root for one in self._state.deltas.values()))
+
+    def put_private(self, file: PrivateFile) -> None:
+        """Note a file of a private version, once."""
+        self._state.private[file] = None
+
+    def private(self) -> list[PrivateFile]:
+        """Return the files of private versions that are noted."""
+        return list(self._state.private)
+
+    def remove_private(self, file: PrivateFile) -> None:
+        """Forget a file of a private version."""
+        self._state.private.pop(file, None)
 
     def close(self) -> None:
         """Keep nothing."""

@@ -13,13 +13,13 @@ from typing import Any
 from farlane.errors import Corrupted, DiskFull, Unavailable
 from farlane.kit.sqlite_files import Fault, FileKind, fault_of, recognise
 from farlane.models.catalog import queries
-from farlane.models.catalog.values import AliasMove, Author, DeltaRow, Model, Version
+from farlane.models.catalog.values import AliasMove, Author, DeltaRow, Model, PrivateFile, Version
 from farlane.models.cid import Cid, cid_from_bytes
 from farlane.models.manifest.signature import Signature
 
 APPLICATION_ID = 0x66_72_6C_6D
 """`frlm` in the header of the file."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CATALOG = FileKind(
     APPLICATION_ID, SCHEMA_VERSION, "the catalog", "a catalog of models",
     "put a backup in its place; blocks and manifests are kept apart and can be added again",
@@ -192,6 +192,23 @@ class SqliteRows:
         """Return the roots of all deltas."""
         return [cid_from_bytes(root) for (root,) in self._rows(queries.ALL_DELTAS)]
 
+    def put_private(self, file: PrivateFile) -> None:
+        """Note a file of a private version, once."""
+        self._rows(queries.PUT_PRIVATE, file.organisation, file.sha256, file.cid.bytes, file.ipfs_cid.bytes)
+
+    def private(self) -> list[PrivateFile]:
+        """Return the files of private versions that are noted."""
+        return [
+            PrivateFile(organisation, sha256, cid_from_bytes(cid), cid_from_bytes(ipfs_cid))
+            for organisation, sha256, cid, ipfs_cid in self._rows(queries.PRIVATE)
+        ]
+
+    def remove_private(self, file: PrivateFile) -> None:
+        """Forget a file of a private version."""
+        self._rows(
+            queries.REMOVE_PRIVATE, file.organisation, file.sha256, file.cid.bytes, file.ipfs_cid.bytes
+        )
+
     def _rows(self, statement: str, *values: Any) -> list[Any]:
         return self._connection.execute(statement, values).fetchall()
 
@@ -234,10 +251,10 @@ def _write_schema(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     lacking: tuple[str, ...] = ()
     if not tables and not identity:
-        lacking = (*queries.SCHEMA, *queries.DELTAS_SCHEMA)
+        lacking = (*queries.SCHEMA, *queries.DELTAS_SCHEMA, *queries.PRIVATE_SCHEMA)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     elif identity == APPLICATION_ID and version < SCHEMA_VERSION:
-        lacking = queries.DELTAS_SCHEMA
+        lacking = (*(queries.DELTAS_SCHEMA if version < 2 else ()), *queries.PRIVATE_SCHEMA)
     for statement in lacking:
         connection.execute(statement)
     if lacking:

@@ -1,9 +1,9 @@
-"""What a catalog keeps: models, versions, moves of aliases, deltas between versions."""
+"""What a catalog keeps: models, versions, moves of aliases, deltas between versions, whose private files are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from farlane.models.cid import Cid
 from farlane.models.manifest.signature import Signature
@@ -76,3 +76,12 @@ class DeltaRow:
     base: Cid
     root: Cid
     size_bytes: int
+
+
+class PrivateFile(NamedTuple):
+    """A file of a private version, whose it is, and the roots of its DAGs; sha256: 64 hex digits."""
+
+    organisation: str
+    sha256: str
+    cid: Cid
+    ipfs_cid: Cid

@@ -112,7 +112,7 @@ def as_cid(value: object, wrong: Callable[[str], FarlaneError]) -> Cid:
 
     if not isinstance(value, CID):
         raise wrong("is not a link")
-    name, digest = value.hashfun.name, value.raw_digest
+    name, digest = value.hashfun.name, bytes(value.raw_digest)
     if name != "sha2-256" or len(digest) != 32:
         raise wrong("is a link by another hash than sha2-256")
     return Cid(value.version, value.codec.code, digest)
