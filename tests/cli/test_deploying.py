@@ -32,11 +32,14 @@ from farlane.node.agent import NodeAgent
 from farlane.node.replicas.model_host import ModelHost
 from farlane.node.settings import NodeSettings
 from farlane.sdk.deployments import DeploymentClient
-from farlane.testing.manifests import small_manifest
+from farlane.testing.manifests import model_file, small_manifest
 from farlane.testing.running_hub import RunningHub
 from farlane.testing.waiting import until
 
-MANIFESTS = [encode(small_manifest(name="writer", created=number)) for number in (1, 2, 3)]
+MANIFESTS = [
+    encode(small_manifest(name="writer", files=(model_file("writer.gguf"),), created=number))
+    for number in (1, 2, 3)
+]
 ONE, TWO, BROKEN = map(manifest_cid, MANIFESTS)
 QUESTION = GenerateRequest(prompt="Mr. Darcy", sampling=Sampling(max_tokens=4, temperature=0.0))
 SMALL = ("--cpu", "0.1", "--memory", "384MiB", "--disk", "0")
@@ -64,11 +67,16 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.catalog = Catalog(MemoryRows())
         repository = Repository(MemoryBlockStore(), self.catalog)
+        self._blocks = repository.blocks
         for raw in MANIFESTS:
-            repository.blocks.put(manifest_cid(raw), raw)
-            self.catalog.add("writer", manifest_cid(raw))
+            self.put("writer", raw)
         self.catalog.move("writer", "stable", ONE)
         self.hub = RunningHub(directory / "hub", versions=CatalogVersions(repository, set))
+
+    def put(self, name: str, raw: bytes) -> None:
+        """Name a manifest."""
+        self._blocks.put(manifest_cid(raw), raw)
+        self.catalog.add(name, manifest_cid(raw))
 
     async def type(self, command: click.Command, *arguments: str, publisher: str = "lab/ada") -> Result:
         """Run a command as a publisher; errors of the tree are raised."""
@@ -147,7 +155,7 @@ async def test_a_version_that_does_not_start_fails_the_command_and_the_old_one_s
     await world.type(deploying.serve, "writer@stable", *SMALL, "-y")
     failed = await world.type(deploying.serve, "writer@v3", *SMALL, "-y")
     assert failed.return_value == 1
-    assert "no runtime knows the files" in failed.stderr
+    assert "expected one file .gguf" in failed.stderr
     [status] = await world.json(deploying.deployments)
     assert (status["version"], status["target"]) == (ONE.text, BROKEN.text)
 
@@ -197,3 +205,14 @@ async def test_a_quote_names_the_version_and_what_an_hour_costs(world: World) ->
         assert found.quote.upper_bound > 0
         assert found.quote.upper_bound <= 24 * found.hourly_upper_bound < found.quote.upper_bound + 24
         assert await DeploymentClient(client.connection).list() == []
+
+
+async def test_a_model_for_a_runtime_that_no_node_has_waits_and_one_for_none_is_refused(world: World) -> None:
+    raw = encode(small_manifest(name="other", files=(model_file("weights.onnx"),), runtime="elsewhere"))
+    world.put("other", raw)
+    told = await world.type(deploying.serve, "other", "-y", "-d")
+    assert "no node can serve it now" in told.stderr
+    assert "serve.elsewhere=yes" in told.stderr
+    world.put("notes", encode(small_manifest(name="notes", files=(model_file("notes.txt"),))))
+    with pytest.raises(InvalidInput, match=r"no runtime knows the files in notes"):
+        await world.type(deploying.serve, "notes", "-y")

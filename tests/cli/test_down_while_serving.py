@@ -41,4 +41,4 @@ def test_a_network_that_serves_goes_down_in_peace_and_serves_again(shell: Shell)
     shell("up")
     (used,) = shell.json("usage", "--models", "--by", "deployment,organisation")
     assert used["deployment"] == "local/lab/tiny"
-    assert (used["requests"], used["failed"], used["completion_tokens"]) == ("2", "0", "8")
+    assert (used["requests"], used["failed"], used["completion_tokens"]) == (2, 0, 8)

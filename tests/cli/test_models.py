@@ -171,6 +171,7 @@ def test_a_drawing_goes_to_its_file(folder: Path, tmp_path: Path, capsys: pytest
         (("add", ".", "Bad Name"), "no name for a model"),
         (("tag", "mini", "v1"), "no name for an alias"),
         (("trust", "mini", "0x12"), "not an address"),
+        (("push", "mini", "--expect", "v1"), "--expect says where the alias of --tag must stand"),
     ],
 )
 def test_mistakes_say_what_was_wrong(

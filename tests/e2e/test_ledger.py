@@ -77,7 +77,7 @@ def test_work_is_booked_signed_settled_and_audited(
     receipt.write_text(receipt.read_text().replace('"cumulative": "', '"cumulative": "1'))
     assert "NOT VALID" in network.cli("receipt", "verify", str(receipt), code=1).out
     usage = {row["project"]: row for row in told(network, "usage", "--by", "project")}
-    assert usage["pears"]["tasks"] == "1"
+    assert usage["pears"]["tasks"] == 1
     assert audited(network)["clean"]
 
 

@@ -33,7 +33,7 @@ def test_a_long_task_is_paid_while_it_runs(
     assert told(network, "ledger", "balance")["promised"] > 0
     assert job["spent"] > 0
     (row,) = told(network, "usage")
-    assert row["tasks"] == "0"
+    assert row["tasks"] == 0
 
     network.kill("hub")
     network.start()

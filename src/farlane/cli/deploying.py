@@ -105,7 +105,8 @@ def scale(name: str, replicas: int | None, least: int | None, most: int | None, 
         print_json(status)
         return
     bounds = status.deployment.scale
-    click.echo(f"{name} has {bounds.min_replicas} to {bounds.max_replicas} replicas")
+    lowest = f"{bounds.min_replicas} to " if bounds.min_replicas != bounds.max_replicas else ""
+    click.echo(f"{name}: {lowest}{counted(bounds.max_replicas, 'replica')}")
 
 
 @click.command()
@@ -117,8 +118,9 @@ def undeploy(name: str, as_json: bool) -> None:
     if as_json:
         print_json(status)
     else:
-        left = counted(len(status.replicas), "replica")
-        click.echo(f"{name} is served no more; {left} still to answer what was asked before")
+        left = sum(each.state == "ready" for each in status.replicas)
+        rest = f"; {counted(left, 'replica')} still to answer what was asked before" if left else ""
+        click.echo(f"{name} is served no more{rest}")
 
 
 def _agreed(found: DeploymentQuote, wanted: Deployment, *, yes: bool, as_json: bool) -> bool:
@@ -132,8 +134,10 @@ def _agreed(found: DeploymentQuote, wanted: Deployment, *, yes: bool, as_json: b
             say(f"  to fix it: {quote.fix}")
         else:
             price, nodes = credits_text(found.hourly_upper_bound), counted(quote.eligible_nodes, "node")
-            say(f"  at most {price} credits an hour for each of {counted(found.replicas, 'replica')} at most")
-            say(f"  {nodes} can serve it" + (f". {quote.custody}" if quote.custody else ""))
+            say(f"  {counted(found.replicas, 'replica')} at most, each at most {price} credits an hour")
+            say(f"  {nodes} can serve it")
+            if quote.custody:
+                say(f"  {quote.custody}")
     if yes:
         return True
     if not on_terminal():

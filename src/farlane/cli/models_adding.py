@@ -21,12 +21,13 @@ from farlane.cli.models_deltas import delta_document, echo_deltas, make_deltas
 from farlane.cli.models_options import (
     author,
     bytes_text,
+    moved_text,
     opened,
     progress_bar,
     repository_option,
     version_document,
 )
-from farlane.cli.output import json_option, print_json
+from farlane.cli.output import counted, json_option, print_json
 from farlane.cli.recipient_options import chosen_recipients, nodes_options, own_keys
 from farlane.errors import InvalidInput
 
@@ -121,7 +122,7 @@ def _tell_added(
         return
     click.echo(f"{version.name}@v{version.number} {version.manifest.text}")
     click.echo(
-        f"{bytes_text(added.size_bytes)} in {len(manifest.files)} files, {bytes_text(added.new_bytes)} new"
+        f"{bytes_text(added.size_bytes)} in {counted(len(manifest.files), 'file')}, {bytes_text(added.new_bytes)} new"
     )
     echo_deltas(repository, deltas)
 
@@ -283,8 +284,7 @@ def pull(
         return
     click.echo(f"{taken.name}@v{taken.number} {taken.manifest.text}")
     if source is None:
-        rest = "; the rest was here" if came < manifest.size_bytes else ""
-        click.echo(f"{bytes_text(came)} came of {bytes_text(manifest.size_bytes)}{rest}")
+        click.echo(moved_text(came, manifest.size_bytes, "came", "here"))
 
 
 def _on_the_owners_word(repository: Repository, found: ChainedVersion, source: Path | None) -> str:

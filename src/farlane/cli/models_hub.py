@@ -22,6 +22,7 @@ from farlane.cli.models_options import (
     author,
     bytes_text,
     move_document,
+    moved_text,
     opened,
     progress_bar,
     repository_option,
@@ -89,6 +90,8 @@ def push(
 
     Only what the hub lacks is sent. Broken off anywhere, the same command goes on.
     """
+    if expect and not alias:
+        raise InvalidInput("--expect says where the alias of --tag must stand: name that alias, too")
     key = chain_key(place, key_name, password_file)
     with opened(directory) as repository:
         reference = _renamed(
@@ -135,12 +138,7 @@ def _renamed(
 def _say_pushed(done: Pushed) -> None:
     version = done.version
     click.echo(f"{version.name}@v{version.number} {version.manifest.text}")
-    total = bytes_text(done.total_bytes)
-    if done.sent_bytes:
-        rest = "; the rest was there" if done.sent_bytes < done.total_bytes else ""
-        click.echo(f"{bytes_text(done.sent_bytes)} sent of {total}{rest}")
-    else:
-        click.echo(f"nothing sent: all {total} are at the hub already")
+    click.echo(moved_text(done.sent_bytes, done.total_bytes, "sent", "there"))
     if done.move:
         click.echo(f"{version.name}@{done.move.alias} is v{version.number} now")
 

@@ -132,3 +132,13 @@ def move_document(move: AliasMove) -> dict[str, Any]:
         "target": move.target.text if move.target else "", "before": move.before.text if move.before else "",
         "by": move.author.name, "at": move.at, "rollback": move.back,
     }  # fmt: skip
+
+
+def moved_text(moved: int, total: int, verb: str, where: str) -> str:
+    """Say how much of a version moved: `90.9 MB sent`, `7.1 MB came of 91.6 MB; the rest was here`, or nothing."""
+    if not moved:
+        return f"nothing {verb}: all {bytes_text(total)} were {where} already"
+    text, whole = bytes_text(moved), bytes_text(total)
+    if moved >= total or text == whole:
+        return f"{text} {verb}"
+    return f"{text} {verb} of {whole}; the rest was {where}"

@@ -26,12 +26,16 @@ from farlane.errors import NotFound
 
 if TYPE_CHECKING:
     from farlane.models.catalog.values import Version
+    from farlane.models.cid import Cid
     from farlane.models.differences import Difference
     from farlane.models.lineage import Ancestor
     from farlane.models.manifest.values import Manifest
     from farlane.models.private.listing import Listed
     from farlane.models.repository import Repository
     from farlane.models.updates import Update
+
+TAIL = 14
+"""Characters of a CID in a table: its end, where CIDs differ."""
 
 
 @click.command()
@@ -220,7 +224,7 @@ def log(name: str, alias: str, at_hub: bool, directory: Path | None, as_json: bo
         return
     rows = []
     for one in moves:
-        before, target = ("-" if at is None else numbers.get(at, at.text) for at in (one.before, one.target))
+        before, target = (_place(at, numbers) for at in (one.before, one.target))
         rows.append(
             (
                 _moment(one.at),
@@ -256,6 +260,13 @@ def lineage(reference: str, svg: Path | None, directory: Path | None, as_json: b
         print_json(_ancestor(top))
         return
     click.echo(as_text(top))
+
+
+def _place(at: Cid | None, numbers: dict[Cid, str]) -> str:
+    """Return where an alias stood: the version's number, or the end of the CID of one that was removed."""
+    if at is None:
+        return "-"
+    return numbers.get(at) or f"removed ...{at.text[-TAIL:]}"
 
 
 def _ancestor(one: Ancestor) -> dict[str, Any]:

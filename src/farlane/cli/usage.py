@@ -55,7 +55,7 @@ def usage(
         columns = _columns("organisation,project" if by is None else by, COLUMNS)
         headings, rows = _of_work(columns, first, last)
     if as_json:
-        print_json([dict(zip(headings, row, strict=True)) for row in rows])
+        print_json([_document(headings, row) for row in rows])
     elif as_csv:
         csv.writer(sys.stdout).writerows([headings, *rows])
     else:
@@ -89,6 +89,12 @@ def _of_models(
     return ("month", *columns, *MODEL_FIGURES), [
         (*names, *map(str, figures)) for names, figures in sorted(sums.items())
     ]
+
+
+def _document(headings: tuple[str, ...], row: tuple[str, ...]) -> dict[str, str | int]:
+    """Return a row for programs: counts as numbers, amounts and hours as the exact text that people see."""
+    counts = ("tasks", *MODEL_FIGURES)
+    return {name: int(cell) if name in counts else cell for name, cell in zip(headings, row, strict=True)}
 
 
 def _columns(by: str, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from farlane.hub.admission import Admission
 from farlane.hub.alert_outbox import AlertOutbox
 from farlane.hub.alert_sender import AlertSender
 from farlane.hub.books.books import Accounts
-from farlane.hub.deployments.desk import Deployments, Versions
+from farlane.hub.deployments.desk import Deployments
+from farlane.hub.deployments.versions import Versions
 from farlane.hub.grpc_api.admission_service import AdmissionService
 from farlane.hub.grpc_api.blob_service import BlobService
 from farlane.hub.grpc_api.block_service import BlockService

@@ -61,6 +61,10 @@ class Names:
         """Return nobody: all versions are public."""
         return ()
 
+    def runtime_of(self, version: str) -> str:
+        """Return none: whatever serves may have it."""
+        return ""
+
 
 def version_of(name: str) -> str:
     """Return a version's CID."""

@@ -16,7 +16,7 @@ from farlane.domain.jobs import JobSpec
 from farlane.domain.resources import Resources
 from farlane.hub.credentials import Credentials
 from farlane.hub.deployments.catalog_versions import CatalogVersions
-from farlane.hub.deployments.desk import Versions
+from farlane.hub.deployments.versions import Versions
 from farlane.hub.hub import Hub
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings

@@ -49,6 +49,10 @@ class Names:
         """Return nobody: all versions are public."""
         return ()
 
+    def runtime_of(self, version: str) -> str:
+        """Return none: whatever serves may have it."""
+        return ""
+
 
 class ServingWorld:
     """One hub and one node; `lab/ada` deploys `chat`."""

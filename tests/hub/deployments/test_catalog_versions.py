@@ -162,3 +162,29 @@ def test_a_licence_is_accepted_by_the_organisation_that_deploys(repository: Repo
     assert versions.version_of("lab/asked", "lab") == cid.text
     with pytest.raises(PermissionRefused):
         versions.version_of("lab/asked", "else")
+
+
+def with_files(*paths: str, **fields: object) -> Manifest:
+    file = small_manifest().files[0]
+    return small_manifest(name="lab/files", files=tuple(replace(file, path=path) for path in paths), **fields)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "runtime"),
+    [
+        (with_files("README.md", "a.gguf"), "gguf"),
+        (with_files("model.onnx"), "onnx"),
+        (with_files("model.h5", runtime="own"), "own"),
+        (secret("lab/files"), ""),
+    ],
+)
+def test_a_version_asks_for_the_runtime_of_its_files(
+    repository: Repository, manifest: Manifest, runtime: str
+) -> None:
+    assert CatalogVersions(repository, set).runtime_of(put(repository, manifest)) == runtime
+
+
+def test_a_model_that_no_runtime_loads_is_refused(repository: Repository) -> None:
+    found = put(repository, with_files("weights.npy"))
+    with pytest.raises(InvalidInput, match=r"no runtime knows the files in lab/files.*weights\.npy"):
+        CatalogVersions(repository, set).runtime_of(found)

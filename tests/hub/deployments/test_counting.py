@@ -40,6 +40,10 @@ class OneVersion:
         """Return nobody: it is public."""
         return ()
 
+    def runtime_of(self, version: str) -> str:
+        """Return none: whatever serves may have it."""
+        return ""
+
 
 class Counted:
     """A hub and a node with one replica of an echo model."""

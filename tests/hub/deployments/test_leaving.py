@@ -41,6 +41,10 @@ class OneVersion:
         """Return nobody: all versions are public."""
         return ()
 
+    def runtime_of(self, version: str) -> str:
+        """Return none: whatever serves may have it."""
+        return ""
+
 
 class Network:
     """A hub, and nodes that come and go."""

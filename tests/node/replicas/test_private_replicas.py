@@ -98,6 +98,9 @@ class World:
             Caller("lab", "lab/ada", "k"), "secret", None, QUESTION, request_id="r", timeout_s=60
         )
         assert any([isinstance(reply, GeneratePiece) async for reply in answer])
+        await until(
+            lambda: len(self.desk.route("lab/secret").sessions) == 1
+        )  # an old one may still say goodbye
         (session,) = self.desk.route("lab/secret").sessions.values()
         return self.hub.hub.reactor.state.nodes[session.node].spec.name
 

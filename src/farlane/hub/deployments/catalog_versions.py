@@ -16,6 +16,7 @@ from farlane.models.manifest.licences import require_acceptance
 from farlane.models.names import Reference, parse_reference
 from farlane.models.private.versions import readers_of
 from farlane.models.repository import Repository, read_manifest
+from farlane.models.serving.runtime import runtime_for
 
 KEPT: Final = 1024
 """Versions of which it is remembered whose they are and who may use them; it never changes."""
@@ -30,7 +31,7 @@ class _Known:
 
 
 class CatalogVersions:
-    """Implements `desk.Versions`: public versions are for everybody in the network, private ones for their owners.
+    """Implements `versions.Versions`: public versions are for everybody in the network, private ones for their owners.
 
     A version whose licence must be accepted is for organisations that have done so; what the owner of a hub accepts on
     its machine counts for their organisation.
@@ -45,7 +46,7 @@ class CatalogVersions:
         self._known: OrderedDict[Cid, _Known] = OrderedDict()
 
     def version_of(self, model: str, organisation: str, alias: str = "") -> str:
-        """See `desk.Versions.version_of`."""
+        """See `versions.Versions.version_of`."""
         if model.startswith("bafy") and "@" not in model:
             cid = self._by_cid(model, organisation, alias)
         else:
@@ -54,8 +55,17 @@ class CatalogVersions:
         return cid.text
 
     def readers_of(self, version: str) -> tuple[str, ...]:
-        """See `desk.Versions.readers_of`."""
+        """See `versions.Versions.readers_of`."""
         return self._look_up(parse_cid(version)).readers
+
+    def runtime_of(self, version: str) -> str:
+        """See `versions.Versions.runtime_of`: what the manifest names, else what its files ask for."""
+        manifest = read_manifest(self._repository.blocks, parse_cid(version))
+        if manifest.runtime or manifest.encryption is not None:
+            return manifest.runtime
+        files = {file.path: file for file in manifest.files}
+        what = f"{manifest.name}, which has the format {manifest.format or 'plain'}"
+        return runtime_for(files, lambda: self._repository.file_path(files["config.json"]), what)
 
     def _by_name(self, model: str, organisation: str, alias: str) -> Cid:
         reference = parse_reference(model)

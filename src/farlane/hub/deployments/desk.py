@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Protocol
 
 from farlane.domain.deployments import CANARY_ALIAS, Deployment, ReplicaState, check_deployment
 from farlane.domain.ids import JobId
@@ -23,6 +22,7 @@ from farlane.hub.deployments.replica_jobs import last_failure, own_fault, replic
 from farlane.hub.deployments.replica_session import ReplicaSession
 from farlane.hub.deployments.route import Route
 from farlane.hub.deployments.state import Record, Replica
+from farlane.hub.deployments.versions import Versions
 from farlane.hub.hub import Hub
 from farlane.kit.clock import Clock
 
@@ -32,32 +32,6 @@ DRAIN_S, LAST_DRAIN_S = 300.0, 3.0
 """A replica that drains is stopped after so long, whatever it still answers; the second where its node leaves and no
 other is there: then the network goes down, and the node itself lets it answer a little longer."""
 log = logging.getLogger(__name__)
-
-
-class Versions(Protocol):
-    """Knows which version a name means now; see `farlane.models.catalog`."""
-
-    def version_of(self, model: str, organisation: str, alias: str = "") -> str:
-        """Return the CID of a version.
-
-        Args:
-            model: NAME, NAME@alias, NAME@vN or a CID.
-            organisation: who asks.
-            alias: asks for another alias of the same name instead.
-
-        Raises:
-            NotFound: there is no such name, version or alias.
-            PermissionRefused: the model is private and not for this organisation.
-        """
-        ...
-
-    def readers_of(self, version: str) -> tuple[str, ...]:
-        """Return the recipients who can read a private version, as `NodeSpec.recipient` writes them; none if public.
-
-        Raises:
-            NotFound: the version is not here (any more).
-        """
-        ...
 
 
 class Deployments:
@@ -156,20 +130,22 @@ class Deployments:
         return version
 
     def replica_job(self, deployment: Deployment, version: str) -> JobSpec:
-        """Return the job of one replica of a version; raises as `Versions.readers_of`."""
-        return replica_job(deployment, version, self._versions.readers_of(version))
+        """Return the job of one replica of a version; raises as `Versions.readers_of` and `runtime_of`."""
+        readers = self._versions.readers_of(version)
+        return replica_job(self._with_runtime(deployment, version), version, readers)
 
     def set(self, deployment: Deployment) -> Record:
         """Deploy, or change what is deployed.
 
         Raises:
-            InvalidInput: it could never work.
+            InvalidInput: it could never work, or no runtime can load the model.
             NotFound: its model has no such version.
             PermissionRefused: it is somebody else's, or private and no node can read it.
             DiskFull: it cannot be kept; nothing changes.
         """
         check_deployment(deployment)
         version = self.version_of(deployment)
+        self._with_runtime(deployment, version)
         known = self._controller.records.get(deployment.id)
         if known is not None and not known.removed and known.deployment.publisher != deployment.publisher:
             raise PermissionRefused(
@@ -390,6 +366,11 @@ class Deployments:
             replace(found, deployment=deployment) if found else Record(deployment, now, now)
         )
         file.save(self._path, known.values())
+
+    def _with_runtime(self, deployment: Deployment, version: str) -> Deployment:
+        if deployment.runtime:
+            return deployment
+        return replace(deployment, runtime=self._versions.runtime_of(version))
 
     def _require_reader(self, deployment: Deployment, version: str) -> None:
         nodes = (node.spec for node in self._hub().reactor.state.nodes.values())

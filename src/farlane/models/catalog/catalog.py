@@ -254,7 +254,9 @@ class Catalog:
                     name=name,
                 )
             if self._rows.version_of(name, target) is None:
-                raise Conflict(f"{name}@{alias} stood on {target.text} before, and that version was removed")
+                raise Conflict(
+                    f"{name}@{alias} stood on {target.text} before, which was removed: move it by tag"
+                )
             move = self._move(name, alias, target, before, author, back=True)
         self._tell(move)
         return move

@@ -158,7 +158,8 @@ class Endpoint:
             raise
         except OSError as error:
             raise Unavailable(
-                f"nothing answers at {self.place} ({error}): is it running, and is the address right?"
+                f"nothing answers at {self.place} ({error}): is a kubo or gateway running "
+                "there, and is the address right?"
             ) from error
         # A server that refuses early closes while the rest is still being sent; its answer says why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -163,17 +163,33 @@ def choose_runtime(folder: Path, runtime: str | None = None) -> str:
                 runtime=runtime,
             )
         return runtime
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return runtime_for(names, lambda: folder / "config.json", str(folder))
+
+
+def runtime_for(paths: Iterable[str], config: Callable[[], Path], what: str) -> str:
+    """Name the runtime for a model with these files.
+
+    Args:
+        paths: of its files, relative, with `/` between folders.
+        config: returns where its config.json lies; asked where the names do not decide.
+        what: the model, as an error names it.
+
+    Raises:
+        InvalidInput: none can load them.
+        Corrupted: config.json is no JSON object.
+    """
+    names = sorted({path for path in paths if "/" not in path})
     suffixes = {Path(name).suffix.lower() for name in names}
     if ".gguf" in suffixes:
         return "gguf"
     if ".keras" in suffixes or suffixes & {".h5", ".hdf5"}:
         return "keras"
     if "model.safetensors" in names and "tokenizer.json" in names and "config.json" in names:
-        return "sentence" if _is_bert(folder / "config.json") else "transformers"
+        return "sentence" if _is_bert(config()) else "transformers"
     if ".onnx" in suffixes:
-        return "sentence" if _is_sentence_onnx(folder, names) else "onnx"
-    raise InvalidInput(_unknown(folder, names, suffixes), folder=str(folder))
+        return "sentence" if "tokenizer.json" in names and "modules.json" in names else "onnx"
+    raise InvalidInput(_unknown(what, names, suffixes), what=what)
 
 
 def _is_bert(config: Path) -> bool:
@@ -182,21 +198,16 @@ def _is_bert(config: Path) -> bool:
     return read_config(config).get("model_type") == "bert"
 
 
-def _is_sentence_onnx(folder: Path, names: list[str]) -> bool:
-    """A text encoder beside its tokenizer, marked as sentence-transformers marks them."""
-    return "tokenizer.json" in names and (folder / "modules.json").is_file()
-
-
-def _unknown(folder: Path, names: list[str], suffixes: set[str]) -> str:
+def _unknown(what: str, names: list[str], suffixes: set[str]) -> str:
     expected = "a .gguf, .onnx, .keras or .h5 file, or model.safetensors with config.json and tokenizer.json"
     pickled = sorted(suffixes & set(PICKLES))
     if pickled:
         return (
-            f"{folder} holds pickled weights ({', '.join(pickled)}), which can run code and are never opened; convert "
+            f"{what} holds pickled weights ({', '.join(pickled)}), which can run code and are never opened; convert "
             "them to safetensors, for example with safetensors.torch.save_file, and publish those"
         )
     held = ", ".join(names[:8]) or "no files"
-    return f"no runtime knows the files in {folder} ({held}); expected {expected}, or name one with runtime="
+    return f"no runtime knows the files in {what} ({held}); expected {expected}, or name one with --runtime"
 
 
 def open_runtime(folder: Path, options: RuntimeOptions, runtime: str | None = None) -> Runtime:
@@ -235,7 +246,8 @@ def only_file(folder: Path, *suffixes: str) -> Path:
     Raises:
         InvalidInput: there is none, or there are several.
     """
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    there = folder.iterdir() if folder.is_dir() else ()
+    found = sorted(path for path in there if path.suffix.lower() in suffixes and path.is_file())
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise InvalidInput(
