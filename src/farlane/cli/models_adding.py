@@ -47,7 +47,7 @@ FROM = ("folder", "oci", "ollama")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("name")
 @click.option("--task", help="What it is for, such as text-generation [default: what its README.md says].")
-@click.option("--runtime", help="What serves it [default: any that can].")
+@click.option("--runtime", help="What serves it [default: what its files ask for].")
 @click.option("--licence", help="SPDX expression [default: what its README.md says].")
 @click.option(
     "--acceptance", is_flag=True, default=None, help="Nobody may use it without accepting the licence."

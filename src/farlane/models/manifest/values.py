@@ -86,7 +86,7 @@ class Manifest:
     """One version of a model; its CID names the version everywhere.
 
     name: of the model; root: IPFS directory of all files by `ipfs_cid`, what `ipfs add -r` of the folder gives;
-    format: of its weights; task: such as `sentence-similarity`; runtime: what serves it, empty where any may;
+    format: of its weights; task: such as `sentence-similarity`; runtime: what serves it, empty where its files decide;
     dtype: of most of its weights; card: path of the model card, empty for none; metrics: measured values by name,
     finite; created: Unix seconds; publisher: account that signs, empty for an unsigned version.
     """
