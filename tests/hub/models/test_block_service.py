@@ -13,7 +13,7 @@ import pytest
 
 from farlane.domain.deployments import Deployment
 from farlane.domain.nodes import SERVES
-from farlane.errors import InvalidInput, NotFound, PermissionRefused, TooLarge
+from farlane.errors import InvalidInput, NotFound, PermissionRefused, TooLarge, Unavailable
 from farlane.hub.grpc_api import block_service
 from farlane.hub.models import listing, reading
 from farlane.hub.models.reading import BlockReading
@@ -272,3 +272,18 @@ async def test_listing_the_blocks_of_one_version_keeps_readers_of_another_from_n
     assert other.get(private.manifest.bytes)
     go_on.set()
     assert (await first).get(version.manifest.bytes)
+
+
+async def test_an_organisation_reads_by_so_many_streams_at_a_time(
+    hub: RunningHub, version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_service, "MAX_READERS_EACH", 1)
+    cid = version.manifest
+    async with hub.channel() as channel, BlockStream(channel, cid.text) as first:
+        assert await first.fetch(cid.bytes)
+        async with BlockStream(channel, cid.text) as second:
+            with pytest.raises(Unavailable):
+                await second.fetch(cid.bytes)
+        token = hub.token("client", "elsewhere/bob", "elsewhere")
+        async with hub.channel(token) as others, BlockStream(others, cid.text) as third:
+            assert await third.fetch(cid.bytes)

@@ -12,14 +12,18 @@ import pytest
 
 from farlane.errors import Corrupted, FarlaneError, InvalidInput, NotFound, TooLarge, UnsupportedVersion
 from farlane.kit.hashing import sha256
+from farlane.models import arrival
 from farlane.models.cid import DAG_PB, RAW, Cid, block_cid
 from farlane.models.manifest.codec import encode
 from farlane.models.manifest.values import MAX_MANIFEST_BYTES, Manifest, ModelFile
+from farlane.models.transfer.outline import Get, Lacking, outline
 from farlane.models.trees import tree
 from farlane.models.unixfs.dag_pb import PbLink, PbNode, encode_node
+from farlane.models.unixfs.file_dag import FileDag
 from farlane.models.unixfs.nodes import NodeData, NodeKind, encode_data
 from farlane.testing.manifests import model_file, small_manifest
 from farlane.testing.running_hub import RunningHub
+from farlane.testing.waiting import until
 from farlane.wire.status import from_rpc_error
 from farlane.wire.v1 import models_pb2
 from farlane.wire.v1.models_pb2_grpc import ModelServiceStub
@@ -236,3 +240,36 @@ async def test_an_outline_larger_than_its_file_can_need_is_refused(
     found = await hostile.push(manifest_of(file))
     assert isinstance(found, TooLarge)
     assert "inner nodes" in found.message
+
+
+async def test_a_push_that_broke_off_keeps_no_room_from_others(hostile: Hostile) -> None:
+    assert hostile.hub.models is not None
+    blocks = hostile.hub.models.blocks
+    parts = [(block_cid(RAW, b"%d" % at), MIB) for at in range(8)]
+    root = hostile.node(*parts)
+    top = tree([("model.safetensors", root, 8 * MIB + len(hostile.blocks[root]))]).root
+    file = replace(model_file(cid=root, ipfs_cid=root), size=8 * MIB)
+    assert isinstance(await hostile.push(manifest_of(file, top)), InvalidInput)  # it sends no leaves
+    await until(lambda: blocks.partial_bytes() < MIB)
+
+
+async def test_many_small_files_of_very_many_blocks_are_refused_before_they_are_kept_in_memory(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrival, "MAX_LEAVES", 1000)
+    read: list[Cid] = []
+
+    def counted(root: Cid, size_bytes: int, get: Get) -> FileDag | Lacking:
+        read.append(root)
+        return outline(root, size_bytes, get)
+
+    monkeypatch.setattr(arrival, "outline", counted)
+    leaf = block_cid(RAW, b"x")
+    files = []
+    for number in range(20):
+        root = hostile.node(*[(leaf, 1)] * (500 + number))
+        files.append(replace(model_file(f"{number}", cid=root, ipfs_cid=root), size=500 + number))
+    manifest = small_manifest(files=tuple(sorted(files, key=lambda one: one.path)))
+    found = await hostile.push(manifest)
+    assert isinstance(found, TooLarge)
+    assert len(read) < 20 + 5  # all are lacking at first

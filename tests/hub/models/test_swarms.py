@@ -122,3 +122,13 @@ def test_a_node_that_says_it_lacks_everything_leaves_some_to_others(
     other = world.sit("other")
     assert len(set(greedy.take_news().granted)) == 2
     assert len(other.take_news().granted) == 1
+
+
+def test_the_swarms_of_a_node_have_so_many_blocks_at_most(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_BLOCKS_OF_A_NODE", 7)
+    world.sit("a")
+    with pytest.raises(Exhausted, match="at most 7 blocks"):
+        world.sit("a", TWO)
+    world.sit("b", TWO)

@@ -151,7 +151,11 @@ def test_a_file_that_nobody_goes_on_with_makes_room(stock: Stock, old: bool) -> 
     stock.bring(*one)
     stock.begin(*two)
     file = two[1].files[0]
-    stock.shelf.blocks.begin_file([dag_of(stock.hub.blocks, file.cid, file.size)], file.sha256.hex()).close()
+    dags = [dag_of(stock.hub.blocks, file.cid, file.size)]
+    assembly = stock.shelf.blocks.begin_file(dags, file.sha256.hex())
+    for at in range(len(assembly.leaves) - 1):
+        assembly.write(at, stock.hub.blocks.get(assembly.leaves.cid(at)))
+    assembly.close()
     later_s = ABANDONED_S + 1 if old else 1
     stock.clock.step_wall(stock.newest_partial_s() + later_s - stock.clock.now())
     gone = stock.shelf.make_room(three[1])

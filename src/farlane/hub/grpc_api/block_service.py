@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final
 
 import grpc
 
-from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, TooLarge
+from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, TooLarge, Unavailable
 from farlane.hub.grpc_api.answering import Context, answered
 from farlane.hub.grpc_api.model_messages import delta_message, version_message
 from farlane.hub.models.access import ModelAccess
@@ -32,6 +33,12 @@ PIECE_BYTES: Final = 1 << 20
 """A larger block goes in several messages."""
 AHEAD_BYTES: Final = 4 << 20
 """Blocks read ahead of what a reader has taken."""
+ALL_AHEAD_BYTES: Final = 1 << 30
+"""Of all readers; one block is read ahead in any case."""
+MAX_READERS: Final = 2048
+"""Streams at a time."""
+MAX_READERS_EACH: Final = 1024
+"""Of one organisation's clients and nodes."""
 HELLO_S: Final = 15.0
 RECHECK_S: Final = 60.0
 """How long a reader is believed to be one who may have the version."""
@@ -53,6 +60,7 @@ class BlockService(models_pb2_grpc.BlockServiceServicer):
     def __init__(self, repository: Repository, access: ModelAccess) -> None:
         self._repository, self._access = repository, access
         self._reading = BlockReading(repository)
+        self._readers: Counter[str] = Counter()
 
     @answered
     async def DescribeVersion(
@@ -65,8 +73,17 @@ class BlockService(models_pb2_grpc.BlockServiceServicer):
         self, request_iterator: Wants, context: BlockContext
     ) -> None:
         """Send the blocks of one version that are asked for."""
+        organisation = current_identity().organisation
         try:
-            await self._send(request_iterator, context)
+            if self._readers.total() >= MAX_READERS or self._readers[organisation] >= MAX_READERS_EACH:
+                raise Unavailable(
+                    "the hub sends blocks to as many as it can at a time; try again in a moment"
+                )
+            self._readers[organisation] += 1
+            try:
+                await self._send(request_iterator, context)
+            finally:
+                self._readers[organisation] -= 1
         except ConnectionLost as error:
             log.debug("%s", error.message)  # nobody is left to be told
         except FarlaneError as error:
@@ -91,9 +108,8 @@ class BlockService(models_pb2_grpc.BlockServiceServicer):
             return
         reader = _Reader(self._open(current_identity(), first))
         await reader.check()
-        outbox: Outbox[models_pb2.BlockPart] = Outbox(
-            max_bytes=AHEAD_BYTES, size_of=models_pb2.BlockPart.ByteSize
-        )
+        ahead = min(AHEAD_BYTES, ALL_AHEAD_BYTES // self._readers.total())
+        outbox: Outbox[models_pb2.BlockPart] = Outbox(max_bytes=ahead, size_of=models_pb2.BlockPart.ByteSize)
         failed: list[FarlaneError] = []
         async with TaskSupervisor("blocks of a model") as tasks:
             tasks.start(_answer(reader, first, requests, outbox, failed), "blocks read")

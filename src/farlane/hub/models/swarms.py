@@ -14,6 +14,8 @@ from farlane.models.transfer.swarm import News, Swarm
 
 MAX_SEATS_OF_A_NODE: Final = 256
 """Swarms that one node may be in at once."""
+MAX_BLOCKS_OF_A_NODE: Final = 16_000_000
+"""Of all these swarms together: 16 TB in blocks of 1 MiB. Each block costs the hub about 20 bytes."""
 
 
 @dataclass(slots=True)
@@ -118,11 +120,7 @@ class Swarms:
         Raises:
             Exhausted: the node is in too many swarms.
         """
-        others = (one for known, one in self._gatherings.items() if known != root)
-        if sum(node in one.seats for one in others) >= MAX_SEATS_OF_A_NODE:
-            raise Exhausted(
-                f"a node may be in at most {MAX_SEATS_OF_A_NODE} swarms at once: let it leave some"
-            )
+        self._require_few(node, root, len(have))
         gathering = self._gatherings.get(root)
         if gathering is None:
             gathering = self._gatherings[root] = _Gathering(Swarm(len(have)))
@@ -133,6 +131,17 @@ class Swarms:
         gathering.swarm.join(self._now(), node, address, have)
         _wake(gathering)
         return seat
+
+    def _require_few(self, node: str, root: Cid, blocks: int) -> None:
+        others = [one.swarm for known, one in self._gatherings.items() if known != root and node in one.seats]
+        if len(others) >= MAX_SEATS_OF_A_NODE:
+            raise Exhausted(
+                f"a node may be in at most {MAX_SEATS_OF_A_NODE} swarms at once: let it leave some"
+            )
+        if others and sum(one.blocks for one in others) + blocks > MAX_BLOCKS_OF_A_NODE:
+            raise Exhausted(
+                f"the swarms of a node may have at most {MAX_BLOCKS_OF_A_NODE} blocks: let it leave some"
+            )
 
     def leave(self, seat: Seat) -> None:
         """Let a node go, unless a later stream of it sits there."""

@@ -76,6 +76,11 @@ class DiskAssembly:
         return self._dags[0].leaves
 
     @property
+    def name(self) -> str:
+        """Name of its file among those on their way."""
+        return self._path.name
+
+    @property
     def key(self) -> str:
         """SHA-256 of the file, or the CID of its root where that is not known."""
         return self._sha256 or self._dags[0].root.text

@@ -125,8 +125,8 @@ class DiskBlockStore(DiskReading):
         path = self._partial / partial_name(sha256 or dags[0].root.text, whose)
         with self.adders.shared(), self._room(dags[0].size_bytes, beside=path):
             assembly = DiskAssembly(self, path, dags, sha256)
-        with self._lock:
-            self._assemblies.append(assembly)
+            with self._lock:
+                self._assemblies.append(assembly)
         return assembly
 
     def partial_bytes(self, beside: Collection[str] = (), whose: str = "") -> int:
@@ -136,8 +136,7 @@ class DiskBlockStore(DiskReading):
             beside: SHA-256 of files that do not count.
             whose: who brings these.
         """
-        names = {partial_name(one, whose) for one in beside}
-        return sum(path.stat().st_size for path in self._partial.iterdir() if path.name not in names)
+        return self._partial_bytes({partial_name(one, whose) for one in beside})
 
     def drop_partial(self, keep: Collection[str], *, before_s: float) -> None:
         """Drop what has come of files that nobody assembles at present.
@@ -322,6 +321,19 @@ class DiskBlockStore(DiskReading):
                     f"{path} was changed since it was described: describe it again", path=str(path)
                 )
 
+    def _partial_bytes(self, beside: Collection[str]) -> int:
+        """Return what files under way will take, and what others have come to: else who breaks off keeps the room."""
+        with self._lock:
+            open_here = {assembly.name for assembly in self._assemblies}
+        total = 0
+        for path in self._partial.iterdir():
+            if path.name not in beside:
+                with contextlib.suppress(FileNotFoundError):
+                    status = path.stat()
+                    come = min(status.st_size, status.st_blocks * 512)
+                    total += status.st_size if path.name in open_here else come
+        return total
+
     def _drop(self, file: IndexedFile) -> None:
         self._index.remove(file.number)
         self._used_s.pop(file.number, None)
@@ -335,7 +347,7 @@ class DiskBlockStore(DiskReading):
             yield
             return
         with self._lock:
-            partial = sum(path.stat().st_size for path in self._partial.iterdir() if path != beside)
+            partial = self._partial_bytes({beside.name} if beside is not None else ())
             if self.total_bytes + partial + self._reserved_bytes + size_bytes > self._max_bytes:
                 raise DiskFull(
                     f"the block store's {self._max_bytes} bytes do not hold {size_bytes} more: collect what is no "

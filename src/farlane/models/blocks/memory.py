@@ -143,7 +143,7 @@ class MemoryBlockStore:
         """Return the bytes set aside for files that are not whole yet."""
         names = {partial_name(one, whose) for one in beside}
         with self._lock:
-            return sum(one.leaves.size_bytes for key, one in self._assemblies.items() if key not in names)
+            return sum(one.room_bytes for key, one in self._assemblies.items() if key not in names)
 
     def drop_partial(self, keep: Collection[str], *, before_s: float) -> None:
         """Drop what has come of files that nobody assembles at present."""

@@ -42,6 +42,12 @@ class MemoryAssembly:
         """SHA-256 of the file, or the CID of its root where that is not known."""
         return self._sha256 or self._dags[0].root.text
 
+    @property
+    def room_bytes(self) -> int:
+        """What is set aside for it: all it will take, or what has come where nobody goes on with it."""
+        gone = 0 if self.open else sum(int(self.leaves.lengths[at]) for at in self._missing)
+        return self.leaves.size_bytes - gone
+
     def missing(self) -> Sequence[int]:
         """Return the indices of the leaves not written yet, in order."""
         with self._store._lock:

@@ -205,7 +205,7 @@ class BlockStore(BlockSource, Protocol):
         ...
 
     def partial_bytes(self, beside: Collection[str] = (), whose: str = "") -> int:
-        """Return the bytes set aside for files that are not whole yet.
+        """Return the bytes set aside for files that are not whole yet: of those that nobody assembles, what has come.
 
         Args:
             beside: SHA-256 of files that do not count.
