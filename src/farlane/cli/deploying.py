@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from farlane.cli.connecting import with_client
+from farlane.cli.connecting import connecting, with_client
 from farlane.cli.deployment_options import check_counts, deployment_of, replica_counts, serve_options
 from farlane.cli.output import ask, counted, json_option, on_terminal, print_json, print_table, say
 from farlane.domain.deployments import Deployment, DeploymentState
@@ -37,7 +37,7 @@ def serve(model: str, yes: bool, detach: bool, as_json: bool, **options: Any) ->
     wanted = deployment_of(model, options)
 
     async def work() -> int:
-        async with AsyncClient() as client:
+        async with connecting(AsyncClient()) as client:
             desk = DeploymentClient(client.connection)
             if not _agreed(await desk.quote(wanted), wanted, yes=yes, as_json=as_json):
                 return 130

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from farlane.cli.command_document import job_of_command
+from farlane.cli.connecting import connecting
 from farlane.cli.output import ask, counted, json_option, on_terminal, print_json, say
 from farlane.cli.watching import finish
 from farlane.domain.ids import job_text
@@ -72,7 +73,7 @@ def submit(job: JobFile, *, yes: bool, detach: bool, as_json: bool, key: str | N
 
     async def work() -> int:
         nonlocal handle
-        async with AsyncClient() as client:
+        async with connecting(AsyncClient()) as client:
             if not await _agreed(client, job, yes=yes, as_json=as_json):
                 return 130
             handle = await client.submit_file(job, key=key)
