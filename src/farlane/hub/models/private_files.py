@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -12,15 +14,20 @@ from typing import TypeVar
 
 from farlane.errors import FarlaneError, NotFound
 from farlane.models.blocks.port import BlockSource
-from farlane.models.catalog.values import PrivateFile, Version
+from farlane.models.catalog.values import PrivateFile
 from farlane.models.cid import DAG_PB, Cid
+from farlane.models.manifest.codec import decode
 from farlane.models.manifest.values import Manifest
-from farlane.models.repository import Repository
+from farlane.models.repository import Repository, read_manifest
 from farlane.models.unixfs.dag_pb import decode_node
 from farlane.wire.serving import Identity
 
 log = logging.getLogger(__name__)
 Name = TypeVar("Name", str, bytes)
+_ENCRYPTION = b"encryption"
+"""Stands in the manifest of each private version."""
+_SHA256 = re.compile(rb"fsha256X (.{32})", re.DOTALL)
+"""Of a file, as DAG-CBOR has it: a text of 6 characters, then 32 bytes; it may also be part of some text."""
 
 
 @dataclass(slots=True)
@@ -44,8 +51,10 @@ class PrivateFiles:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._lock = threading.RLock()
-        self._public: dict[Cid, tuple[bytes, ...]] = {}
-        self._public_files: Counter[str] = Counter()
+        self._public: set[Cid] = set()
+        self._told: dict[bytes, list[Cid]] = {}
+        """Manifests, of public versions or ones that are gone, in which a SHA-256 seems to stand."""
+        self._confirmed: dict[str, Cid] = {}
         self._private: dict[Cid, frozenset[PrivateFile]] = {}
         self._files: dict[PrivateFile, _State] = {}
         self._organisations: Counter[str] = Counter()
@@ -100,7 +109,7 @@ class PrivateFiles:
     def may_have_file(self, who: Identity, sha256: str) -> bool:
         """Tell whether a file is public, somebody's own, or unknown."""
         with self._lock:
-            return self._public_files[sha256] > 0 or self._theirs(who, self._by_sha256.get(sha256, ()))
+            return self._theirs(who, self._by_sha256.get(sha256, ())) or self._is_public(sha256)
 
     def may_have_node(self, who: Identity, digest: bytes) -> bool:
         """Tell whether a block is no inner node of a private file, or of somebody's own.
@@ -120,14 +129,13 @@ class PrivateFiles:
         if self._noted is None:
             self._note()
         now = self._repository.catalog.manifests()
-        for cid in self._public.keys() - now:
-            self._public_files -= Counter(one.hex() for one in self._public.pop(cid))
+        self._public &= now
         for cid in self._private.keys() - now:
             for file in self._private.pop(cid):
                 self._files[file].named -= 1
-        for cid in now - self._public.keys() - self._private.keys():
+        for cid in now - self._public - self._private.keys():
             try:
-                self._take(*self._repository.version_of(cid))
+                self._take(cid)
             except FarlaneError as error:
                 log.debug("%s is looked at later: %s", cid, error.message)
         for file, state in list(self._files.items()):
@@ -146,15 +154,32 @@ class PrivateFiles:
             self._repository.catalog.private.change(known - self._noted, self._noted - known)
             self._noted = known
 
-    def _take(self, version: Version, manifest: Manifest) -> None:
-        if manifest.encryption is None:
-            self._public[version.manifest] = tuple(file.sha256 for file in manifest.files)
-            self._public_files.update(file.sha256.hex() for file in manifest.files)
+    def _take(self, cid: Cid) -> None:
+        raw = self._repository.blocks.get(cid)
+        # Decoding takes a hundred times as long as this, and a hub has thousands of public versions.
+        if _ENCRYPTION not in raw or decode(raw, cid).encryption is None:
+            self._public.add(cid)
+            for sha256 in _SHA256.findall(raw):
+                self._told.setdefault(sha256, []).append(cid)
             return
+        version, manifest = self._repository.version_of(cid)
         files = _files_of(manifest, self._repository.catalog.model(version.name).organisation)
         self._private[version.manifest] = files
         for file in files:
             self._known(file).named += 1
+
+    def _is_public(self, sha256: str) -> bool:
+        """Tell whether a public version has a file; only those are asked about that a private one has, too."""
+        if self._confirmed.get(sha256) in self._public:
+            return True
+        for cid in self._told.get(bytes.fromhex(sha256), ()):
+            if cid in self._public:
+                with contextlib.suppress(FarlaneError):
+                    manifest = read_manifest(self._repository.blocks, cid)
+                    if any(one.sha256.hex() == sha256 for one in manifest.files):
+                        self._confirmed[sha256] = cid
+                        return True
+        return False
 
     def _known(self, file: PrivateFile) -> _State:
         if file not in self._files:
@@ -178,7 +203,7 @@ class PrivateFiles:
         _without(self._by_node, file, [digest for digest, files in self._by_node.items() if file in files])
 
     def _find_nodes(self, file: PrivateFile, state: _State) -> None:
-        if not self._public_files[file.sha256]:  # else everybody may have them
+        if not self._is_public(file.sha256):  # else everybody may have them
             nodes, state.complete = _inner_nodes(self._repository.blocks, (file.cid, file.ipfs_cid))
             self._note_nodes(file, nodes)
 
