@@ -34,7 +34,8 @@ async def ada(hub: RunningHub, own: Repository) -> AsyncIterator[AsyncClient]:
 async def test_what_is_served_is_not_removed(ada: AsyncClient) -> None:
     deployments = DeploymentClient(ada.connection)
     await models(ada).untag("lab/mini", "champion")
-    wanted = Deployment(name="mini", model="lab/mini@v1", organisation="lab", publisher="lab/ada")
+    wanted = Deployment(name="mini", model="lab/mini@v1", organisation="lab", publisher="lab/ada",
+                        runtime="onnx")  # fmt: skip
     await deployments.deploy(wanted)
     for everything in (True, False):
         with pytest.raises(Conflict, match="served as 'mini'"):
