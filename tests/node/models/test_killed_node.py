@@ -74,7 +74,7 @@ async def test_a_node_that_was_killed_fetches_only_the_rest(
     assert hub.service.deployments is not None
     served = Deployment(
         name="mini", model=f"{version.name}@v{version.number}", organisation="lab", publisher="lab/ada",
-        resources=Resources(100, 256 << 20, 0), scale=ScalePolicy(),
+        resources=Resources(100, 256 << 20, 0), scale=ScalePolicy(), runtime="onnx",
     )  # fmt: skip
     hub.service.deployments.set(served)
     node = NodeProcess(hub, tmp_path / "killed")

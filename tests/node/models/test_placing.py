@@ -51,7 +51,7 @@ async def test_of_two_equal_nodes_the_one_that_has_the_model_gets_the_replica(
         assert desk is not None
         desk.set(
             Deployment(
-                name="chat", model=version, organisation="lab", publisher="lab/ada",
+                name="chat", model=version, organisation="lab", publisher="lab/ada", runtime="echo",
                 resources=Resources(100, 16 << 20, 0), scale=ScalePolicy(min_replicas=1, max_replicas=1),
             )
         )  # fmt: skip
