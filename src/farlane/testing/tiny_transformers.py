@@ -11,15 +11,16 @@ CONTEXT = 64
 
 
 def write_language_model(
-    folder: Path, architecture: str = "llama", *, seed: int = 0, template: str = TEMPLATE
+    folder: Path, architecture: str = "llama", *, seed: int = 0, template: str = TEMPLATE, width: int = 32
 ) -> Path:
-    """Write config.json, tokenizer.json and model.safetensors for the `transformers` runtime.
+    """Write config.json, tokenizer.json and model.safetensors for the runtimes `transformers` and `vllm`.
 
     Args:
         folder: made if it is not there.
         architecture: llama or gpt2.
         seed: another one is another version of the same model.
         template: of chats; empty for none.
+        width: of a llama's token vectors, for its 4 heads: kernels of GPUs want 32 or 64 for each.
 
     Returns:
         The folder.
@@ -32,7 +33,7 @@ def write_language_model(
     config: Any
     if architecture == "llama":
         config = transformers.LlamaConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=words,
+            hidden_size=width, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=words,
             max_position_embeddings=CONTEXT, bos_token_id=None, eos_token_id=words - 1,
         )  # fmt: skip
     else:

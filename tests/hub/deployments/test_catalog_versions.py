@@ -20,6 +20,7 @@ from farlane.models.manifest.values import Licence, Manifest
 from farlane.models.private.recipients import new_recipient_key
 from farlane.models.private.wrapping import new_version_key, wrapped_for
 from farlane.models.repository import Repository
+from farlane.models.serving.runtime import EITHER
 from farlane.node.machine.admission import refusal_reason
 from farlane.scheduler.eligibility import first_obstacle
 from farlane.testing.builders import a_node
@@ -174,6 +175,7 @@ def with_files(*paths: str, **fields: object) -> Manifest:
     [
         (with_files("README.md", "a.gguf"), "gguf"),
         (with_files("model.onnx"), "onnx"),
+        (with_files("config.json", "model.safetensors.index.json", "tokenizer.json"), EITHER),
         (with_files("model.h5", runtime="own"), "own"),
         (secret("lab/files"), ""),
     ],

@@ -23,10 +23,11 @@ from pathlib import Path
 from farlane.domain.inference import EmbedRequest, GenerateRequest, InferenceKind, Sampling
 from farlane.errors import FarlaneError
 from farlane.kit.clock import SystemClock
+from farlane.models.serving.gpus import VARIABLE
 from farlane.models.serving.host import ModelHost, as_farlane_error
 from farlane.models.serving.limits import ServingLimits
 from farlane.models.serving.replica_server import serve_connection
-from farlane.models.serving.runtime import Runtime, RuntimeOptions, open_runtime
+from farlane.models.serving.runtime import Backed, Runtime, RuntimeOptions, open_runtime
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,21 @@ def _end_with_stdin() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+def end_with(runtime: Runtime) -> None:
+    """End this process with the one that holds the model: whoever started it then starts another."""
+    if not isinstance(runtime, Backed):
+        return
+    backed: Backed = runtime
+
+    def watch() -> None:
+        if (error := backed.wait()) is not None:
+            log.error("%s", error.message)
+            sys.stderr.flush()
+            os._exit(1)
+
+    threading.Thread(target=watch, name="model's process", daemon=True).start()
+
+
 def _parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="replica", description="Serve one model on a unix socket.")
     parser.add_argument("--folder", type=Path, required=True)
@@ -103,7 +119,8 @@ def main(argv: list[str] | None = None) -> int:
     ready = os.dup(1)
     os.dup2(2, 1)  # libraries print to stdout as they like; the first line there is ours
     _end_with_stdin()
-    if arguments.memory_bytes:
+    # Drivers of GPUs map far more memory than they use: no limit for who has any.
+    if arguments.memory_bytes and not os.environ.get(VARIABLE):
         resource.setrlimit(resource.RLIMIT_DATA, (arguments.memory_bytes, arguments.memory_bytes))
     options = RuntimeOptions(
         threads=arguments.threads, streams=arguments.streams, context_tokens=arguments.context_tokens
@@ -113,6 +130,7 @@ def main(argv: list[str] | None = None) -> int:
             **{name: getattr(arguments, name) for name in ServingLimits.__dataclass_fields__}
         )
         runtime = open_runtime(arguments.folder, options, arguments.runtime)
+        end_with(runtime)
         probe(runtime)
     except Exception as error:
         failure: FarlaneError = as_farlane_error(error)

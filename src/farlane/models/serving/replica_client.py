@@ -29,6 +29,7 @@ from farlane.errors import (
 )
 from farlane.kit.tasks import TaskSupervisor
 from farlane.models.serving import frames
+from farlane.models.serving.gpus import gpus_environment
 from farlane.models.serving.limits import ServingLimits
 from farlane.models.serving.statistics import ReplicaStatistics
 
@@ -57,7 +58,9 @@ class ReplicaSpec:
     context_tokens: int = 0
     """0 takes what the model was trained for."""
     memory_bytes: int = 0
-    """Private memory of the process; 0 sets no limit. The model's mapped file does not count."""
+    """Private memory of the process; 0 sets no limit, nor do GPUs. The model's mapped file does not count."""
+    gpus: tuple[int, ...] | None = None
+    """Devices that it may see, as NVML counts them; None leaves it those that this process sees."""
     limits: ServingLimits = field(default_factory=ServingLimits)
 
     def command(self, socket: Path) -> list[str]:
@@ -318,17 +321,18 @@ async def _spawn(spec: ReplicaSpec, socket: Path, directory: Path) -> asyncio.su
         stdout=pipe,
         stderr=pipe,
         cwd=directory,
-        env=_environment(spec.threads),
+        env=_environment(spec),
     )
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(spec: ReplicaSpec) -> dict[str, str]:
     """The environment of a replica: this package first, threads as told, nothing fetched by a library."""
     here = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     rules = {"PYTHONPATH": path, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
-    return os.environ | dict.fromkeys(names, str(threads)) | rules
+    devices = {} if spec.gpus is None else gpus_environment(spec.gpus)
+    return os.environ | dict.fromkeys(names, str(spec.threads)) | rules | devices
 
 
 async def _log_stderr(

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from farlane.domain.inference import (
     EmbedReply,
@@ -19,7 +19,8 @@ from farlane.domain.inference import (
     TensorsReply,
     TensorsRequest,
 )
-from farlane.errors import InvalidInput, Unavailable
+from farlane.errors import FarlaneError, InvalidInput, Unavailable
+from farlane.models.serving.gpus import visible_gpus
 
 Cancelled = Callable[[], bool]
 """Asked between two pieces: True ends the generation early."""
@@ -77,6 +78,15 @@ class Runtime(Protocol):
         ...
 
 
+@runtime_checkable
+class Backed(Protocol):
+    """A runtime whose model lives in a process of its own, which can die alone."""
+
+    def wait(self) -> FarlaneError | None:
+        """Wait until that process is gone; return why, or None where the runtime was closed."""
+        ...
+
+
 class NoTensors:
     """The answer of a model that takes no arrays."""
 
@@ -125,29 +135,35 @@ _RUNTIMES = {
     "sentence": ("sentence", "SentenceRuntime"),
     "keras": ("keras", "KerasRuntime"),
     "transformers": ("transformers", "TransformersRuntime"),
+    "vllm": ("vllm", "VllmRuntime"),
 }
-RUNTIME_NAMES = tuple(_RUNTIMES)
+EITHER = "transformers-or-vllm"
+"""What language models in Hugging Face's layout ask for: vLLM on a node that has it and a GPU, else transformers."""
+RUNTIME_NAMES = (*_RUNTIMES, EITHER)
 _PACKAGES = {
     "onnx": ("onnxruntime",),
     "gguf": ("xllamacpp",),
     "sentence": ("tokenizers", "safetensors"),
     "keras": ("keras", "jax", "h5py"),
     "transformers": ("transformers", "torch"),
+    "vllm": ("vllm",),
 }
+_WHOLE, _SHARDED = "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
 def installed_runtimes() -> tuple[str, ...]:
     """Return the runtimes whose packages are installed, without importing any of them."""
-    return tuple(
-        name
-        for name, packages in _PACKAGES.items()
-        if all(importlib.util.find_spec(package) is not None for package in packages)
-    )
+    found = tuple(filter(_is_installed, _PACKAGES))
+    return (*found, EITHER) if {"transformers", "vllm"} & set(found) else found
+
+
+def _is_installed(runtime: str) -> bool:
+    return all(importlib.util.find_spec(package) is not None for package in _PACKAGES[runtime])
 
 
 def choose_runtime(folder: Path, runtime: str | None = None) -> str:
-    """Name the runtime for the files of a model's folder.
+    """Name the runtime that opens the files of a model's folder here.
 
     Args:
         folder: the model's files.
@@ -157,18 +173,21 @@ def choose_runtime(folder: Path, runtime: str | None = None) -> str:
         InvalidInput: no such runtime, or files that none can load.
     """
     if runtime:
-        if runtime not in _RUNTIMES:
+        if runtime not in RUNTIME_NAMES:
             raise InvalidInput(
                 f"there is no runtime {runtime!r}; expected one of {', '.join(RUNTIME_NAMES)}",
                 runtime=runtime,
             )
+    else:
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        runtime = runtime_for(names, lambda: folder / "config.json", str(folder))
+    if runtime != EITHER:
         return runtime
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return runtime_for(names, lambda: folder / "config.json", str(folder))
+    return "vllm" if _is_installed("vllm") and visible_gpus() else "transformers"
 
 
 def runtime_for(paths: Iterable[str], config: Callable[[], Path], what: str) -> str:
-    """Name the runtime for a model with these files.
+    """Name the runtime for a model with these files, whatever this machine has; `EITHER` is left to a node.
 
     Args:
         paths: of its files, relative, with `/` between folders.
@@ -185,8 +204,8 @@ def runtime_for(paths: Iterable[str], config: Callable[[], Path], what: str) -> 
         return "gguf"
     if ".keras" in suffixes or suffixes & {".h5", ".hdf5"}:
         return "keras"
-    if "model.safetensors" in names and "tokenizer.json" in names and "config.json" in names:
-        return "sentence" if _is_bert(config()) else "transformers"
+    if {"tokenizer.json", "config.json"} <= set(names) and (_WHOLE in names or _SHARDED in names):
+        return "sentence" if _WHOLE in names and _is_bert(config()) else EITHER
     if ".onnx" in suffixes:
         return "sentence" if "tokenizer.json" in names and "modules.json" in names else "onnx"
     raise InvalidInput(_unknown(what, names, suffixes), what=what)

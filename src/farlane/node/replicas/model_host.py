@@ -95,6 +95,7 @@ def replica_spec(folder: Path, call: ServeCall, share: ReplicaShare) -> ReplicaS
         runtime=call.runtime or None,
         threads=share.threads,
         memory_bytes=share.memory_bytes,
+        gpus=share.gpus,
         limits=caps,
         **sizes,
     )

@@ -18,13 +18,12 @@ import numpy as np
 from farlane.domain.inference import (
     EmbedReply,
     EmbedRequest,
-    FinishReason,
     GeneratePiece,
     GenerateRequest,
     InferenceKind,
     ModelDescription,
 )
-from farlane.errors import Corrupted, FarlaneError, InvalidInput, Unavailable
+from farlane.errors import Corrupted
 from farlane.models.serving.runtime import (
     Cancelled,
     NoTensors,
@@ -34,6 +33,7 @@ from farlane.models.serving.runtime import (
     refusal,
 )
 from farlane.models.serving.runtimes.gguf_header import read_header
+from farlane.models.serving.runtimes.openai_server import error_of, pieces, question
 from farlane.models.serving.runtimes.sentence import cut
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ ENCODERS = frozenset(
     ["bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "t5encoder"]
 )
 """Architectures of llama.cpp that embed and do not write."""
+SERVER = "llama.cpp"
 DEFAULT_CONTEXT = 4096
 """Longest context taken without being asked: beyond it the memory for it grows past what most nodes offer."""
 
@@ -91,7 +92,7 @@ class GgufRuntime(NoTensors):
         for text in request.texts:
             answer: dict[str, Any] = self._server.handle_embeddings({"input": text})
             if "error" in answer:
-                raise _error(answer["error"])
+                raise error_of(SERVER, answer)
             vectors.append(answer["data"][0]["embedding"])
             counts.append(int(answer["usage"]["prompt_tokens"]))
         rows = np.array(vectors, np.float32).reshape(len(vectors), -1)
@@ -125,7 +126,7 @@ class GgufRuntime(NoTensors):
                     if request.messages
                     else self._server.handle_completions
                 )
-                handle(question(request), take)
+                handle(_question(request), take)
                 chunks.put(None)
             except BaseException as error:
                 chunks.put(error)
@@ -133,7 +134,7 @@ class GgufRuntime(NoTensors):
         thread = threading.Thread(target=run, name="llama.cpp", daemon=True)
         thread.start()
         try:
-            yield from _pieces(chunks, cancelled)
+            yield from pieces(_each(chunks), cancelled, SERVER)
         finally:
             left.set()
             thread.join()  # at most one token later
@@ -143,54 +144,22 @@ class GgufRuntime(NoTensors):
         del self._server
 
 
-def _pieces(
-    chunks: queue.SimpleQueue[dict[str, Any] | BaseException | None], cancelled: Cancelled
-) -> Iterator[GeneratePiece]:
-    finish: FinishReason | None = None
-    prompt = completion = 0
+def _each(
+    chunks: queue.SimpleQueue[dict[str, Any] | BaseException | None],
+) -> Iterator[dict[str, Any]]:
     while (chunk := chunks.get()) is not None:
         if isinstance(chunk, BaseException):
             raise chunk
-        if "error" in chunk:
-            raise _error(chunk["error"])
-        usage = chunk.get("usage")
-        if usage:
-            prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
-        for choice in chunk.get("choices", ()):
-            text = choice["delta"].get("content") if "delta" in choice else choice.get("text")
-            if text and not cancelled():
-                yield GeneratePiece(text)
-            if choice.get("finish_reason"):
-                finish = FinishReason.LENGTH if choice["finish_reason"] == "length" else FinishReason.STOP
-    if finish is not None:
-        yield GeneratePiece("", finish, prompt, completion)
+        yield chunk
 
 
-def question(request: GenerateRequest) -> dict[str, Any]:
-    """Return a request as llama.cpp's server takes it."""
-    sampling = request.sampling
-    body: dict[str, Any] = {
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "frequency_penalty": sampling.frequency_penalty,
-        "presence_penalty": sampling.presence_penalty,
-    }
-    if sampling.max_tokens is not None:
-        body["max_tokens"] = sampling.max_tokens
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
-    if sampling.seed is not None:
-        # The same answer for the same seed: a prompt that is half in the cache is summed in another order.
-        body |= {"seed": sampling.seed % (1 << 32), "cache_prompt": False}
-    if request.messages:
-        body["messages"] = [
-            {"role": message.role, "content": message.content} for message in request.messages
-        ]
-    else:
-        body["prompt"] = request.prompt
-    return body
+def _question(request: GenerateRequest) -> dict[str, Any]:
+    """Return a request for llama.cpp; for a seed nothing is taken from the cache.
+
+    A prompt that is half in the cache is summed in another order, and then the same seed gives another answer.
+    """
+    body = question(request)
+    return body if request.sampling.seed is None else body | {"cache_prompt": False}
 
 
 def _load(path: Path, options: RuntimeOptions, context: int, *, encoder: bool) -> Server:
@@ -221,10 +190,3 @@ def _load(path: Path, options: RuntimeOptions, context: int, *, encoder: bool) -
             f"llama.cpp cannot load {path.name}: {error}. Its architecture may be newer than the installed xllamacpp, "
             "or the file may be cut short; the replica's log has llama.cpp's own words"
         ) from error
-
-
-def _error(error: dict[str, Any]) -> FarlaneError:
-    message = str(error.get("message", error))[:1000]
-    if error.get("code") == 400:
-        return InvalidInput(f"llama.cpp refused the request: {message}", kind=str(error.get("type", "")))
-    return Unavailable(f"llama.cpp failed: {message}", kind=str(error.get("type", "")))
