@@ -108,16 +108,19 @@ def test_closing_ends_the_server_and_all_it_started(silent: ModelServer, notes: 
 def test_a_server_ends_with_the_process_that_started_it(notes: Path) -> None:
     program = (
         "import sys; from farlane.models.serving.runtimes.model_server import ModelServer\n"
-        f"ModelServer('it', lambda path, key: ([sys.executable, {str(SILENT)!r}, str(path), {str(notes)!r}], {{}}))\n"
-        "print('ready', flush=True); import signal; signal.pause()"
+        f"line = [sys.executable, {str(SILENT)!r}]\n"
+        f"server = ModelServer('it', lambda path, key: ([*line, str(path), {str(notes)!r}], {{}}))\n"
+        "print(server.client.path, flush=True); import signal; signal.pause()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(HERE)}
     ) as starter:
         assert starter.stdout is not None
-        assert starter.stdout.readline() == b"ready\n"
+        socket = Path(starter.stdout.readline().decode().strip())
+        assert socket.is_socket()
         starter.kill()
     until(lambda: not any(alive(pid) for pid in pids(notes)))
+    until(lambda: not socket.parent.exists())
 
 
 def test_a_server_that_never_comes_up_says_how_it_ended() -> None:

@@ -23,7 +23,7 @@ from farlane.domain.inference import (
 )
 from farlane.errors import InvalidInput
 from farlane.models.serving.replica_client import ReplicaProcess, ReplicaSpec
-from farlane.models.serving.runtime import Runtime, RuntimeOptions, choose_runtime, open_runtime
+from farlane.models.serving.runtime import Runtime, RuntimeOptions, open_runtime
 from farlane.testing.tiny_transformers import CONTEXT, write_language_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -32,8 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(params=["llama", "gpt2"])
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
     folder = write_language_model(tmp_path, request.param)
-    assert choose_runtime(folder) == "transformers"
-    opened = open_runtime(folder, RuntimeOptions(threads=1))
+    opened = open_runtime(folder, RuntimeOptions(threads=1), "transformers")
     yield opened
     opened.close()
 
@@ -81,7 +80,9 @@ def test_a_stop_sequence_ends_an_answer_and_is_not_in_it(runtime: Runtime) -> No
 def test_a_chat_goes_through_the_models_own_template(runtime: Runtime, tmp_path: Path) -> None:
     asked = GenerateRequest(messages=(Message("user", "hi"),), sampling=Sampling(max_tokens=2))
     assert list(runtime.generate(asked, lambda: False))[-1].prompt_tokens == len("user: hi\n")
-    plain = open_runtime(write_language_model(tmp_path / "plain", template=""), RuntimeOptions())
+    plain = open_runtime(
+        write_language_model(tmp_path / "plain", template=""), RuntimeOptions(), "transformers"
+    )
     with pytest.raises(InvalidInput, match="no chat template"):
         list(plain.generate(asked, lambda: False))
 
@@ -100,7 +101,9 @@ def test_a_prompt_that_does_not_fit_is_refused_and_a_cancelled_answer_ends(runti
 
 async def test_it_streams_out_of_a_replica(tmp_path: Path) -> None:
     folder = write_language_model(tmp_path / "model")
-    async with ReplicaProcess.start(ReplicaSpec(folder=folder), tmp_path / "work") as replica:
+    async with ReplicaProcess.start(
+        ReplicaSpec(folder=folder, runtime="transformers"), tmp_path / "work"
+    ) as replica:
         asked = GenerateRequest(prompt="hello", sampling=Sampling(max_tokens=12, temperature=0.0))
         pieces = [piece async for piece in replica.ask(asked, 60)]
     assert isinstance(pieces[-1], GeneratePiece)

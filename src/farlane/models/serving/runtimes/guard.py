@@ -1,15 +1,17 @@
 """Runs a command that ends with whoever started this process, and with it all that the command has started.
 
-    python guard.py COMMAND...
+    python guard.py FOLDER COMMAND...
 
 Stdin's end is the death of the one who started it, however it died. A server that is killed itself can leave
-processes behind that keep a GPU's memory; they are of its session, and are ended here.
+processes behind that keep a GPU's memory; they are of its session, and are ended here. FOLDER, where its socket lies,
+is removed at the end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +22,8 @@ GRACE_S = 3.0
 """How long the command may take to end by itself."""
 
 
-def main(command: list[str]) -> int:
-    """Run the command to its end.
+def main(folder: str, *command: str) -> int:
+    """Run the command to its end, and remove the folder then.
 
     Returns:
         Its exit code; 128 and the signal's number where one ended it.
@@ -32,6 +34,7 @@ def main(command: list[str]) -> int:
     threading.Thread(target=_end_with_stdin, args=(child,), daemon=True).start()
     code = child.wait()
     _signal(child.pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
     return code if code >= 0 else 128 - code
 
 
@@ -50,4 +53,4 @@ def _signal(group: int, signum: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))

@@ -49,7 +49,7 @@ class ModelServer:
         arguments, environment = command(path, key)
         guard = Path(__file__).with_name("guard.py")
         self._guard = subprocess.Popen(
-            [sys.executable, "-P", str(guard), *arguments],
+            [sys.executable, "-P", str(guard), str(self._folder), *arguments],
             stdin=subprocess.PIPE,
             stdout=2,  # what it prints belongs into the log
             env=os.environ | dict(environment),
