@@ -1,4 +1,4 @@
-"""A real chain for tests: anvil, from contracts/node_modules or the PATH."""
+"""For all tests: a real chain (anvil, from contracts/node_modules or the PATH), and the simulator uncompiled."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+# Small runs of the simulator are quicker uncompiled, and coverage sees them; one test compares both.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 CONTRACTS = Path(__file__).resolve().parents[1] / "contracts"
 
 
