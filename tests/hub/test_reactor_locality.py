@@ -75,6 +75,16 @@ def test_the_second_replica_goes_to_another_node() -> None:
     assert placed(found, replica("v2", "lab/another")) == [TWO.node]
 
 
+def test_an_update_goes_where_the_version_runs_that_it_replaces() -> None:
+    found = world(ONE, TWO, THREE)
+    found.reactor.know_model("v1", ModelFacts(4 * GIB))
+    for node in (ONE, TWO):
+        found.reactor.set_held_versions(node.node, ("v1",))
+    old = placed(found, replica("v1")) + placed(found, replica("v1"))
+    new = placed(found, replica("v2")) + placed(found, replica("v2"))
+    assert sorted(old) == sorted(new) == [ONE.node, TWO.node]
+
+
 def test_where_nodes_do_not_differ_nothing_is_preferred() -> None:
     found = world(ONE, TWO)
     assert missing(found, replica()) is None

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 
 from farlane.app.layout import Layout
-from farlane.app.model_repository import MODELS_DIRECTORY, open_repository
+from farlane.app.model_repository import open_repository
 from farlane.demo.embedding import installed_model_folder
+from farlane.demo.traffic import Traffic
 from farlane.domain.deployments import Deployment, DeploymentState
 from farlane.domain.resources import Resources
 from farlane.domain.units import seconds_text
 from farlane.errors import Internal
-from farlane.models.adding import Description, add
-from farlane.models.differences import difference
+from farlane.models.adding import Added, Description, add
+from farlane.models.deltas import make_all
 from farlane.models.manifest.values import Parent, Relation
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.context import Endpoint
@@ -40,50 +41,58 @@ READY_S = 90.0
 POLL_S = 0.1
 
 
-def serve_and_update(directory: Path, endpoint: Endpoint) -> None:
+def models_directory(directory: Path) -> Path:
+    """Return where the demo's hub keeps its models."""
+    return directory / "published"
+
+
+def serve_and_update(directory: Path, endpoint: Endpoint, traffic: Traffic) -> None:
     """Publish the encoder, serve it, move it to another version under load, and back; print what that took.
 
     Raises:
         Internal: a request failed, or a version did not come up.
     """
-    asyncio.run(_serve_and_update(directory, endpoint))
+    asyncio.run(_serve_and_update(directory, endpoint, traffic))
 
 
-async def _serve_and_update(directory: Path, endpoint: Endpoint) -> None:
+async def _serve_and_update(directory: Path, endpoint: Endpoint, traffic: Traffic) -> None:
     print()
-    with open_repository(directory / MODELS_DIRECTORY) as repository:
+    with open_repository(models_directory(directory)) as repository:
         first = await asyncio.to_thread(add, repository, installed_model_folder(), MODEL)
         repository.catalog.move(MODEL, ALIAS, first.version.manifest)
         print(f"  {MODEL}@{ALIAS}: {first.size_bytes / 1e6:.1f} MB published")
         async with AsyncClient(endpoint.url, endpoint.token) as client:
             deployments = DeploymentClient(client.connection)
-            began = time.monotonic()
-            await deployments.deploy(_wanted())
-            await _answered_by(deployments, first.version.manifest.text)
-            print(f"    served after {seconds_text(time.monotonic() - began)}")
+            await _step("served", traffic, deployments, first, deployments.deploy(_wanted()))
             with _fine_tuned() as folder:
                 parents = (Parent(cid=first.version.manifest, relation=Relation.FINETUNE),)
                 second = await asyncio.to_thread(add, repository, folder, MODEL, Description(parents=parents))
-            changed = difference(repository, first.manifest, second.manifest).files
-            fresh = sum(one.new_bytes for one in changed)
+            await asyncio.to_thread(make_all, repository, second.version, second.manifest)
             calls = Calls(Layout(directory), endpoint.token)
             with calls.going_on():
-                for version, what in (
-                    (second, f"fine-tuned version, {fresh / 1e6:.1f} MB new"),
-                    (first, "rollback"),
-                ):
-                    began = time.monotonic()
-                    repository.catalog.move(MODEL, ALIAS, version.version.manifest)
-                    await _answered_by(deployments, version.version.manifest.text)
-                    print(f"    {what}: answers after {seconds_text(time.monotonic() - began)}")
+                for version, what in ((second, "fine-tuned version answers"), (first, "rollback answers")):
+                    move = asyncio.to_thread(repository.catalog.move, MODEL, ALIAS, version.version.manifest)
+                    await _step(what, traffic, deployments, version, move)
             print(f"    {calls.answered} requests meanwhile, {len(calls.failures)} failed")
             await deployments.undeploy("minilm")
     if calls.failures:
         raise Internal(f"a request failed while versions changed: {calls.failures[0]}")
 
 
+async def _step(
+    what: str, traffic: Traffic, deployments: DeploymentClient, version: Added, change: Awaitable[object]
+) -> None:
+    """Make a change, wait until a version answers, and print how long that took and what it moved."""
+    had, began = await asyncio.to_thread(traffic.model_bytes), time.monotonic()
+    await change
+    await _answered_by(deployments, version.version.manifest.text)
+    took = time.monotonic() - began
+    moved = await asyncio.to_thread(traffic.model_bytes) - had
+    print(f"    {what} after {seconds_text(took)}, {moved / 1e6:.1f} MB sent")
+
+
 def _wanted() -> Deployment:
-    resources = Resources(cpu_milli=500, memory_bytes=700 << 20, disk_bytes=100 << 20)
+    resources = Resources(cpu_milli=500, memory_bytes=480 << 20, disk_bytes=100 << 20)
     return Deployment(name="minilm", model=f"{MODEL}@{ALIAS}", resources=resources)
 
 

@@ -19,8 +19,9 @@ from farlane.app.network import NodePlan, add_node, load, up
 from farlane.demo.embedding import shared_encoder
 from farlane.demo.passages import AUTHOR, TITLE, Passage, load_passages
 from farlane.demo.report import Progress, books, hits, quote_line
-from farlane.demo.serving import serve_and_update
+from farlane.demo.serving import models_directory, serve_and_update
 from farlane.demo.settling import settle_and_audit
+from farlane.demo.traffic import Traffic
 from farlane.demo.work import BATCH, VOLUME_STARTS, embedders
 from farlane.domain.units import seconds_text
 from farlane.errors import Internal
@@ -65,7 +66,11 @@ def tell(directory: Path, limit: int | None) -> None:
     works = _volumes(passages)
     tasks = sum(len(work.batches) for work in works)
     print(f'"{TITLE}" by {AUTHOR}: {len(passages)} passages, {tasks} tasks of up to {BATCH}')
-    running = up(directory, NODES, port=0, organisation="demo-lab")
+    traffic = Traffic()
+    plans = [traffic.metered(plan) for plan in NODES]
+    # A repository that no node finds beside its own directory: models come to them over the network.
+    models = {"models": str(models_directory(directory))}
+    running = up(directory, plans, port=0, organisation="demo-lab", hub_settings=models)
     print(
         f"network up in {seconds_text(time.monotonic() - began)}: hub at {running.url}, nodes attic, garage, rack"
     )
@@ -74,7 +79,7 @@ def tell(directory: Path, limit: int | None) -> None:
         _await_nodes(client, len(NODES))
         quotes = _quotes(client, works)
         started = time.monotonic()
-        _run(client, works, directory)
+        _run(client, works, directory, traffic.metered(LATE))
         took = time.monotonic() - started
         _check(works, len(passages))
         vectors = np.frombuffer(b"".join(b"".join(work.vectors) for work in works), np.float32).reshape(
@@ -88,7 +93,7 @@ def tell(directory: Path, limit: int | None) -> None:
                 )
         books(client, quotes, took, VICTIM)
     settle_and_audit(directory, endpoint, frozenset({VICTIM}), Random(time.time_ns()))
-    serve_and_update(directory, endpoint)
+    serve_and_update(directory, endpoint, traffic)
     print(f"\nall of it in {seconds_text(time.monotonic() - began)}")
 
 
@@ -123,7 +128,7 @@ def _quotes(client: Client, works: list[Work]) -> dict[str, int]:
     return {volume: quote.upper_bound for volume, quote in quotes.items()}
 
 
-def _run(client: Client, works: list[Work], directory: Path) -> None:
+def _run(client: Client, works: list[Work], directory: Path, late: NodePlan) -> None:
     """Submit all volumes at once and wait, while a node dies and another one joins."""
     functions = embedders(client)
     threads = [
@@ -134,7 +139,7 @@ def _run(client: Client, works: list[Work], directory: Path) -> None:
     total = sum(len(work.batches) for work in works)
     events: list[tuple[float, Callable[[], str]]] = [
         (KILL_AT, lambda: _kill(directory, VICTIM)),
-        (JOIN_AT, lambda: _join(directory)),
+        (JOIN_AT, lambda: _join(directory, late)),
     ]
     progress = Progress(total)
     while any(thread.is_alive() for thread in threads):
@@ -165,9 +170,9 @@ def _kill(directory: Path, name: str) -> str:
     return f"kill -9 {name}: what it held runs elsewhere"
 
 
-def _join(directory: Path) -> str:
-    add_node(directory, LATE)
-    return f"{LATE.name} joins"
+def _join(directory: Path, late: NodePlan) -> str:
+    add_node(directory, late)
+    return f"{late.name} joins"
 
 
 def _check(works: list[Work], passages: int) -> None:

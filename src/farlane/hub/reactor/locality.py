@@ -42,13 +42,19 @@ def missing_bytes(state: HubState, job: Job) -> Ints | None:
 
 
 def alike_there(state: HubState, job: Job) -> Ints | None:
-    """Return how many replicas of a job's deployment each node has, (n,) int64; None where none has any."""
+    """Return how many replicas of a job's deployment and version each node has, (n,) int64; None where none has any.
+
+    Those of another version do not count: an update best goes where the version that it replaces is, and with it most
+    of its blocks.
+    """
     serve = job.spec.serve
     if serve is None:
         return None
     there = np.zeros(len(state.table.ids), np.int64)
     for other in state.active.values():
-        if other.spec.serve is not None and other.spec.serve.deployment == serve.deployment:
+        if other.spec.serve is None or other.spec.serve.deployment != serve.deployment:
+            continue
+        if other.spec.serve.version == serve.version:
             for node, tally in other.running.items():
                 there[state.table.rows[node]] += tally.count
     return there if there.any() else None
