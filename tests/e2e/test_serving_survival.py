@@ -175,6 +175,7 @@ def test_replicas_killed_in_mid_stream_end_it_with_an_error_that_clients_know(
     served: Served, eventually: Eventually
 ) -> None:
     eventually(lambda: len(served.nodes()) == len(served.replica_pids()) == 2)
+    pids = served.replica_pids()  # now: the small model has soon said all it may
     with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
 
         def begun(_: int) -> Any:
@@ -185,7 +186,7 @@ def test_replicas_killed_in_mid_stream_end_it_with_an_error_that_clients_know(
             return reply
 
         replies = list(pool.map(begun, range(8)))
-        for pid in served.replica_pids():
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
         ends = [[line for line in reply if line.strip()][-2:] for reply in replies]
     assert {last for _, last in ends} == {b"data: [DONE]\n"}
