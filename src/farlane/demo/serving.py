@@ -20,6 +20,7 @@ import numpy as np
 from farlane.app.layout import Layout
 from farlane.app.model_repository import open_repository
 from farlane.demo.embedding import installed_model_folder
+from farlane.demo.own_loop import run_apart
 from farlane.demo.traffic import Traffic
 from farlane.domain.deployments import Deployment, DeploymentState
 from farlane.domain.resources import Resources
@@ -52,7 +53,7 @@ def serve_and_update(directory: Path, endpoint: Endpoint, traffic: Traffic) -> N
     Raises:
         Internal: a request failed, or a version did not come up.
     """
-    asyncio.run(_serve_and_update(directory, endpoint, traffic))
+    run_apart(_serve_and_update(directory, endpoint, traffic))
 
 
 async def _serve_and_update(directory: Path, endpoint: Endpoint, traffic: Traffic) -> None:

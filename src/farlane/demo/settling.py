@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 from farlane.app.layout import Layout
+from farlane.demo.own_loop import run_apart
 from farlane.domain.ids import JobId, TaskId, task_id, task_text
 from farlane.domain.jobs import TaskState
 from farlane.domain.units import credits_text
@@ -42,7 +43,7 @@ def settle_and_audit(directory: Path, endpoint: Endpoint, dead: frozenset[str], 
     Raises:
         Internal: a receipt proves nothing, or the audit finds something.
     """
-    asyncio.run(_settle_and_audit(directory, endpoint, dead, random))
+    run_apart(_settle_and_audit(directory, endpoint, dead, random))
 
 
 async def _settle_and_audit(
