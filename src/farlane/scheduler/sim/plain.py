@@ -8,12 +8,13 @@ from farlane.scheduler.sim.world import ANY_GPU, Bools, Changes, Floats, Ints, N
 
 
 def plain_nodes(capacity: Ints) -> Nodes:
-    """Return nodes of some capacity, (n, 3), without GPUs, to which models come at once and do not stay."""
+    """Return nodes of some capacity, (n, 3): no GPUs, free, near, steady; models come at once and do not stay."""
     n = len(capacity)
-    nothing = np.zeros(n, np.int64)
+    nothing, zeros = np.zeros(n, np.int64), np.zeros(n)
     return Nodes(
         capacity=capacity.astype(np.int64), gpus=nothing, gpu_model=nothing - 1, vram=nothing,
-        bandwidth=np.full(n, np.inf), cache_bytes=nothing,
+        bandwidth=np.full(n, np.inf), cache_bytes=nothing, price=np.zeros((n, 3)), rtt_s=zeros, hazard=zeros,
+        reputation=np.ones(n),
     )  # fmt: skip
 
 
@@ -24,7 +25,8 @@ def plain_tasks(arrival: Floats, demand: Ints) -> Tasks:
     return Tasks(
         arrival=arrival, demand=demand, gpus=nothing, gpu_milli=nothing, gpu_models=np.full(t, ANY_GPU), vram=nothing,
         run_s=zeros, kind=nothing, estimate_s=zeros, user=nothing, model=nothing - 1, parents=nothing,
-        first_child=np.zeros(t + 1, np.int64), children=no_rows(),
+        first_child=np.zeros(t + 1, np.int64), children=no_rows(), priority=nothing, deadline=np.full(t, np.inf),
+        budget=np.full(t, np.inf), gang=np.arange(t),
     )  # fmt: skip
 
 

@@ -28,7 +28,9 @@ class Nodes(NamedTuple):
     """Columns of n nodes.
 
     capacity: (n, 3); gpus: (n,) how many; gpu_model: (n,) index, -1 where there is none; vram: (n,) bytes of each GPU;
-    bandwidth: (n,) bytes a second at which models arrive; cache_bytes: (n,) kept of models.
+    bandwidth: (n,) bytes a second at which models arrive; cache_bytes: (n,) kept of models; price: (n, 3) credits a
+    second of a core, of a GiB of memory and of a GPU; rtt_s: (n,) round trip; hazard: (n,) departures to expect a
+    second; reputation: (n,) 0 to 1, the share of its results that stood up to checks.
     """
 
     capacity: Ints
@@ -37,6 +39,10 @@ class Nodes(NamedTuple):
     vram: Ints
     bandwidth: Floats
     cache_bytes: Ints
+    price: Floats
+    rtt_s: Floats
+    hazard: Floats
+    reputation: Floats
 
 
 class Tasks(NamedTuple):
@@ -45,7 +51,10 @@ class Tasks(NamedTuple):
     arrival: (t,) seconds; demand: (t, 3); gpus: (t,) how many; gpu_milli: (t,) of each, WHOLE_GPU but for shares of
     one; gpu_models: (t,) mask of those that it can use; vram: (t,) bytes of each; run_s: (t,) seconds at speed 1, inf
     for ever; kind: (t,) row in the world's speeds; estimate_s: (t,) run time that is asked for; user: (t,); model: (t,)
-    index, -1 for none; parents: (t,) tasks to wait for; first_child: (t + 1,), children: (e,) tasks that wait for it.
+    index, -1 for none; parents: (t,) tasks to wait for; first_child: (t + 1,), children: (e,) tasks that wait for it;
+    priority: (t,) 0 to 100; deadline: (t,) seconds, inf for none; budget: (t,) credits it may cost, inf for any; gang:
+    (t,) first of the tasks, adjacent rows that arrive at one time, which start at one moment or not at all; its own row
+    where it is alone.
     """
 
     arrival: Floats
@@ -62,6 +71,10 @@ class Tasks(NamedTuple):
     parents: Ints
     first_child: Ints
     children: Ints
+    priority: Ints
+    deadline: Floats
+    budget: Floats
+    gang: Ints
 
 
 class Changes(NamedTuple):
