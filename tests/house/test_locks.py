@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ("runtime", "demo", "dev", "bench")
+LOCKS = ("runtime", "demo", "dev", "lab", "bench")
 PIN = re.compile(
     r"^([A-Za-z0-9._-]+)==([^\s;\\]+)([^\\\n]*)\\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n?)+)",
     re.MULTILINE,
@@ -58,6 +58,7 @@ def test_every_declared_dependency_is_locked_in_its_range(root: Path) -> None:
         "demo": project["project"]["optional-dependencies"]["demo"]
         + project["dependency-groups"]["demo-data"],
         "dev": project["dependency-groups"]["dev"],
+        "lab": project["project"]["optional-dependencies"]["lab"],
         "bench": project["dependency-groups"]["bench"],
     }
     for name, requirements in declared.items():
@@ -68,7 +69,7 @@ def test_every_declared_dependency_is_locked_in_its_range(root: Path) -> None:
 
 def test_every_dependency_has_its_reason_beside_it(root: Path) -> None:
     text = (root / "pyproject.toml").read_text()
-    lists = re.findall(r"^(?:dependencies|demo|dev) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
-    assert len(lists) == 3
+    lists = re.findall(r"^(?:dependencies|demo|lab|dev) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(lists) == 4
     lines = [line for block in lists for line in block.splitlines() if line.strip().startswith('"')]
     assert [line for line in lines if not re.search(r'",\s+# \S', line)] == []
