@@ -36,7 +36,8 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError,
 """What zipfile raises on bytes that are no zip, a damaged or an encrypted one (a RuntimeError)."""
 _PREFIX = 10
 _HEADER = re.compile(
-    rb"(\x93NUMPY\x01\x00..)(\{'descr': '<f4', 'fortran_order': False, 'shape': \(((?:[0-9]{1,9}, ?){0,8}[0-9]{0,9})\), \} *\n)",
+    rb"(\x93NUMPY\x01\x00..)"
+    rb"(\{'descr': '<f4', 'fortran_order': False, 'shape': \(((?:[0-9]{1,18}, ?){0,8}[0-9]{0,18})\), \} *\n)",
     re.DOTALL,
 )
 """The .npy format, version 1.0: magic, two bytes for the header's length, the header.
