@@ -5,20 +5,20 @@ Source: https://github.com/alibaba/clusterdata, cluster-trace-gpu-v2023
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from farlane.errors import InvalidInput
-from farlane.lab.traces.text import number, opened
+from farlane.lab.traces.table import Field, numbered, read_table, table_rows
 from farlane.scheduler.sim.world import ANY_GPU, MAX_GPU_MODELS, MAX_GPUS, WHOLE_GPU, Ints
 
-_NODE = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
-_POD = ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli")
-Row = Mapping[str, str | None]
+_SIZE = (Field("cpu_milli", whole=True), Field("memory_mib", whole=True))
+_NODE = (*_SIZE, Field("gpu", most=MAX_GPUS, whole=True))
+_POD = (*_SIZE, Field("num_gpu", most=MAX_GPUS, whole=True), Field("gpu_milli", most=WHOLE_GPU, whole=True))
+_SPEC = "gpu_spec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +59,16 @@ class OpenbPods:
 
 
 def read_nodes(path: Path) -> OpenbNodes:
-    """Read a list of nodes; raises as `read_swf`."""
-    rows = list(_rows(path, _NODE))
-    names = [(row["model"] or "").strip() for _, row in rows]
-    models = tuple(sorted({name for name in names if name}))
+    """Read a list of nodes; raises as `read_table`."""
+    table = read_table(path, _NODE, ("sn", "model"))
+    models, model = numbered(table.words["model"])
     if len(models) > MAX_GPU_MODELS:
         raise InvalidInput(
             f"{path} names {len(models)} models of GPUs; at most {MAX_GPU_MODELS} are told apart"
         )
-    gpus = _column(path, rows, "gpu", MAX_GPUS)
-    model = [models.index(name) if name else -1 for name in names]
+    gpus = table.whole("gpu")
     return OpenbNodes(
-        _column(path, rows, "cpu_milli"),
-        _column(path, rows, "memory_mib"),
-        gpus,
-        np.where(gpus > 0, np.array(model, np.int64), -1),
-        models,
+        table.whole("cpu_milli"), table.whole("memory_mib"), gpus, np.where(gpus > 0, model, -1), models
     )
 
 
@@ -86,44 +80,19 @@ def read_pods(path: Path, models: Sequence[str]) -> OpenbPods:
         models: of GPUs, as the nodes have them; others that a task names are nowhere.
 
     Raises:
-        NotFound, Corrupted, InvalidInput: as `read_swf`.
+        NotFound, Corrupted, InvalidInput: as `read_table`.
     """
-    rows = list(_rows(path, _POD))
-    gpus = _column(path, rows, "num_gpu", MAX_GPUS)
-    share = _column(path, rows, "gpu_milli", WHOLE_GPU)
-    whole = np.where(gpus > 0, WHOLE_GPU, 0)
+    _, first = next(table_rows(path, ("name",)))
+    table = read_table(path, _POD, ("name", _SPEC) if _SPEC in first else ("name",))
+    gpus, share = table.whole("num_gpu"), table.whole("gpu_milli")
+    specs = table.words.get(_SPEC, [""] * len(table))
     return OpenbPods(
-        _column(path, rows, "cpu_milli"),
-        _column(path, rows, "memory_mib"),
+        table.whole("cpu_milli"),
+        table.whole("memory_mib"),
         gpus,
-        np.where(gpus == 1, share, whole),
-        np.array([_mask(row.get("gpu_spec") or "", models) for _, row in rows], np.int64),
+        np.where(gpus == 1, share, np.where(gpus > 0, WHOLE_GPU, 0)),
+        np.array([_mask(spec, models) for spec in specs], np.int64),
     )
-
-
-def _rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    with opened(path) as lines:
-        reader = csv.DictReader(lines)
-        lacking = [name for name in wanted if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise InvalidInput(f"{path} has no column {', '.join(lacking)}; expected {', '.join(wanted)}")
-        found = False
-        for row in reader:
-            found = True
-            if any(row[name] is None for name in wanted):
-                raise InvalidInput(f"{path}, line {reader.line_num}: fields are missing")
-            yield reader.line_num, row
-    if not found:
-        raise InvalidInput(f"{path} has a header and no row")
-
-
-def _column(path: Path, rows: Sequence[tuple[int, Row]], name: str, most: float = 1e15) -> Ints:
-    values = np.array([number(path, at, name, row[name] or "") for at, row in rows])
-    wrong = np.flatnonzero((values < 0) | (values > most))
-    if len(wrong):
-        at = rows[int(wrong[0])][0]
-        raise InvalidInput(f"{path}, line {at}: {name} is {values[wrong[0]]:g}; expected 0 to {most:g}")
-    return values.astype(np.int64)
 
 
 def _mask(spec: str, models: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from farlane.errors import InvalidInput
-from farlane.lab.traces.text import MAX_LINE_CHARS, number, opened
+from farlane.lab.traces.text import number, opened
 from farlane.scheduler.sim.world import Floats, Ints
 
 FIELDS = 18
@@ -66,8 +66,6 @@ def read_swf(path: Path) -> SwfTrace:
     rows: list[list[float]] = []
     with opened(path) as lines:
         for at, line in enumerate(lines, start=1):
-            if len(line) > MAX_LINE_CHARS:
-                raise InvalidInput(f"{path}, line {at}: {len(line)} characters; expected {FIELDS} numbers")
             text = line.strip()
             if text.startswith(";"):
                 _note(header, text)
