@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any
 
 import click
 
+from farlane.cli.lazy import LazyGroup
 from farlane.errors import FarlaneError
 
 COMMANDS = {
@@ -40,44 +40,13 @@ COMMANDS = {
     "direct": ("direct", "Call a node found on chain yourself, without any hub."),
     "receipt": ("receipts", "Show a receipt file, and check it."),
     "key": ("keys", "Make, list, move and rotate keys; let a node sign for one."),
+    "scheduler": ("scheduler", "The scheduler: traces, replays of your own history, learned policies."),
     "models": ("models", "Models: publish, name, compare, export and check versions."),
 }
 """Subcommand -> (module below farlane.cli, one line of help)."""
 
 
-class LazyGroup(click.Group):
-    """A group that imports a subcommand's module when the subcommand is used, so that `--help` is quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the subcommands in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one subcommand."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"farlane.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest subcommand where one is unknown."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from farlane.kit.suggestions import hint
-
-            raise click.UsageError(f"no command {args[0]!r}; {hint(args[0], COMMANDS)}", ctx) from error
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="farlane")
 def cli() -> None:
     """Run AI work on the machines of many owners.

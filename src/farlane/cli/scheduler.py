@@ -1,0 +1,17 @@
+"""`farlane scheduler`: the list of its subcommands, each loaded only when it is used."""
+
+from __future__ import annotations
+
+import click
+
+from farlane.cli.lazy import LazyGroup
+
+SUBCOMMANDS = {
+    "traces": ("scheduler_traces", "Traces of real clusters: list them, and fetch them."),
+}
+"""Subcommand -> (module below farlane.cli, one line of help)."""
+
+
+@click.group(cls=LazyGroup, table=SUBCOMMANDS)
+def scheduler() -> None:
+    """The scheduler: traces of real clusters, replays of your own history, learned policies."""
