@@ -1,1 +1,1 @@
-"""The learned policy: checkpoints, features, the network, decisions from a view, and how far to trust them; pure."""
+"""The learned scheduler: features, the network that scores them, and the policy made of both; pure."""

@@ -1,0 +1,232 @@
+"""Features: what the network sees of tasks, of the whole, of nodes and of a task on a node; ratios and logarithms only.
+
+No identities and no absolute sizes, so that one set of weights serves any number of nodes and tasks. Every function
+takes columns and is written in array expressions that numba compiles too: training and production share one source.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+TASK_FEATURES = (
+    "request", "expected", "trust", "size", "share", "request_area", "expected_area", "wait", "stretch",
+    "request_stretch", "fits", "leftover", "opening", "rank", "known", "priority", "slack", "due", "load", "gang",
+    "dependents", "options", "spare_budget",
+)  # fmt: skip
+"""Columns of `task_features`."""
+GLOBAL_FEATURES = (
+    "free", "free_gpu", "queue", "backlog", "request_backlog", "trust", "spread", "passing", "fitting", "nodes",
+    "churn",
+)  # fmt: skip
+"""Columns of `global_features`."""
+NODE_FEATURES = (
+    "free_cpu", "free_memory", "free_gpu", "gpus", "idle", "wanted", "price", "hazard", "rtt", "reputation", "cached",
+)  # fmt: skip
+"""Columns of `node_features`."""
+PAIR_FEATURES = (
+    "fragments", "left_cpu", "left_memory", "left_gpu", "left_cpu_of_largest", "left_gpus_of_largest", "imbalance",
+    "hole", "whole", "needless", "cpu_per_gpu", "load", "pace", "cost", "survives", "late", "alike",
+)  # fmt: skip
+"""Columns of `pair_features`."""
+SHORT_S = 10.0
+"""Tasks shorter than this count as so long (the bound of bounded slowdown: Feitelson et al. 1997)."""
+_DECADES = 5.0
+_TINY = 1e-6
+
+
+class TaskColumns(NamedTuple):
+    """q tasks (or groups of like ones) that wait: (q,) float64 each.
+
+    request_s: run time asked for; expected_s: expected by history, at most the one asked for; wait_s; share: dominant
+    share of all that is online, 0 to 1; free: the share of that resource that is free; opening_s: until as much of it
+    as is lacking is expected to be released, 0 where it fits; fits: 1 where it can start now; rank: 0 for the oldest to
+    1 for the newest; known: 1 where there is a history; priority: 0 to 1; slack_s: deadline - now - expected_s, inf
+    without deadline; load_s: to bring its model to the nearest node; gang: tasks that start together; dependents:
+    tasks that wait for it; options: share of nodes that could ever run it; spare_budget: budget / expected cost - 1,
+    inf where any cost will do.
+    """
+
+    request_s: Floats
+    expected_s: Floats
+    wait_s: Floats
+    share: Floats
+    free: Floats
+    opening_s: Floats
+    fits: Floats
+    rank: Floats
+    known: Floats
+    priority: Floats
+    slack_s: Floats
+    load_s: Floats
+    gang: Floats
+    dependents: Floats
+    options: Floats
+    spare_budget: Floats
+
+
+class NodeColumns(NamedTuple):
+    """n nodes: (n,) float64 each.
+
+    cpu, memory, gpu: free share of the node's own, 0 to 1 (gpu 0 where there is none); gpus: of the largest node's;
+    idle: 1 where nothing runs; wanted: share of the usual tasks' GPUs that could be of this node's model; price:
+    credits an hour of the whole node; hazard: departures an hour; rtt_s; reputation: 0 to 1; cached: share of its
+    cache in use.
+    """
+
+    cpu: Floats
+    memory: Floats
+    gpu: Floats
+    gpus: Floats
+    idle: Floats
+    wanted: Floats
+    price: Floats
+    hazard: Floats
+    rtt_s: Floats
+    reputation: Floats
+    cached: Floats
+
+
+class PairColumns(NamedTuple):
+    """One task on each of n nodes: (n,) float64 each.
+
+    fragments: GPUs that usual tasks could not use, added by it (Weng et al. 2023); left_cpu, left_memory, left_gpu:
+    free share of the node's own once it is there; largest_cpu, largest_gpus: what is left as a share of the largest
+    node's; hole: left on the GPU of which it takes a share, 0 for whole ones; whole: GPUs left entirely free, of the
+    node's; needless: 1 where the node has GPUs and the task asks for none; load_s: to bring its model; run_s: expected
+    there; cost: expected, in credits; hazard: departures a second; slack_s: deadline - now, inf without; alike: tasks
+    like it that are there and should stand apart.
+    """
+
+    fragments: Floats
+    left_cpu: Floats
+    left_memory: Floats
+    left_gpu: Floats
+    largest_cpu: Floats
+    largest_gpus: Floats
+    hole: Floats
+    whole: Floats
+    needless: Floats
+    load_s: Floats
+    run_s: Floats
+    cost: Floats
+    hazard: Floats
+    slack_s: Floats
+    alike: Floats
+
+
+def task_features(of: TaskColumns) -> Floats:
+    """Return what the network sees of tasks: (q, len(TASK_FEATURES)), each about -1 to 1.
+
+    Sources: logarithms of run time, size and wait as in F1 to F4 (Carastan-Santos and de Camargo 2017) and RLScheduler
+    (Zhang et al. 2020); history as in Tsafrir et al. 2007; stretch as in WFP3 and HRRN; opening as in EASY (Mu'alem and
+    Feitelson 2001).
+    """
+    x = np.empty((len(of.wait_s), 23))
+    request, expected = np.maximum(of.request_s, 1.0), np.maximum(of.expected_s, 1.0)
+    x[:, 0] = np.log10(request) / _DECADES
+    x[:, 1] = np.log10(expected) / _DECADES
+    x[:, 2] = x[:, 1] - x[:, 0]
+    x[:, 3] = np.log10(np.maximum(of.share, _TINY)) / 3.0
+    x[:, 4] = of.share
+    x[:, 5] = x[:, 0] * of.share
+    x[:, 6] = x[:, 1] * of.share
+    x[:, 7] = np.log10(1.0 + of.wait_s) / _DECADES
+    x[:, 8] = np.log10(1.0 + of.wait_s / np.maximum(expected, SHORT_S)) / 3.0
+    x[:, 9] = np.log10(1.0 + of.wait_s / np.maximum(request, SHORT_S)) / 3.0
+    x[:, 10] = of.fits
+    x[:, 11] = np.minimum(np.maximum(of.free - of.share, -1.0), 1.0)
+    x[:, 12] = np.log10(1.0 + of.opening_s) / _DECADES
+    x[:, 13] = of.rank
+    x[:, 14] = of.known
+    x[:, 15] = of.priority
+    bounded = np.minimum(np.maximum(of.slack_s / np.maximum(expected, SHORT_S), -1.0), 10.0)
+    x[:, 16] = bounded / 10.0
+    x[:, 17] = np.where(of.slack_s < np.inf, 1.0, 0.0)
+    x[:, 18] = np.log10(1.0 + of.load_s) / 3.0
+    x[:, 19] = np.log10(np.maximum(of.gang, 1.0))
+    x[:, 20] = np.log10(1.0 + of.dependents) / 3.0
+    x[:, 21] = np.log10(np.maximum(of.options, _TINY)) / 3.0
+    x[:, 22] = np.minimum(np.maximum(of.spare_budget, 0.0), 10.0) / 10.0
+    return x
+
+
+def global_features(
+    of: TaskColumns, x: Floats, free_gpu: float, passing: float, nodes: int, churn: float
+) -> Floats:
+    """Return what the network sees of the whole: (len(GLOBAL_FEATURES),).
+
+    Args:
+        of: the tasks that wait, at least one.
+        x: their features.
+        free_gpu: free share of all GPUs, 0 to 1.
+        passing: 1 where small tasks may pass one that is held up (backfill), else 0.
+        nodes: that are online.
+        churn: departures to expect of a node in an hour.
+    """
+    g = np.empty(11)
+    g[0] = of.free.mean()
+    g[1] = free_gpu
+    g[2] = np.log10(1.0 + len(of.wait_s)) / 3.0
+    g[3] = np.log10(1.0 + (of.expected_s * of.share).sum()) / _DECADES
+    g[4] = np.log10(1.0 + (of.request_s * of.share).sum()) / _DECADES
+    g[5] = x[:, 2].mean()
+    g[6] = x[:, 1].std()
+    g[7] = passing
+    g[8] = of.fits.mean()
+    g[9] = np.log10(1.0 + nodes) / 4.0
+    g[10] = min(churn, 1.0)
+    return g
+
+
+def node_features(of: NodeColumns) -> Floats:
+    """Return what the network sees of nodes: (n, len(NODE_FEATURES)); prices relative to the dearest node's."""
+    y = np.empty((len(of.cpu), 11))
+    y[:, 0] = of.cpu
+    y[:, 1] = of.memory
+    y[:, 2] = of.gpu
+    y[:, 3] = of.gpus
+    y[:, 4] = of.idle
+    y[:, 5] = of.wanted
+    y[:, 6] = of.price / max(of.price.max(), _TINY)
+    y[:, 7] = np.minimum(of.hazard, 1.0)
+    y[:, 8] = np.log10(1.0 + 1000.0 * of.rtt_s) / 3.0
+    y[:, 9] = of.reputation
+    y[:, 10] = of.cached
+    return y
+
+
+def pair_features(of: PairColumns) -> Floats:
+    """Return what the network sees of one task on each node: (n, len(PAIR_FEATURES)).
+
+    Pace and cost are relative to the best node's. Sources: fragments as in FGD (Weng et al. 2023); what is left as in
+    best fit and in alignment scores (Grandl et al. 2014); survival of a memoryless departure, exp(-hazard run).
+    """
+    p = np.empty((len(of.run_s), 17))
+    p[:, 0] = of.fragments / 2.0
+    p[:, 1] = of.left_cpu
+    p[:, 2] = of.left_memory
+    p[:, 3] = of.left_gpu
+    p[:, 4] = of.largest_cpu
+    p[:, 5] = of.largest_gpus
+    p[:, 6] = np.abs(of.left_cpu - of.left_gpu)
+    p[:, 7] = of.hole
+    p[:, 8] = of.whole
+    p[:, 9] = of.needless
+    p[:, 10] = np.log10((of.largest_cpu + 0.01) / (of.largest_gpus + 0.01)) / 2.0
+    p[:, 11] = np.log10(1.0 + of.load_s) / 3.0
+    run = np.maximum(of.run_s, 1.0)
+    p[:, 12] = np.where(of.run_s < np.inf, np.log10(run.min() / run), 0.0)
+    p[:, 13] = np.log10(np.maximum(of.cost, _TINY) / max(of.cost.min(), _TINY))
+    p[:, 14] = np.where(of.hazard > 0.0, np.exp(-of.hazard * of.run_s), 1.0)
+    p[:, 15] = np.where(
+        of.slack_s < np.inf,
+        np.minimum(np.maximum((of.run_s + of.load_s - of.slack_s) / run, -1.0), 1.0),
+        -1.0,
+    )
+    p[:, 16] = np.log10(1.0 + of.alike)
+    return p
