@@ -56,7 +56,7 @@ def list_traces(directory: Path | None, as_json: bool) -> None:
 
 
 @traces.command("fetch")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--all", "everything", is_flag=True, help="Fetch every trace that is known.")
 @_DIRECTORY
 @click.option("--accept-terms", is_flag=True, help="Accept the terms of those that have some.")
