@@ -8,7 +8,22 @@ from farlane.scheduler.sim.events import advance
 from farlane.scheduler.sim.placing import TIGHTEST, fits, load_s, place, unqueue
 from farlane.scheduler.sim.queueing import first_fit, run_queue
 from farlane.scheduler.sim.rules import Rule
-from farlane.scheduler.sim.state import ACTIVE, BLOCKED, FINISHED, QUEUED, READY, RESTARTS, State, new_state
+from farlane.scheduler.sim.state import (
+    ACTIVE,
+    BLOCKED,
+    FINISHED,
+    HELD_GPU,
+    LOADED,
+    QUEUED,
+    QUEUED_S,
+    READY,
+    RESTARTED,
+    RESTARTS,
+    TOUCHED,
+    WASTED_S,
+    State,
+    new_state,
+)
 from farlane.scheduler.sim.world import Changes, World
 from farlane.testing.sim_worlds import gpu_nodes, pool
 
@@ -86,6 +101,40 @@ def test_the_model_that_was_not_used_for_longest_goes_first() -> None:
     state = run(world)
     assert state.ends.tolist() == [5, 10, 11, 16, 17]  # model 1 made room for model 2
     assert load_s(world, state, 1, 0) == 4.0
+
+
+def test_models_come_one_after_the_other_and_who_needs_one_that_is_on_its_way_waits_for_it() -> None:
+    state = run(models(pool(9, [(0, 1, 1), (0, 1, 1), (2, 1, 1)]), [0, 1, 1], [50, 30], cache=100))
+    assert state.ends.tolist() == [6, 9, 9]
+    assert state.counts[:, LOADED].tolist() == [50, 30, 0]
+
+
+def test_what_a_node_has_on_its_disk_is_there_when_it_comes_back_but_not_what_was_on_its_way() -> None:
+    world = models(pool(9, [(0, 1, 1), (6, 1, 1), (30, 1, 1), (30, 1, 1)]), [0, 1, 0, 1], [50, 30], cache=100)
+    world = world._replace(changes=Changes(np.array([8.0, 20.0]), np.array([0, 0]), np.array([False, True])))
+    state = new_state(world)
+    while advance(world, state):
+        while state.marks[QUEUED] and state.online[0]:
+            place(world, state, unqueue(state, 0), 0, TIGHTEST)
+    assert state.ends.tolist() == [6, 24, 31, 31]
+    assert state.counts[:, LOADED].tolist() == [50, 60, 0, 0]
+    assert (state.counts[1, RESTARTED], state.times[1, WASTED_S], state.times[1, QUEUED_S]) == (1, 2, 12)
+
+
+def test_a_gang_loses_all_its_members_with_one() -> None:
+    world = gpu_nodes([1, 1], [(1, 1, 1000), (1, 1, 1000)])
+    world = world._replace(
+        tasks=world.tasks._replace(
+            arrival=np.zeros(2), run_s=np.array([10.0, 20.0]), gang=np.zeros(2, np.int64)
+        ),
+        changes=Changes(np.array([4.0, 5.0]), np.array([0, 0]), np.array([False, True])),
+    )
+    state = run(world)
+    assert state.counts[:, RESTARTED].tolist() == [1, 1]
+    assert state.times[:, WASTED_S].tolist() == [4, 4]
+    assert state.served.tolist() == [4 + 4 + 10 + 20]  # one of one GPU of the largest node
+    assert state.held[0, HELD_GPU] == 0
+    assert state.marks[TOUCHED] == 2
 
 
 def test_a_model_larger_than_the_cache_is_fetched_and_kept_alone() -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from farlane.scheduler.sim.compiled import compiled
-from farlane.scheduler.sim.placing import release
+from farlane.scheduler.sim.fetching import stop_fetching
+from farlane.scheduler.sim.placing import release, touch
 from farlane.scheduler.sim.running import pop, push, remove_node
 from farlane.scheduler.sim.state import (
-    ACTIVE,
     BLOCKED,
     DONE,
     FINISHED,
     NEXT_ARRIVAL,
     NEXT_CHANGE,
     QUEUED,
+    QUEUED_AT,
     READY,
+    READY_AT,
+    RESTARTED,
     RESTARTS,
     RUNNING,
+    WASTED_S,
     State,
 )
 from farlane.scheduler.sim.world import NEVER, World
@@ -60,7 +66,10 @@ def advance(world: World, state: State) -> bool:
 @compiled
 def enqueue(state: State, task: int) -> None:
     """Put a task behind all others that are ready."""
-    state.status[task] = READY
+    now = state.clock[0]
+    state.status[task], state.times[task, QUEUED_AT] = READY, now
+    if np.isnan(state.times[task, READY_AT]):
+        state.times[task, READY_AT] = now
     state.queue[state.marks[QUEUED]] = task
     state.marks[QUEUED] += 1
 
@@ -83,17 +92,18 @@ def _end(world: World, state: State, task: int) -> None:
 
 @compiled
 def _change(world: World, state: State) -> None:
-    """Let a node come or go; what ran on one that goes starts over, at the end of the queue."""
+    """Let a node come or go; what ran on one that goes starts over, gangs as a whole, at the end of the queue."""
     at = state.marks[NEXT_CHANGE]
     state.marks[NEXT_CHANGE] += 1
     node = world.changes.node[at]
     state.online[node] = world.changes.online[at]
     if state.online[node]:
+        touch(state, node)
         return
-    for task in remove_node(state, node):
-        if state.status[task] == ACTIVE:
-            release(world, state, task)
-            state.marks[RESTARTS] += 1
-            enqueue(state, task)
-    state.used_at[node, :] = -NEVER
-    state.cached[node] = 0
+    for task in remove_node(world, state, node):
+        release(world, state, task)
+        state.marks[RESTARTS] += 1
+        state.counts[task, RESTARTED] += 1
+        state.times[task, WASTED_S] += state.clock[0] - state.started[task]
+        enqueue(state, task)
+    stop_fetching(world, state, node)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.fetching import load_s, use_model
 from farlane.scheduler.sim.running import push
-from farlane.scheduler.sim.state import ACTIVE, QUEUED, State
-from farlane.scheduler.sim.world import CPU, DISK, MAX_GPUS, MEMORY, NEVER, World
+from farlane.scheduler.sim.state import (
+    ACTIVE,
+    EXPECTED_END,
+    HELD_GPU,
+    IS_TOUCHED,
+    QUEUED,
+    QUEUED_AT,
+    QUEUED_S,
+    TOUCHED,
+    TOUCHED_NODE,
+    State,
+)
+from farlane.scheduler.sim.world import CPU, DISK, MAX_GPUS, MEMORY, World
 
 TIGHTEST = -1
 """Instead of a GPU's number: the one with the least room that is enough."""
@@ -59,18 +71,18 @@ def tightest_gpu(world: World, state: State, task: int, node: int) -> int:
 
 @compiled
 def run_s(world: World, state: State, task: int, node: int) -> float:
-    """Return how long a task would take on a node from now on: loading its model, then running."""
+    """Return how long a task would take on a node from now on: a round trip, loading its model, then running."""
     speed = world.speed[world.tasks.kind[task], world.nodes.gpu_model[node]]
-    return float(load_s(world, state, task, node) + world.tasks.run_s[task] / speed)
+    before = world.nodes.rtt_s[node] + load_s(world, state, task, node)
+    return float(before + world.tasks.run_s[task] / speed)
 
 
 @compiled
-def load_s(world: World, state: State, task: int, node: int) -> float:
-    """Return how long a node takes to fetch a task's model, 0 where it has it."""
-    model = world.tasks.model[task]
-    if model < 0 or state.used_at[node, model] > -NEVER:
-        return 0.0
-    return float(world.model_bytes[model] / world.nodes.bandwidth[node])
+def expected_run_s(world: World, state: State, task: int, node: int) -> float:
+    """Return the same by the run time that is asked for: what a rule may know."""
+    speed = world.speed[world.tasks.kind[task], world.nodes.gpu_model[node]]
+    before = world.nodes.rtt_s[node] + load_s(world, state, task, node)
+    return float(before + world.tasks.estimate_s[task] / speed)
 
 
 @compiled
@@ -84,9 +96,20 @@ def place(world: World, state: State, task: int, node: int, gpu: int) -> None:
         node: its row.
         gpu: which GPU a share of one gets, or TIGHTEST.
     """
+    take(world, state, task, node, gpu)
+    begin(world, state, task)
+    push(state, task)
+
+
+@compiled
+def take(world: World, state: State, task: int, node: int, gpu: int) -> None:
+    """Take for a task what it needs of a node; the arguments are those of `place`."""
     tasks = world.tasks
+    held = state.held[tasks.user[task]]
     for column in (CPU, MEMORY, DISK):
         state.free[node, column] -= tasks.demand[task, column]
+        held[column] += tasks.demand[task, column]
+    held[HELD_GPU] += tasks.gpus[task] * tasks.gpu_milli[task]
     taken = 0
     if tasks.gpus[task] == 1:
         gpu = tightest_gpu(world, state, task, node) if gpu == TIGHTEST else gpu
@@ -100,23 +123,61 @@ def place(world: World, state: State, task: int, node: int, gpu: int) -> None:
                 taken |= 1 << each
                 left -= 1
     state.gpu_taken[task] = taken
-    state.status[task], state.node[task] = ACTIVE, node
-    state.started[task] = state.clock[0]
-    state.ends[task] = state.clock[0] + run_s(world, state, task, node)
-    _use_model(world, state, task, node)
-    push(state, task)
+    state.node[task] = node
 
 
 @compiled
-def release(world: World, state: State, task: int) -> None:
+def begin(world: World, state: State, task: int) -> None:
+    """Let a task that holds what it needs run from now on; whoever calls this pushes it, too."""
+    node, now = state.node[task], state.clock[0]
+    state.status[task], state.started[task] = ACTIVE, now
+    state.times[task, QUEUED_S] += now - state.times[task, QUEUED_AT]
+    state.ends[task] = now + run_s(world, state, task, node)
+    state.times[task, EXPECTED_END] = now + expected_run_s(world, state, task, node)
+    if use_model(world, state, task, node):
+        touch(state, node)
+
+
+@compiled
+def give_back(world: World, state: State, task: int) -> None:
     """Give back what a task holds."""
     tasks, node = world.tasks, state.node[task]
+    held = state.held[tasks.user[task]]
     for column in (CPU, MEMORY, DISK):
         state.free[node, column] += tasks.demand[task, column]
+        held[column] -= tasks.demand[task, column]
+    held[HELD_GPU] -= tasks.gpus[task] * tasks.gpu_milli[task]
     for gpu in range(MAX_GPUS):
         if (state.gpu_taken[task] >> gpu) & 1:
             state.gpu_free[node, gpu] += tasks.gpu_milli[task]
     state.gpu_taken[task] = 0
+
+
+@compiled
+def release(world: World, state: State, task: int) -> None:
+    """Give back what a task held while it ran, and book what its user was served by that."""
+    give_back(world, state, task)
+    seconds = state.clock[0] - state.started[task]
+    state.served[world.tasks.user[task]] += seconds * dominant_share(world, state, task)
+    touch(state, state.node[task])
+
+
+@compiled
+def dominant_share(world: World, state: State, task: int) -> float:
+    """Return the greatest share of the largest node that a task asks for (DRF, Ghodsi et al. 2011, of one node)."""
+    share = world.tasks.gpus[task] * world.tasks.gpu_milli[task] / state.largest[HELD_GPU]
+    for column in (CPU, MEMORY, DISK):
+        share = max(share, world.tasks.demand[task, column] / state.largest[column])
+    return float(share)
+
+
+@compiled
+def touch(state: State, node: int) -> None:
+    """Remember that a node may now take what it could not take before."""
+    if not state.at_node[node, IS_TOUCHED]:
+        state.at_node[node, IS_TOUCHED] = 1
+        state.at_node[state.marks[TOUCHED], TOUCHED_NODE] = node
+        state.marks[TOUCHED] += 1
 
 
 @compiled
@@ -127,24 +188,3 @@ def unqueue(state: State, place_in_queue: int) -> int:
     for at in range(place_in_queue, state.marks[QUEUED]):
         state.queue[at] = state.queue[at + 1]
     return int(task)
-
-
-@compiled
-def _use_model(world: World, state: State, task: int, node: int) -> None:
-    """Have a node use a task's model; what it has not used for longest goes where there is no room."""
-    model = world.tasks.model[task]
-    if model < 0:
-        return
-    if state.used_at[node, model] == -NEVER:
-        state.cached[node] += world.model_bytes[model]
-    state.used_at[node, model] = state.clock[0]
-    while state.cached[node] > world.nodes.cache_bytes[node]:
-        oldest = -1
-        for other in range(len(world.model_bytes)):
-            used = state.used_at[node, other]
-            if other != model and used > -NEVER and (oldest < 0 or used < state.used_at[node, oldest]):
-                oldest = other
-        if oldest < 0:
-            return
-        state.used_at[node, oldest] = -NEVER
-        state.cached[node] -= world.model_bytes[oldest]

@@ -8,21 +8,39 @@ import numpy as np
 
 from farlane.scheduler.sim.world import MAX_GPUS, WHOLE_GPU, Bools, Floats, Ints, World
 
-NEXT_ARRIVAL, NEXT_CHANGE, QUEUED, RUNNING, FINISHED, DROPPED, RESTARTS = range(7)
+NEXT_ARRIVAL, NEXT_CHANGE, QUEUED, RUNNING, FINISHED, DROPPED, RESTARTS, TOUCHED = range(8)
 """Places in `State.marks`."""
 FUTURE, BLOCKED, READY, ACTIVE, DONE, GONE = range(6)
 """Values of `State.status`: not arrived, waits for parents, queued, running, finished, given up."""
+EXPECTED_END, READY_AT, QUEUED_AT, QUEUED_S, WASTED_S = range(5)
+"""Columns of `State.times`: when a running task should end by the time that is asked for; when it could first run, nan
+before; when it last began to wait; how long it waited so far; how long runs were that were cut off."""
+RESTARTED, LOADED, NEXT_ON, PREVIOUS_ON = range(4)
+"""Columns of `State.counts`: how often a task was cut off; bytes of models that were fetched for it; its neighbours in
+the list of what runs on its node, NOBODY at either end."""
+FIRST_ON, TOUCHED_NODE, IS_TOUCHED = range(3)
+"""Columns of `State.at_node`: the first task that runs there, NOBODY for none; in its first `marks[TOUCHED]` rows the
+nodes where room was given back or a model came since somebody cleared them; whether a node is among them."""
+NOBODY = -1
+HELD_GPU = 3
+"""Column of `State.held` behind CPU, MEMORY and DISK: thousandths of GPUs."""
 
 
 class State(NamedTuple):
     """Arrays of a run; n nodes, t tasks, m models, u users.
 
-    clock: (1,) seconds; marks: (7,) counters by the constants above; free: (n, 3); gpu_free: (n, MAX_GPUS) thousandths;
+    clock: (1,) seconds; marks: (8,) counters by the constants above; free: (n, 3); gpu_free: (n, MAX_GPUS) thousandths;
     online: (n,); queue: (t,) ready tasks, the first `marks[QUEUED]` count, oldest first; status: (t,); node: (t,) where
     a task runs or ran, -1; gpu_taken: (t,) mask of its GPUs; started, ends: (t,) seconds; parents: (t,) still to
     finish; heap_at, heap_task: (t,) the running tasks as a heap by their end; used_at: (n, m) when a node last used a
     model, -inf where it does not have it; cached: (n,) bytes of models; recent: (u, 2) run times of each user's last
     two finished tasks, the newest first, nan before.
+
+    here_at: (n, m) when a model that a node has will be there whole; link_free: (n,) when a node will have fetched all
+    that it fetches; held: (u, 4) what each user's running tasks hold: the columns of demands and HELD_GPU; largest:
+    (4,) capacity of any node, in these columns, at least 1; served: (u,) seconds times dominant share of the largest
+    node that each user's ended and cut off runs took; times: (t, 5) seconds by EXPECTED_END and its followers; counts:
+    (t, 4) by RESTARTED and its followers; at_node: (n, 3) by FIRST_ON and its followers.
     """
 
     clock: Floats
@@ -42,6 +60,14 @@ class State(NamedTuple):
     used_at: Floats
     cached: Ints
     recent: Floats
+    here_at: Floats
+    link_free: Floats
+    held: Ints
+    largest: Ints
+    served: Floats
+    times: Floats
+    counts: Ints
+    at_node: Ints
 
 
 def new_state(world: World) -> State:
@@ -52,7 +78,7 @@ def new_state(world: World) -> State:
     users = int(tasks.user.max(initial=0)) + 1
     return State(
         clock=np.zeros(1),
-        marks=np.zeros(7, np.int64),
+        marks=np.zeros(8, np.int64),
         free=nodes.capacity.copy(),
         gpu_free=gpu_free,
         online=np.ones(n, np.bool_),
@@ -68,4 +94,12 @@ def new_state(world: World) -> State:
         used_at=np.full((n, m), -np.inf),
         cached=np.zeros(n, np.int64),
         recent=np.full((users, 2), np.nan),
+        here_at=np.zeros((n, m)),
+        link_free=np.zeros(n),
+        held=np.zeros((users, 4), np.int64),
+        largest=np.array([*nodes.capacity.max(axis=0, initial=1), nodes.gpus.max(initial=1) * WHOLE_GPU]),
+        served=np.zeros(users),
+        times=np.array([np.nan, np.nan, 0.0, 0.0, 0.0]) * np.ones((t, 1)),
+        counts=np.array([0, 0, NOBODY, NOBODY]) * np.ones((t, 1), np.int64),
+        at_node=np.array([NOBODY, 0, 0]) * np.ones((n, 1), np.int64),
     )
