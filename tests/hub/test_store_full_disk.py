@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -95,6 +96,22 @@ def test_one_failed_commit_fails_as_a_whole(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_full_store_waits_for_as_much_room_as_was_refused(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "hub.sqlite", max_bytes=8 * MIB, ballast_bytes=64 << 10)
+    old = finished_job(9, 1)
+    assert isinstance(old[1], TasksAdded)
+    old[1].payloads.inline[0] = os.urandom(3 * MIB)
+    commit(store, job_opened(1), *old)
+    refused = [batch(number) for number in range(24)]
+    assert isinstance(append(store, refused).exception(30), DiskFull)
+    with pytest.raises(DiskFull):
+        store.resume()  # there is room for smaller things
+    assert store.forget(AT + 1) == 1
+    store.resume()
+    commit(store, *refused)
+    store.close()
+
+
 # --- a real small disk --------------------------------------------------------------------------------------------
 
 
@@ -157,6 +174,24 @@ def test_a_hub_goes_on_after_space_was_made(small_disk: Path) -> None:
     assert small_disk.joinpath("hub.sqlite.ballast").stat().st_size == 4 * MIB
     commit(store, batch(acknowledged), job_opened(2))
     assert len(store.payloads(JobId(1), 0, acknowledged + 1).inline) == acknowledged + 1
+    store.close()
+
+
+@pytest.mark.real
+def test_what_was_refused_fits_once_a_full_disk_has_room_for_it(small_disk: Path) -> None:
+    store = SqliteStore(small_disk / "hub.sqlite", ballast_bytes=4 * MIB)
+    commit(store, job_opened(1))
+    refused = [batch(number) for number in range(20)]
+    filler = fill_disk(small_disk, leave_bytes=3 * MIB)
+    assert isinstance(append(store, refused).exception(30), DiskFull)
+    tries = 0
+    while store.refusal is not None:
+        tries += 1
+        os.truncate(filler, filler.stat().st_size - MIB)
+        with contextlib.suppress(DiskFull):
+            store.resume()
+    assert tries > 1
+    commit(store, *refused)
     store.close()
 
 

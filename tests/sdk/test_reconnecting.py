@@ -202,6 +202,16 @@ def test_patience_ends_and_says_what_goes_on(hub: FakeHub) -> None:
         assert client.closed
 
 
+def test_patience_ends_with_a_hub_that_lets_in_and_refuses_the_same_thing_each_time(hub: FakeHub) -> None:
+    for _ in range(1000):
+        hub.break_next("add", "before")
+    with Client(hub.url, hub.token, patience_s=0.3, random=Random(1)) as client:
+        call = farlane.App("test", client).function()(square).spawn(3)
+        with pytest.raises(Unavailable, match=r"no connection to the hub for 0\.3 s: "):
+            call.result(20)
+    assert hub.connections >= 2
+
+
 def test_a_closed_client_fails_what_waits_and_the_job_goes_on(hub: FakeHub, eventually: Eventually) -> None:
     hub.hold()
     client = Client(hub.url, hub.token)

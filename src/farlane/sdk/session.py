@@ -58,7 +58,8 @@ class Session:
     Args:
         dial: gives the channel for the next connection.
         random: seeded source of the backoff's jitter.
-        patience_s: how long to try without a connection before everything fails.
+        patience_s: how long to try without a connection before everything fails. Connections that answer nothing of
+            what waits, one after another, are none: a hub may let us in and refuse the same request each time.
     """
 
     def __init__(self, dial: Dial, random: Random, patience_s: float) -> None:
@@ -74,20 +75,24 @@ class Session:
         self.failure: FarlaneError | None = None
         self._last_error: FarlaneError | None = None
         self.connections = 0
+        self._answers = 0
         self.welcome: asyncio.Future[client_pb2.ClientWelcome] = asyncio.get_running_loop().create_future()
 
     async def run(self, tasks: TaskSupervisor) -> None:
         """Keep the stream up until cancelled, or until connecting is of no use."""
         loop = asyncio.get_running_loop()
         delays = self._backoff.delays(self._random)
-        lost_at = loop.time()
+        lost_at, in_vain = loop.time(), False
         while self.failure is None:
-            before, begun = self.connections, loop.time()
+            before, answers, begun = self.connections, self._answers, loop.time()
             error = await self._outcome(tasks)
             if self.connections > before:
-                lost_at = loop.time()
+                was_in_vain, lasted_s = in_vain, loop.time() - begun
+                in_vain = bool(self._pending) and self._answers == answers and lasted_s <= HEALTHY_S
+                if not (in_vain and was_in_vain):
+                    lost_at = loop.time()
                 # A hub that lets us in and drops us at once gets longer pauses like one that does not answer.
-                if lost_at - begun > HEALTHY_S:
+                if lasted_s > HEALTHY_S:
                     delays = self._backoff.delays(self._random)
                     self._last_error = None
                 log.warning("connection to the hub lost, connecting again: %s", error)
@@ -244,7 +249,7 @@ class Session:
         elif kind == "error":
             self._on_error(reply)
         elif reply.request in self._pending:
-            _, waiting = self._pending.pop(reply.request)
+            waiting = self._answered(reply.request)
             if not waiting.done():
                 waiting.set_result(reply)
 
@@ -259,8 +264,11 @@ class Session:
         elif isinstance(error, Unavailable):
             asyncio.get_running_loop().call_later(BUSY_RETRY_S, self._send_again, reply.request)
         else:
-            _, waiting = self._pending.pop(reply.request)
-            _refuse(waiting, error)
+            _refuse(self._answered(reply.request), error)
+
+    def _answered(self, request: int) -> Reply:
+        self._answers += 1
+        return self._pending.pop(request)[1]
 
     def _send_again(self, request: int) -> None:
         if request in self._pending:

@@ -24,6 +24,8 @@ IDLE_CHECKPOINT_BYTES = 2 << 20
 FULL_CHECKPOINT_BYTES = 8 << 20
 """With this much it is moved at once. Together with one commit it is less than the ballast, so that what the
 journal holds can still be moved into the file when the disk is full."""
+PROBE_BYTES, MAX_PROBE_BYTES = 1 << 20, 64 << 20
+"""Room there must be before a store that was full accepts anything again: as much as was refused, in these bounds."""
 _TABLE_PAGES = 3
 """Pages that the first row of a table adds to a commit, at most as a rule: its leaf, its index's, one new."""
 _ROW_BYTES = 256
@@ -46,6 +48,8 @@ class SqliteWriter:
         self._connection, self._path, self._ballast = connection, path, ballast
         self._journal_bytes = 0  # an estimate: SQLite does not tell, and it only paces checkpoints
         self._touched: set[type] = set()  # kinds of record in the open transaction
+        self._open_bytes = 0  # what the open transaction has taken, or has tried to
+        self._wanted_bytes = PROBE_BYTES
         with store_errors(path):
             (last,) = connection.execute(queries.LAST_POS).fetchone()
             (self._page_bytes,) = connection.execute(queries.PAGE_BYTES).fetchone()
@@ -73,6 +77,8 @@ class SqliteWriter:
     def _insert(self, record: Record) -> int:
         statement, to_row = WRITERS[type(record)]
         pos, row = self._next_pos, to_row(record)
+        cost = self._cost(type(record), row)
+        self._open_bytes += cost
         self._next_pos += 1
         self._connection.execute(statement, (*row, pos))
         if isinstance(record, JobOpened):
@@ -86,7 +92,7 @@ class SqliteWriter:
         elif isinstance(record, TasksRequeued):
             self._connection.execute(queries.OPEN_JOB, (record.job,))
             self._connection.execute(queries.DROP_SUMMARY, (record.job,))
-        return self._cost(type(record), row)
+        return cost
 
     def _cost(self, kind: type, row: Row) -> int:
         """Estimate the bytes a row adds to the journal."""
@@ -144,14 +150,17 @@ class SqliteWriter:
         if self._connection.in_transaction:
             with store_errors(self._path):
                 self._connection.execute(queries.COMMIT)
+        self._open_bytes = 0
 
     def abandon(self, reason: FarlaneError) -> None:
         """Roll back; on a full disk give the ballast back and shrink the journal, so that closing has room."""
         self._touched.clear()
+        size_bytes, self._open_bytes = self._open_bytes, 0
         try:
             if self._connection.in_transaction:
                 self._connection.execute(queries.ROLLBACK)
             if isinstance(reason, DiskFull):
+                self._wanted_bytes = min(max(self._wanted_bytes, size_bytes), MAX_PROBE_BYTES)
                 self._ballast.release()
                 self._connection.execute(queries.TRUNCATE_JOURNAL)
                 self._journal_bytes = 0
@@ -173,19 +182,25 @@ class SqliteWriter:
             log.warning("the store's journal could not be checkpointed: %s", error)
 
     def check_space(self) -> None:
-        """Make sure that there is room again, ballast included.
+        """Make sure that there is room again for what was refused, ballast included.
+
+        Less would not do: what was refused comes again at once, and a store that opens and fills by turns takes
+        every other client's and node's connection with it each time.
 
         Raises:
             DiskFull: there is not; the ballast is not held.
         """
         self._ballast.reserve()
         try:
-            for statement in (queries.BEGIN, queries.PROBE_SPACE, queries.END_PROBE, queries.COMMIT):
-                self._connection.execute(statement)
+            # A commit of its own: pages that are freed again before it are never written.
+            self._connection.execute(queries.PROBE_SPACE, (self._wanted_bytes,))
+            self._connection.execute(queries.END_PROBE)
+            self._connection.execute(queries.CHECKPOINT)
         except sqlite3.Error as error:
             reason = store_error(error, self._path)
             self.abandon(reason)
             raise reason from error
+        self._wanted_bytes = PROBE_BYTES
 
     def forget_some(self, ended_before: float) -> JobId | None:
         """Delete some task rows of one job that ended before a time, in one commit.
