@@ -18,6 +18,7 @@ from farlane.app.layout import Layout
 from farlane.app.settling import network_of, settlement_of
 from farlane.app.shared_models import deploying
 from farlane.hub.credentials import Credentials
+from farlane.hub.deciding.opening import policy_of
 from farlane.hub.gateway.gateway import Gateway
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
@@ -26,7 +27,6 @@ from farlane.kit.clock import SystemClock
 from farlane.kit.files import atomic_write
 from farlane.kit.keys import server_certificate
 from farlane.models.store_disk import DiskStore
-from farlane.scheduler.policy import policy_named
 
 OPEN_FILES = 65_536
 
@@ -50,7 +50,7 @@ async def serve(layout: Layout, settings: HubSettings) -> None:
     clock = SystemClock()
     settlement, keys = settlement_of(settings, store.network, clock, lambda: service.hub)
     service = HubService(
-        settings, store, blobs, policy_named(settings.policy), clock,
+        settings, store, blobs, policy_of(settings), clock,
         (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup, settlement, keys,
         hub_admission(settings, certificate.spki_sha256, clock),
     )  # fmt: skip

@@ -28,10 +28,10 @@ from farlane.app.network_file import (
 from farlane.app.processes import Process, last_lines, start_detached, stop_all
 from farlane.errors import Conflict, Unavailable
 from farlane.hub.credentials import Credentials
+from farlane.hub.deciding.opening import rule_of
 from farlane.kit.file_lock import FileLock
 from farlane.kit.files import private_directory
 from farlane.kit.keys import random_secret, server_certificate
-from farlane.scheduler.policy import policy_named
 from farlane.sdk.context import Endpoint, read_client_file, write_client_file
 from farlane.wire.tokens import Token
 
@@ -105,7 +105,7 @@ def up(
         _check_organisation(known, organisation)
         _remember(known, plans, given, node_settings or {}, config)
         settings = known.configuration()
-        policy_named(settings.hub.policy)
+        rule_of(settings.hub)
         ready, hub_started = _start_hub(layout, known, settings, tell)
         started = tuple(name for name in known.plans if _start_node(layout, known, name, settings))
         save(layout, known)

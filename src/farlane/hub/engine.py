@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from farlane.domain.records import Record
 from farlane.errors import FarlaneError, Unavailable
+from farlane.hub.deciding.desk import Desk
 from farlane.hub.reactor.commands import Append, Command, Output
 from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.store.port import Store
@@ -34,6 +35,7 @@ class Engine:
     All events of one turn of the loop share one append, one scheduling round and so one commit.
 
     Args:
+        policy: where ready tasks go, or the desk that finds out.
         perform: carries out an output of the reactor.
         keep_books: turns ended attempts into leaves.
         on_failure: called once when the store cannot write any more; nothing leaves the hub after that.
@@ -43,7 +45,7 @@ class Engine:
         self,
         reactor: Reactor,
         store: Store,
-        policy: Policy,
+        policy: Policy | Desk,
         clock: Clock,
         perform: Callable[[Output], None],
         on_failure: Callable[[Exception], None],
@@ -52,6 +54,7 @@ class Engine:
         self.reactor = reactor
         self.policy = policy
         self.rounds = 0
+        self.events = 0
         self.failure: Exception | None = None
         self._store, self._clock, self._perform, self._on_failure = store, clock, perform, on_failure
         self._keep_books = keep_books
@@ -64,6 +67,13 @@ class Engine:
         self._turn_due = False
         self._next_round = 0.0
         self._later: asyncio.TimerHandle | None = None
+        if isinstance(policy, Desk):
+            policy.attach(self._ask_for_turn)
+
+    @property
+    def explaining(self) -> Policy:
+        """The policy that can say why a task waits: the one that decides now."""
+        return self.policy.explaining if isinstance(self.policy, Desk) else self.policy
 
     def now(self) -> float:
         """Return the time of events, unix seconds."""
@@ -76,6 +86,7 @@ class Engine:
             Unavailable: the store cannot write; nothing was changed.
         """
         self.check()
+        self.events += 1
         try:
             return event(self.reactor, self._clock.now())
         finally:
@@ -174,22 +185,31 @@ class Engine:
             self._waiting.append((self._appended, held))
 
     def _schedule(self) -> None:
-        if not self.reactor.state.waiting:
+        due = isinstance(self.policy, Desk) and self.policy.due
+        if not self.reactor.state.waiting and not due:
             return
         started = self._loop.time()
-        if started < self._next_round:
+        if started < self._next_round and not due:
             if self._later is None:
                 self._later = self._loop.call_at(self._next_round, self._late_turn)
             return
         try:
-            self.reactor.schedule(self._clock.now(), self.policy)
+            decided = self._decide()
         except Exception:
             # A policy that fails must not hold up results and acknowledgements; nothing was granted.
             log.exception("policy %s failed; its next round follows shortly", self.policy.name)
+            decided = True
         self._collect(self.reactor.take_commands())
-        self.rounds += 1
+        self.rounds += decided
         took = self._loop.time() - started
         self._next_round = started + took + min(MAX_WAIT_S, ROUND_SHARE * took)
+
+    def _decide(self) -> bool:
+        """Decide a round, or ask for a decision; returns whether one was applied."""
+        if isinstance(self.policy, Desk):
+            return self.policy.round(self.reactor, self._clock.now(), self.events)
+        self.reactor.schedule(self._clock.now(), self.policy)
+        return True
 
     def _late_turn(self) -> None:
         self._later = None

@@ -20,6 +20,7 @@ from farlane.hub.books.inputs import InputDigests
 from farlane.hub.books.payers import PayerState, custody_text, lack_notice
 from farlane.hub.books.served import ServedCounts, last_stated_in
 from farlane.hub.cap_file import CapFile
+from farlane.hub.deciding.desk import Desk
 from farlane.hub.engine import Engine
 from farlane.hub.intake import check
 from farlane.hub.log_store import LogStore
@@ -49,7 +50,7 @@ class Hub:
         settings: how it waits and schedules.
         store: its durable truth; the state is rebuilt from it here.
         blobs: payloads, functions and results kept out of band.
-        policy: where ready tasks go.
+        policy: where ready tasks go, or the desk that finds out; a desk outlives a hub that is rebuilt.
         clock: wall time of events.
         on_failure: called once when the store cannot write any more.
         accounts: who pays, for the books.
@@ -61,7 +62,7 @@ class Hub:
         settings: HubSettings,
         store: Store,
         blobs: ContentStore,
-        policy: Policy,
+        policy: Policy | Desk,
         clock: Clock,
         on_failure: Callable[[Exception], None],
         accounts: Accounts | None = None,

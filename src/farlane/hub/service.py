@@ -16,6 +16,7 @@ from farlane.hub.admission import Admission
 from farlane.hub.alert_outbox import AlertOutbox
 from farlane.hub.alert_sender import AlertSender
 from farlane.hub.books.books import Accounts
+from farlane.hub.deciding.desk import Desk
 from farlane.hub.deployments.desk import Deployments
 from farlane.hub.deployments.versions import Versions
 from farlane.hub.grpc_api.admission_service import AdmissionService
@@ -72,7 +73,7 @@ class HubService:
         settings: addresses, waits and policy name.
         store: opened store; `resume` is tried after a failed write.
         blobs: content store.
-        policy: where ready tasks go.
+        policy: where ready tasks go, or the desk that finds out.
         clock: wall time.
         certificate: TLS certificate and private key, PEM.
         lookup: finds who a token's secret belongs to, by its digest.
@@ -86,7 +87,7 @@ class HubService:
         settings: HubSettings,
         store: Store,
         blobs: ContentStore,
-        policy: Policy,
+        policy: Policy | Desk,
         clock: Clock,
         certificate: tuple[bytes, bytes],
         lookup: Callable[[bytes], Identity | None],
@@ -142,6 +143,8 @@ class HubService:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve inside the block; `port` is set from its start."""
+        if isinstance(self._policy, Desk):
+            self._policy.open()
         self._hub = self._new_hub()
         try:
             if self.deployments is not None:
@@ -172,6 +175,8 @@ class HubService:
                 await self.model_usage.close()
                 await self._stop(server)
         finally:
+            if isinstance(self._policy, Desk):
+                self._policy.close()
             self._store.close()
 
     async def _stop(self, server: grpc.aio.Server) -> None:

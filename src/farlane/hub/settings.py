@@ -19,7 +19,19 @@ class HubSettings:
     metrics_port: int = 0
     """Loopback port for Prometheus metrics; 0 turns them off."""
     policy: str = "fifo"
-    """Placement policy: fifo, shortest-first, best-fit or spread."""
+    """Placement policy: fifo, shortest-first, best-fit or spread, or one that decides in a process of its own, as
+    package.module:NAME."""
+    policy_fallback: str = "shortest-first"
+    """The rule that decides wherever a policy that is not one itself does not: too late, unsound, or unsure."""
+    policy_shadow: tuple[str, ...] = ()
+    """Rules that are asked what they would have done, beside what is done."""
+    decision_budget_s: float = 0.25
+    """How long the policy's process may take for one decision, in seconds, before the rule decides."""
+    decision_inline_pairs: int = 64
+    """Views of at most so many groups x nodes are decided in the hub itself once the policy's process has proven sound;
+    with 0 none is. A policy of your own is never run in the hub."""
+    decision_memory_bytes: int = 2 << 30
+    """Address space of the policy's process, in bytes."""
     lease_s: float = 10.0
     """A node silent for this many seconds loses its leases to others."""
     interim_s: float = 3600.0

@@ -15,6 +15,7 @@ import grpc
 from farlane.domain.jobs import JobSpec
 from farlane.domain.resources import Resources
 from farlane.hub.credentials import Credentials
+from farlane.hub.deciding.opening import policy_of
 from farlane.hub.deployments.catalog_versions import CatalogVersions
 from farlane.hub.deployments.versions import Versions
 from farlane.hub.hub import Hub
@@ -26,7 +27,6 @@ from farlane.kit.clock import SystemClock
 from farlane.kit.keys import random_secret, server_certificate
 from farlane.models.repository import Repository
 from farlane.models.store_disk import DiskStore
-from farlane.scheduler.policy import policy_named
 from farlane.sdk.client import AsyncClient
 from farlane.sdk.jobs import JobHandle
 from farlane.testing.builders import a_job, a_node
@@ -85,7 +85,7 @@ class RunningHub:
         self.store = self._open_store()
         certificate = self.certificate.certificate_pem, self.certificate.key_pem
         self.service = HubService(
-            self.settings, self.store, DiskStore(self.directory / "blobs"), policy_named(self.settings.policy),
+            self.settings, self.store, DiskStore(self.directory / "blobs"), policy_of(self.settings),
             SystemClock(), certificate, self._credentials.lookup,
         )  # fmt: skip
         if self._versions is not None:

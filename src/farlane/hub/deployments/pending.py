@@ -31,5 +31,5 @@ def _why(hub: Hub, replica: Replica) -> str:
     if job is None:
         return ""
     notices = hub.notices(job.spec.organisation)
-    found = explain_job(hub.reactor, job, hub.engine.policy, hub.engine.now(), notices)
+    found = explain_job(hub.reactor, job, hub.engine.explaining, hub.engine.now(), notices)
     return f"a replica waits for a node: {found.dominant}{f'; {found.fix}' if found.fix else ''}"

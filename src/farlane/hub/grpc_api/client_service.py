@@ -128,7 +128,7 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         failures = await _in_thread(_first_failures, hub, job) if found.failed + found.stopped else []
         if isinstance(found, Job) and not found.state.final:
             notices = hub.notices(found.spec.organisation)
-            reply = explain_job(hub.reactor, found, hub.engine.policy, hub.engine.now(), notices)
+            reply = explain_job(hub.reactor, found, hub.engine.explaining, hub.engine.now(), notices)
         else:
             dominant, fix = _ended_reason(found.state, found.reason)
             reply = client_pb2.ExplainReply(job=job, state=found.state, dominant=dominant, fix=fix)
