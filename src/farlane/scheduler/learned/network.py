@@ -1,6 +1,8 @@
 """The network: two heads, which task next and which node for it, over shared encoders; a few thousand weights.
 
-The same functions run on numpy in production and on JAX in training (`xp`).
+Each head is a linear scorer whose weights the context shifts (`skip` and `mix`), so that it can be any rule of the
+literature and lean from one to the other with the load, plus a hidden layer for what is not linear. The same functions
+run on numpy in production and on JAX in training (`xp`).
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ class Weights(NamedTuple):
     """Arrays of one network, float32 or float64; T, G, N, P features, H and K hidden.
 
     encode (T, H), encode_bias (H,): of tasks. own (H, H), pooled (H, H), context (G, H), bias (H,), value (H,), skip
-    (T,): the task head. wait (H,), wait_skip (G,), wait_bias (1,): of waiting. node (N, K), node_bias (K,): of nodes.
-    pair (P, H), at (K, H), of (H, H), around (G, H), pair_bias (H,), pair_value (H,), pair_skip (P,), node_skip (N,):
-    the node head.
+    (T,), mix (T, G): the task head. wait (H,), wait_skip (G,), wait_bias (1,): of waiting. node (N, K), node_bias
+    (K,): of nodes. pair (P, H), at (K, H), of (H, H), around (G, H), pair_bias (H,), pair_value (H,), pair_skip (P,), pair_mix (P, G),
+    node_skip (N,): the node head.
     """
 
     encode: NDArray[Any]
@@ -37,6 +39,7 @@ class Weights(NamedTuple):
     bias: NDArray[Any]
     value: NDArray[Any]
     skip: NDArray[Any]
+    mix: NDArray[Any]
     wait: NDArray[Any]
     wait_skip: NDArray[Any]
     wait_bias: NDArray[Any]
@@ -49,15 +52,16 @@ class Weights(NamedTuple):
     pair_bias: NDArray[Any]
     pair_value: NDArray[Any]
     pair_skip: NDArray[Any]
+    pair_mix: NDArray[Any]
     node_skip: NDArray[Any]
 
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "encode": (_T, HIDDEN), "encode_bias": (HIDDEN,), "own": (HIDDEN, HIDDEN), "pooled": (HIDDEN, HIDDEN),
-    "context": (_G, HIDDEN), "bias": (HIDDEN,), "value": (HIDDEN,), "skip": (_T,), "wait": (HIDDEN,),
+    "context": (_G, HIDDEN), "bias": (HIDDEN,), "value": (HIDDEN,), "skip": (_T,), "mix": (_T, _G), "wait": (HIDDEN,),
     "wait_skip": (_G,), "wait_bias": (1,), "node": (_N, NODE_HIDDEN), "node_bias": (NODE_HIDDEN,),
     "pair": (_P, HIDDEN), "at": (NODE_HIDDEN, HIDDEN), "of": (HIDDEN, HIDDEN), "around": (_G, HIDDEN),
-    "pair_bias": (HIDDEN,), "pair_value": (HIDDEN,), "pair_skip": (_P,), "node_skip": (_N,),
+    "pair_bias": (HIDDEN,), "pair_value": (HIDDEN,), "pair_skip": (_P,), "pair_mix": (_P, _G), "node_skip": (_N,),
 }  # fmt: skip
 """Shape of each array of `Weights`, in the order of its fields."""
 SIZE = sum(int(np.prod(shape)) for shape in SHAPES.values())
@@ -88,7 +92,7 @@ def unflatten(vector: NDArray[Any]) -> Weights:
 def random_weights(seed: int) -> Weights:
     """Return a start for training: hidden layers random by He et al. 2015, everything that adds to a score 0."""
     random = np.random.default_rng(seed)
-    silent = {"value", "skip", "wait", "wait_skip", "wait_bias", "pair_value", "pair_skip", "node_skip"}
+    silent = {"value", "skip", "mix", "wait", "wait_skip", "pair_value", "pair_skip", "pair_mix", "node_skip"}
     arrays = []
     for name, shape in SHAPES.items():
         if name in silent or name.endswith("bias"):
@@ -122,7 +126,8 @@ def task_scores(weights: Weights, x: Any, g: Any, embedded: Any, pooled: Any, xp
     """
     around = pooled @ weights.pooled + g @ weights.context + weights.bias
     hidden = xp.maximum(embedded @ weights.own + around[..., None, :], 0.0)
-    return hidden @ weights.value + x @ weights.skip
+    linear = weights.skip + g @ weights.mix.T
+    return hidden @ weights.value + (x * linear[..., None, :]).sum(axis=-1)
 
 
 def wait_score(weights: Weights, g: Any, pooled: Any, xp: Any = np) -> Any:
@@ -145,4 +150,5 @@ def node_scores(weights: Weights, p: Any, y: Any, embedded: Any, g: Any, xp: Any
     nodes = xp.maximum(y @ weights.node + weights.node_bias, 0.0)
     around = embedded @ weights.of + g @ weights.around + weights.pair_bias
     hidden = xp.maximum(p @ weights.pair + nodes @ weights.at + around[..., None, :], 0.0)
-    return hidden @ weights.pair_value + p @ weights.pair_skip + y @ weights.node_skip
+    linear = weights.pair_skip + g @ weights.pair_mix.T
+    return hidden @ weights.pair_value + (p * linear[..., None, :]).sum(axis=-1) + y @ weights.node_skip

@@ -44,8 +44,8 @@ def run_queue(world: World, state: State, rule: int, backfill: bool) -> int:
         decisions += 1
         node = first_fit(world, state, task)
         if node == NO_NODE:
-            node = _wait_for_room(world, state, task, backfill)
-        first = _place_in_queue(state, task)
+            node = wait_for_room(world, state, task, backfill)
+        first = place_in_queue(state, task)
         unqueue(state, first)
         if node == NO_NODE:
             state.status[task] = GONE
@@ -76,7 +76,7 @@ def _first(world: World, state: State, rule: int, known: Floats) -> int:
 
 
 @compiled
-def _wait_for_room(world: World, state: State, task: int, backfill: bool) -> int:
+def wait_for_room(world: World, state: State, task: int, backfill: bool) -> int:
     """Let events happen until a task fits; returns where, NO_NODE where it never will."""
     starts_at = expected_start(world, state, task) if backfill else -NEVER
     while True:
@@ -139,7 +139,8 @@ def _expected_start_on(world: World, state: State, task: int, node: int) -> floa
 
 
 @compiled
-def _place_in_queue(state: State, task: int) -> int:
+def place_in_queue(state: State, task: int) -> int:
+    """Return where in the queue a task is, -1 where it is not there."""
     for at in range(state.marks[QUEUED]):
         if state.queue[at] == task:
             return at
