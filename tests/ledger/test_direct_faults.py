@@ -45,7 +45,7 @@ from farlane.wire.compute import (
     result_to_wire,
     voucher_to_wire,
 )
-from farlane.wire.status import final_error
+from farlane.wire.status import final_error, remember_end
 from farlane.wire.v1 import compute_pb2
 
 pytestmark = pytest.mark.real
@@ -289,6 +289,7 @@ async def test_who_takes_a_result_and_stalls_is_cut_off_and_still_owes(world: Di
 async def _take_and_stall(node: FoundNode, order: compute_pb2.TaskOrder) -> None:
     async with compute_stub(node.entry) as stub:
         call = stub.ExecuteTask(timeout=60)
+        remember_end(call)
         await call.write(compute_pb2.TaskRequest(order=order))  # and never again, nor is the end of it said
         try:
             while isinstance(await call.read(), compute_pb2.TaskReply):

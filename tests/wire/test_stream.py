@@ -287,3 +287,19 @@ async def test_a_server_that_writes_to_a_client_that_left_gets_an_error_of_the_t
         assert (await anext(received(call, doing="reading"))).request == 1
         call.cancel()
         assert isinstance(await asyncio.wait_for(ended, 10), ConnectionLost)
+
+
+async def test_a_write_that_meets_the_end_of_its_call_does_not_hide_the_peers_word(serving: Serving) -> None:
+    async def refuse(requests: AsyncIterator[Message], context: Context) -> None:
+        await abort(context, NotFound("no such thing"))
+
+    async with session(serving, refuse) as call:
+        replies = received(call, doing="reading")
+        reading = asyncio.create_task(anext(replies))
+        await asyncio.sleep(0)  # it reads now
+        call.add_done_callback(
+            lambda ended: ended._cython_call.set_internal_error("as grpc.aio's write does")
+        )
+        with pytest.raises(NotFound, match="no such thing"):
+            await reading
+        assert (await call.code()) is grpc.StatusCode.INTERNAL

@@ -50,7 +50,7 @@ from farlane.wire.compute import (
     result_from_wire,
     voucher_to_wire,
 )
-from farlane.wire.status import final_error
+from farlane.wire.status import final_error, remember_end
 from farlane.wire.v1 import compute_pb2
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ class DirectPublisher:
         """Send an order, take its result, and pay for it."""
         order = self._with_voucher(order_from_wire(compute_pb2.TaskOrder.FromString(pending.message)))
         call = stub.ExecuteTask(timeout=order.spec.timeout_ms / 1000 + SPARE_S)
+        remember_end(call)
         try:
             await call.write(compute_pb2.TaskRequest(order=order_to_wire(order)))
             result = await self._result(call, on_output)

@@ -29,7 +29,7 @@ from farlane.node.direct.share import Share
 from farlane.node.offer import Devices
 from farlane.sdk.direct import DirectPublisher
 from farlane.sdk.direct_nodes import FoundNode, by_key, compute_stub, find_nodes
-from farlane.wire.status import final_error
+from farlane.wire.status import final_error, remember_end
 from farlane.wire.v1 import compute_pb2
 
 FAUCET = PrivateKey.from_bytes(
@@ -133,6 +133,7 @@ async def say_to_node(node: FoundNode, *requests: compute_pb2.TaskRequest) -> li
     """
     async with compute_stub(node.entry) as stub:
         call = stub.ExecuteTask(timeout=60)
+        remember_end(call)
         try:
             for request in requests:
                 await call.write(request)

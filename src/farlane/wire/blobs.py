@@ -20,7 +20,7 @@ from farlane.kit.backoff import Backoff
 from farlane.kit.cid import BlobHasher
 from farlane.kit.files import disk_full_as_error, fsync_directory
 from farlane.wire.jobs import blob_to_wire
-from farlane.wire.status import final_error, from_rpc_error
+from farlane.wire.status import final_error, from_rpc_error, remember_end
 from farlane.wire.v1 import blob_pb2, blob_pb2_grpc
 
 T = TypeVar("T")
@@ -140,6 +140,7 @@ class BlobClient:
         if (await self._has_once([ref.cid]))[0]:
             return
         call = self._stub.Put(timeout=_deadline_s(ref))
+        remember_end(call)
         try:
             # The hub may end the call early; its status, not the failed write, says why.
             with contextlib.suppress(asyncio.InvalidStateError):

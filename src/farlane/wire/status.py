@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, NoReturn
+from weakref import WeakKeyDictionary
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -63,6 +64,8 @@ _CUT_OFF = (
     "internal error from core",
 )
 _SETTLE_POLL_S, _SETTLE_POLLS = 0.01, 100
+_ENDS: WeakKeyDictionary[grpc.aio.Call, grpc.aio.AioRpcError | None] = WeakKeyDictionary()
+"""The bad ends of streams; None while they go on."""
 
 
 def error_to_wire(error: FarlaneError) -> types_pb2.Error:
@@ -112,18 +115,43 @@ def from_rpc_error(error: grpc.aio.AioRpcError, doing: str) -> FarlaneError:
     return kind(f"{doing}: {said}", grpc_code=error.code().name)
 
 
+def remember_end(call: grpc.aio.Call) -> None:
+    """Keep the status a stream ends with for `final_error`; to be said before anything is written or read."""
+    if call not in _ENDS:
+        _ENDS[call] = None
+        call.add_done_callback(_keep_end)
+
+
+def _keep_end(call: grpc.aio.Call) -> None:
+    # The status is there, so that asking for it never waits; a task of its own would come after the overwriting.
+    asking = ended_call_error(call)
+    try:
+        asking.send(None)
+    except StopIteration as answer:
+        if answer.value is not None and not _is_from_core(answer.value):
+            _ENDS[call] = answer.value
+    finally:
+        asking.close()
+
+
 async def final_error(call: grpc.aio.Call, error: grpc.aio.AioRpcError, doing: str) -> FarlaneError:
     """Return the error of the tree behind a failed write or read of a stream.
 
-    A write that meets the end of its call makes grpc.aio say `Internal error from Core` until the peer's own
-    status arrives a moment later; that status is what people need.
+    A write that meets the end of its call makes grpc.aio say `Internal error from Core`, until the peer's own
+    status arrives a moment later, or in place of the one that has just arrived (see `remember_end`); that status is
+    what people need.
     """
     for _ in range(_SETTLE_POLLS):
-        if error.code() is not grpc.StatusCode.INTERNAL or "from Core" not in (error.details() or ""):
+        error = _ENDS.get(call) or error
+        if not _is_from_core(error):
             break
         await asyncio.sleep(_SETTLE_POLL_S)
         error = await ended_call_error(call) or error
     return from_rpc_error(error, doing)
+
+
+def _is_from_core(error: grpc.aio.AioRpcError) -> bool:
+    return error.code() is grpc.StatusCode.INTERNAL and "from Core" in (error.details() or "")
 
 
 async def ended_call_error(call: grpc.aio.Call) -> grpc.aio.AioRpcError | None:

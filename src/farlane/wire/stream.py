@@ -11,7 +11,7 @@ import grpc
 from farlane.errors import ConnectionLost, FarlaneError, TooLarge
 from farlane.wire.limits import MAX_MESSAGE_BYTES
 from farlane.wire.outbox import Outbox
-from farlane.wire.status import ended_call_error, final_error, from_rpc_error
+from farlane.wire.status import ended_call_error, final_error, from_rpc_error, remember_end
 
 T = TypeVar("T")
 STALL_S = 60.0
@@ -64,6 +64,8 @@ async def pump(
         TooLarge: `encode` made a message above the cap; nothing of it was sent.
         FarlaneError: what the peer ended the call with.
     """
+    if isinstance(stream, grpc.aio.Call):
+        remember_end(stream)
     try:
         while batch := await outbox.drain():
             for message in encode(batch):
@@ -89,6 +91,8 @@ async def received(
         ConnectionLost: the peer went away, or fell silent.
         FarlaneError: what the peer ended the call with.
     """
+    if isinstance(messages, grpc.aio.Call):
+        remember_end(messages)
     iterator = aiter(messages)
     while True:
         try:
