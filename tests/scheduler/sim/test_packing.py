@@ -60,3 +60,14 @@ def test_no_rule_packs_more_than_there_is(rule: Packing) -> None:
     assert state.free.min() >= 0
     assert (state.gpu_free >= 0).all()
     assert (state.gpu_free <= 1000).all()
+
+
+def test_room_that_comes_back_is_seen() -> None:
+    """Tasks that end give their GPUs back: fragments that were known before are forgotten."""
+    world = gpu_nodes([1, 1], [(1, 1, 500), (1, 1, 500), (1, 1, 1000), (1, 1, 500), (1, 1, 1000)])
+    tasks = world.tasks._replace(
+        run_s=np.array([2.5, 2.5, np.inf, np.inf, np.inf]), arrival=np.arange(5.0) * 1.0
+    )
+    state = pack(world._replace(tasks=tasks), Packing.FGD)
+    assert state.node.tolist() == [0, 0, 1, 0, -1]
+    assert state.marks[DROPPED] == 1

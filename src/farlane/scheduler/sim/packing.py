@@ -8,10 +8,17 @@ import numpy as np
 
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.events import advance
-from farlane.scheduler.sim.fragments import Usual, added_fragments
-from farlane.scheduler.sim.placing import TIGHTEST, fits, place, unqueue
-from farlane.scheduler.sim.state import DROPPED, GONE, QUEUED, State
-from farlane.scheduler.sim.world import CPU, MAX_GPUS, WHOLE_GPU, Floats, World
+from farlane.scheduler.sim.fragments import Usual
+from farlane.scheduler.sim.fragments_known import (
+    Known,
+    forget_all,
+    forget_node,
+    learn_fragments,
+    nothing_known,
+)
+from farlane.scheduler.sim.placing import TIGHTEST, fitting_nodes, place, unqueue
+from farlane.scheduler.sim.state import DROPPED, FINISHED, GONE, NEXT_CHANGE, QUEUED, State
+from farlane.scheduler.sim.world import CPU, WHOLE_GPU, Floats, Ints, World
 
 
 class Packing(IntEnum):
@@ -33,7 +40,6 @@ FGD, FGD_EXACT = int(Packing.FGD), int(Packing.FGD_EXACT)
 _STEPS = 100.0
 
 
-@compiled
 def run_packing(world: World, state: State, usual: Usual, rule: int, noise: Floats) -> int:
     """Run a world whose tasks are placed as they come.
 
@@ -47,40 +53,77 @@ def run_packing(world: World, state: State, usual: Usual, rule: int, noise: Floa
     Returns:
         How many tasks were placed.
     """
-    room = np.empty(MAX_GPUS, np.int64)
-    largest_cpu, largest_gpus = world.nodes.capacity[:, CPU].max(), max(1, world.nodes.gpus.max())
-    placed = 0
+    return int(_run(world, state, usual, nothing_known(world), rule, noise))
+
+
+@compiled
+def _run(world: World, state: State, usual: Usual, known: Known, rule: int, noise: Floats) -> int:
+    """Run a world whose tasks are placed as they come; arguments as of `run_packing`."""
+    n = len(world.nodes.gpus)
+    rows, values, gpus = np.empty(n, np.int64), np.zeros(n), np.full(n, TIGHTEST)
+    largest_cpu, largest_gpus = float(world.nodes.capacity[:, CPU].max()), max(1, world.nodes.gpus.max())
+    placed, undone = 0, 0
     while advance(world, state):
+        if undone != state.marks[FINISHED] + state.marks[NEXT_CHANGE]:
+            undone = state.marks[FINISHED] + state.marks[NEXT_CHANGE]
+            forget_all(known)
         while state.marks[QUEUED]:
             task = unqueue(state, 0)
-            best, highest, tie, on_gpu = -1, -np.inf, 0.0, TIGHTEST
-            for node in range(len(world.nodes.gpus)):
-                if not fits(world, state, task, node):
-                    continue
-                value, gpu = 0.0, TIGHTEST
-                if rule == FIRST_FIT:
-                    value = -float(node)
-                elif rule == BEST_FIT:
-                    free = 0
-                    for each in range(world.nodes.gpus[node]):
-                        free += state.gpu_free[node, each]
-                    cpu = (state.free[node, CPU] - world.tasks.demand[task, CPU]) / largest_cpu
-                    gpus = (free - world.tasks.gpus[task] * world.tasks.gpu_milli[task]) / (
-                        largest_gpus * WHOLE_GPU
-                    )
-                    value = np.floor((1.0 - (cpu + gpus) / 2.0) * _STEPS)
-                elif rule >= FGD:
-                    added, gpu = added_fragments(world, state, usual, task, node, room)
-                    value = -added
-                    if rule == FGD:
-                        value = np.floor(_STEPS / (1.0 + np.exp(added / WHOLE_GPU)))
-                chance = noise[task, node] if noise.shape[0] > 1 else -float(node)
-                if value > highest or (value == highest and chance > tie):
-                    best, highest, tie, on_gpu = node, value, chance, gpu
+            count = fitting_nodes(world, state, task, rows)
+            if rule == BEST_FIT:
+                _fullest(world, state, task, rows[:count], values, largest_cpu, largest_gpus)
+            elif rule >= FGD:
+                row = learn_fragments(world, state, usual, known, task, rows, count)
+                gpus = known.gpu[row]
+                _least_added(known.added[row], rule, rows[:count], values)
+            best = _highest(rows[:count], values, rule, noise[task] if noise.shape[0] > 1 else noise[0])
             if best < 0:
                 state.status[task] = GONE
                 state.marks[DROPPED] += 1
             else:
-                place(world, state, task, best, on_gpu)
+                place(world, state, task, best, gpus[best])
+                forget_node(known, best)
                 placed += 1
     return placed
+
+
+@compiled
+def _fullest(
+    world: World, state: State, task: int, rows: Ints, values: Floats, largest_cpu: float, largest_gpus: int
+) -> None:
+    """Write into `values`, (n,), how little would be left over on nodes: 0 to 100, in whole numbers."""
+    free, gpu_free, gpus = state.free, state.gpu_free, world.nodes.gpus
+    cpu, wanted = world.tasks.demand[task, CPU], world.tasks.gpus[task] * world.tasks.gpu_milli[task]
+    for node in rows:
+        room = 0
+        for each in range(gpus[node]):
+            room += gpu_free[node, each]
+        left = (free[node, CPU] - cpu) / largest_cpu + (room - wanted) / (largest_gpus * WHOLE_GPU)
+        values[node] = np.floor((1.0 - left / 2.0) * _STEPS)
+
+
+@compiled
+def _least_added(added: Floats, rule: int, rows: Ints, values: Floats) -> None:
+    """Write into `values`, (n,), what FGD makes of the fragments that a task would add on nodes."""
+    for node in rows:
+        values[node] = -added[node]
+        if rule == FGD:
+            values[node] = np.floor(_STEPS / (1.0 + np.exp(added[node] / WHOLE_GPU)))
+
+
+@compiled
+def _highest(rows: Ints, values: Floats, rule: int, noise: Floats) -> int:
+    """Return the node of the highest value, -1 where there is none; of equals the one with the highest noise.
+
+    Args:
+        rows: nodes to choose from.
+        values: (n,).
+        rule: FIRST_FIT takes the first.
+        noise: (n,), or anything shorter: equals go to the first.
+    """
+    best, highest, tie = -1, -np.inf, -np.inf
+    for node in rows:
+        chance = noise[node] if len(noise) == len(values) and rule != FIRST_FIT else -float(node)
+        if values[node] > highest or (values[node] == highest and chance > tie):
+            best, highest, tie = node, values[node], chance
+    return best

@@ -17,7 +17,7 @@ from farlane.scheduler.sim.state import (
     TOUCHED_NODE,
     State,
 )
-from farlane.scheduler.sim.world import CPU, DISK, MAX_GPUS, MEMORY, World
+from farlane.scheduler.sim.world import CPU, DISK, MAX_GPUS, MEMORY, Ints, World
 
 TIGHTEST = -1
 """Instead of a GPU's number: the one with the least room that is enough."""
@@ -56,6 +56,39 @@ def fits(world: World, state: State, task: int, node: int) -> bool:
     for gpu in range(world.nodes.gpus[node]):
         enough += state.gpu_free[node, gpu] >= tasks.gpu_milli[task]
     return bool(enough >= wanted)
+
+
+@compiled
+def fitting_nodes(world: World, state: State, task: int, rows: Ints) -> int:
+    """Write the nodes on which a task can start now into `rows`, (n,), in their order; returns how many.
+
+    The same as `fits` of each, many times as quick: compiled code takes in a world once and not once a node.
+    """
+    nodes, tasks = world.nodes, world.tasks
+    online, free, capacity, gpu_free = state.online, state.free, nodes.capacity, state.gpu_free
+    gpus, gpu_model, vram, speed = nodes.gpus, nodes.gpu_model, nodes.vram, world.speed[tasks.kind[task]]
+    cpu, memory, disk = tasks.demand[task, CPU], tasks.demand[task, MEMORY], tasks.demand[task, DISK]
+    wanted, milli, models = tasks.gpus[task], tasks.gpu_milli[task], tasks.gpu_models[task]
+    count = 0
+    for node in range(len(online)):
+        if not online[node] or cpu > min(free[node, CPU], capacity[node, CPU]):
+            continue
+        if memory > min(free[node, MEMORY], capacity[node, MEMORY]):
+            continue
+        model = gpu_model[node]
+        if disk > min(free[node, DISK], capacity[node, DISK]) or speed[model] <= 0.0:
+            continue
+        if wanted:
+            if model < 0 or not (models >> model) & 1 or tasks.vram[task] > vram[node]:
+                continue
+            enough = 0
+            for gpu in range(gpus[node]):
+                enough += gpu_free[node, gpu] >= milli
+            if enough < wanted:
+                continue
+        rows[count] = node
+        count += 1
+    return count
 
 
 @compiled
