@@ -189,7 +189,8 @@ class Simulation:
 
 
 @pytest.mark.parametrize(
-    ("policy", "within_s"), [("fifo", 100), ("best-fit", 100), ("spread", 100), ("shortest-first", 700)]
+    ("policy", "within_s"),
+    [("fifo", 100), ("best-fit", 100), ("spread", 100), ("shortest-first", 700), ("learned", 700)],
 )
 def test_a_large_task_starts_in_bounded_time_under_a_stream_of_small_ones(build, policy, within_s):
     simulation = Simulation(build, policy_named(policy))

@@ -10,8 +10,8 @@ from farlane.scheduler.policy import POLICIES, policy_named, validate
 from farlane.scheduler.view import Decision, Placement, Reservation
 
 
-def test_the_four_rules_are_known_by_name():
-    assert sorted(POLICIES) == ["best-fit", "fifo", "shortest-first", "spread"]
+def test_the_policies_are_known_by_name():
+    assert sorted(POLICIES) == ["best-fit", "fifo", "learned", "shortest-first", "spread"]
     assert all(policy_named(name).name == name for name in POLICIES)
 
 

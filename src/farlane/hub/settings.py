@@ -19,8 +19,8 @@ class HubSettings:
     metrics_port: int = 0
     """Loopback port for Prometheus metrics; 0 turns them off."""
     policy: str = "fifo"
-    """Placement policy: fifo, shortest-first, best-fit or spread, or one that decides in a process of its own, as
-    package.module:NAME."""
+    """Placement policy: fifo, shortest-first, best-fit, spread or learned, or one that decides in a process of its own,
+    as package.module:NAME."""
     policy_fallback: str = "shortest-first"
     """The rule that decides wherever a policy that is not one itself does not: too late, unsound, or unsure."""
     policy_shadow: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from farlane.errors import Internal, InvalidSetting
 from farlane.kit.suggestions import hint
 from farlane.scheduler.board import Board, blocks
 from farlane.scheduler.heuristics import HEURISTICS
+from farlane.scheduler.learned.policy import LearnedPolicy
 from farlane.scheduler.view import Decision, Group, Ints, Placement, Reservation, View
 
 
@@ -26,7 +27,7 @@ class Policy(Protocol):
         ...
 
 
-POLICIES: dict[str, Policy] = {heuristic.name: heuristic for heuristic in HEURISTICS}
+POLICIES: dict[str, Policy] = {policy.name: policy for policy in (*HEURISTICS, LearnedPolicy())}
 """Every policy that can be named in the settings."""
 
 

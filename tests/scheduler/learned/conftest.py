@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from farlane.scheduler.learned.ensemble import FEATURES, Ensemble, dump, load
 from farlane.scheduler.learned.manifest import Manifest, Source, Span
+from farlane.scheduler.learned.network import SHAPES, Weights
+from farlane.scheduler.learned.policy import LearnedPolicy
 
-FEATURES = {"task": ("work", "wait"), "pair": ("left",)}
+SMALL = {"task": ("work", "wait"), "pair": ("left",)}
 
 
 @pytest.fixture
 def manifest():
     """Two members on three features."""
     return Manifest(
-        members=2, network={"hidden": 3}, features=FEATURES,
+        members=2, network={"hidden": 3}, features=SMALL,
         spans={"task": (Span(0.0, 0.5, 1.0), Span(-1.0, 0.0, 2.0)), "pair": (Span(0.0, 0.1, 0.2),)},
         training=(Source("made up", "ab" * 32),), seeds=(1, 2), commit="c" * 40, metrics={"bsld": 1.5},
         licence="Apache-2.0", note="for tests",
@@ -30,3 +33,27 @@ def members():
          "scale": np.array(1.5, np.float32)}
         for _ in range(2)
     ]  # fmt: skip
+
+
+def random_network(seed):
+    """Weights of which all are random: any policy the network can be."""
+    rng = np.random.default_rng(seed)
+    return Weights(**{name: rng.normal(0.0, 1.0, shape).astype(np.float32) for name, shape in SHAPES.items()})
+
+
+@pytest.fixture(scope="session")
+def networks():
+    """A maker of policies with random members, networks(seed, members, wait): `wait` scores waiting alone."""
+
+    def make(seed, members=1, wait=None, spans=None):
+        weights = [random_network(seed + at) for at in range(members)]
+        if wait is not None:
+            silent = {
+                "wait": np.zeros(SHAPES["wait"], np.float32),
+                "wait_skip": np.zeros(SHAPES["wait_skip"], np.float32),
+            }
+            weights = [each._replace(wait_bias=np.full(1, wait, np.float32), **silent) for each in weights]
+        manifest = Manifest(members, {}, FEATURES, spans or {}, (), (seed,), "", {}, "Apache-2.0")
+        return LearnedPolicy(Ensemble(load(dump(weights, manifest))))
+
+    return make

@@ -1,0 +1,133 @@
+"""One round of the learned policy: scores of a view's groups, who waits, and the rule that shares tasks over nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from farlane.scheduler.board import Board
+from farlane.scheduler.learned.ensemble import Ensemble, TaskScores
+from farlane.scheduler.learned.filling import fill
+from farlane.scheduler.learned.pairing import Pairing, Usual, usual
+from farlane.scheduler.learned.view_features import Matrix, TaskView, node_view, task_view
+from farlane.scheduler.ordering import AGEING_S, BAND_POINTS, MAX_PRIORITY, effective_priority
+from farlane.scheduler.sharing import Places
+from farlane.scheduler.view import Bools, Group, Ints, View
+
+AGED_S = BAND_POINTS * AGEING_S
+"""Work that has reached the highest priority and waited at least so long goes first, the oldest in front."""
+MAX_WAIT_S = 60.0
+"""Nothing is left waiting for a better moment for longer than this, counted from when it was queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChoice:
+    """How one group's places were rated before any of them got a task.
+
+    places: what there was; p, y: (q, P) and (q, N) features; members: (m, q) scores.
+    """
+
+    group: Group
+    places: Places
+    p: Matrix
+    y: Matrix
+    members: Matrix
+
+
+def aged(group: Group, now: float) -> bool:
+    """Tell whether a group has waited so long that no score counts any more.
+
+    Any work gets there: after max(10, 100 - priority) minutes.
+    """
+    earned = effective_priority(group.priority, group.since, now)
+    return earned >= MAX_PRIORITY and now - group.since >= AGED_S
+
+
+class Round:
+    """What is computed of one view, once.
+
+    Args:
+        ensemble: who scores.
+        view: of this round.
+        on_choice: hears of each choice between nodes.
+    """
+
+    def __init__(
+        self, ensemble: Ensemble, view: View, on_choice: Callable[[NodeChoice], None] | None = None
+    ) -> None:
+        self.view = view
+        self._ensemble, self._on_choice = ensemble, on_choice
+        self.seen: TaskView = task_view(view)
+        self.scores: TaskScores = ensemble.tasks(self.seen)
+        self._rows = {group.key: at for at, group in enumerate(view.groups)}
+        self._y: Matrix | None = None
+        self._kinds: list[Usual] = []
+
+    def row(self, group: Group) -> int:
+        """Return a group's place in the view."""
+        return self._rows[group.key]
+
+    def order(self) -> list[Group]:
+        """Return all groups: the aged by age, then by band of effective priority and score, then the usual ties."""
+        now, score = self.view.now, self.scores.mean.tolist()
+
+        def place_in_order(group: Group) -> tuple[float, ...]:
+            if aged(group, now):
+                return (0.0, group.since, group.key)
+            deadline = np.inf if group.deadline_at is None else group.deadline_at
+            earned = int(effective_priority(group.priority, group.since, now))
+            at = self._rows[group.key]
+            return (1.0, -(earned // BAND_POINTS), -score[at], deadline, group.since, group.key)
+
+        return sorted(self.view.groups, key=place_in_order)
+
+    def held(self) -> Bools:
+        """Return the groups that wait because the network says so: (G,) bool.
+
+        It says so where it scores waiting above the group. That counts only for `MAX_WAIT_S` after the group was
+        queued, not where a deadline would come too close, and only while a lease in force on a node that the group
+        could use will end: there is something to wait for.
+        """
+        view = self.view
+        held = np.asarray(self.scores.mean < self.scores.wait)
+        if not held.any():
+            return held
+        busy = np.zeros(len(view.nodes.ids), np.bool_)
+        busy[view.running.node] = True
+        for at in np.flatnonzero(held).tolist():
+            group = view.groups[at]
+            slack = np.inf if group.deadline_at is None else group.deadline_at - view.now - group.timeout_s
+            held[at] = (
+                view.now - group.since < MAX_WAIT_S
+                and slack > MAX_WAIT_S
+                and bool((busy & group.eligible & view.nodes.online).any())
+            )
+        return held
+
+    def rule(self, board: Board, group: Group, places: Places, count: int) -> Ints:
+        """Share tasks over places by the node head's scores; a `sharing.Rule`."""
+        pairing = self.pairing(board, group, places)
+        embedded = self.embedded(group)
+
+        def score(at: Ints, given: Ints) -> Matrix:
+            p, y = pairing.features(at, given)
+            members = self._ensemble.nodes(embedded, p, y, self.seen.g)
+            if self._on_choice is not None and len(at) == len(places.node) and not given.any():
+                self._on_choice(NodeChoice(group, places, p, y, members))
+            mean: Matrix = members.mean(axis=0)
+            return mean
+
+        slots = np.maximum(board.slots(group.demands[0].tolist())[places.node], places.room)
+        return fill(score, places.room, slots, count)
+
+    def pairing(self, board: Board, group: Group, places: Places) -> Pairing:
+        """Return the features of a group on places."""
+        if self._y is None:
+            self._y, self._kinds = node_view(self.view), usual(self.view)
+        return Pairing(board, group, places, self._kinds, self._y)
+
+    def embedded(self, group: Group) -> list[Matrix]:
+        """Return a group's embedding by each member."""
+        return [inner[self._rows[group.key]] for inner in self.scores.embedded]
