@@ -26,6 +26,7 @@ from farlane.cli.main import COMMANDS, cli
 from farlane.domain.failures import MAX_FREE_ATTEMPTS, RULES
 from farlane.domain.jobs import MAX_RESULT_BYTES
 from farlane.domain.units import bytes_text
+from farlane.hub.deciding.metrics import METRICS as DECIDING_METRICS
 from farlane.hub.gateway.metrics import METRICS as GATEWAY_METRICS
 from farlane.hub.metrics import METRICS as HUB_METRICS
 from farlane.hub.settings import HubSettings
@@ -173,11 +174,16 @@ def metrics() -> str:
          described(metric.name, metric.meaning))
         for metric in GATEWAY_METRICS
     ]  # fmt: skip
+    deciding = [
+        (f"`{total(metric.name, metric.type == 'counter')}`", metric.type, ", ".join(metric.labels),
+         described(metric.name, metric.meaning))
+        for metric in DECIDING_METRICS
+    ]  # fmt: skip
     headings = ("metric", "type", "label", "meaning")
     return page(
         "Metrics",
         "Prometheus text format at `/metrics` on 127.0.0.1; off until a port is given ([how to](../howto/metrics.md)).",
-        "## The hub: `hub.metrics_port`", table(headings, hub),
+        "## The hub: `hub.metrics_port`", table(headings, hub + deciding),
         "## The gateway: `hub.metrics_port`, and `/metrics` of the gateway with a token of the hub's owner",
         table(headings, gateway),
         "## A node: `node.metrics_port`", table(headings, node),

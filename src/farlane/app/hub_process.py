@@ -18,6 +18,7 @@ from farlane.app.layout import Layout
 from farlane.app.settling import network_of, settlement_of
 from farlane.app.shared_models import deploying
 from farlane.hub.credentials import Credentials
+from farlane.hub.deciding.desk import Desk
 from farlane.hub.deciding.opening import policy_of
 from farlane.hub.gateway.gateway import Gateway
 from farlane.hub.service import HubService
@@ -77,11 +78,14 @@ def _allow_open_files() -> None:
 def _serve_metrics(service: HubService, gateway: Gateway, port: int) -> None:
     from prometheus_client import CollectorRegistry, start_http_server
 
+    from farlane.hub.deciding.metrics import DecidingCollector
     from farlane.hub.metrics import HubCollector
 
     registry = CollectorRegistry()
     registry.register(HubCollector(lambda: service.hub))
     registry.register(gateway.metrics)
+    if isinstance(service.policy, Desk):
+        registry.register(DecidingCollector(service.policy))
     start_http_server(port, addr="127.0.0.1", registry=registry)
 
 

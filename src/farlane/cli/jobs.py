@@ -215,6 +215,8 @@ def _explain(found: Explanation) -> None:
     click.echo(f"{job_text(found.job)} is {found.state}: {found.dominant}")
     if found.fix:
         click.echo(f"to fix it: {found.fix}")
+    if found.decider:
+        click.echo(f"{found.decider}")
     if found.nodes:
         click.echo("")
         print_table(("NODE", "WHY NOT"), [(node.name, node.reason) for node in found.nodes])

@@ -7,6 +7,7 @@ import click
 from farlane.cli.lazy import LazyGroup
 
 SUBCOMMANDS = {
+    "status": ("scheduler_status", "Who decides where tasks go at this moment, how often and why."),
     "traces": ("scheduler_traces", "Traces of real clusters: list them, and fetch them."),
 }
 """Subcommand -> (module below farlane.cli, one line of help)."""

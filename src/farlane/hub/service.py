@@ -96,7 +96,7 @@ class HubService:
         admission: Admission | None = None,
     ) -> None:
         self._settings, self._store, self._blobs = settings, store, blobs
-        self._policy, self._clock = policy, clock
+        self.policy, self._clock = policy, clock
         self._certificate, self._tokens, self._admission = certificate, lookup, admission
         self.settlement, self._accounts = settlement, accounts
         self.alerts = AlertOutbox(settings.directory / ALERTS, queue=bool(settings.alert_url))
@@ -143,8 +143,8 @@ class HubService:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve inside the block; `port` is set from its start."""
-        if isinstance(self._policy, Desk):
-            self._policy.open()
+        if isinstance(self.policy, Desk):
+            self.policy.open()
         self._hub = self._new_hub()
         try:
             if self.deployments is not None:
@@ -175,8 +175,8 @@ class HubService:
                 await self.model_usage.close()
                 await self._stop(server)
         finally:
-            if isinstance(self._policy, Desk):
-                self._policy.close()
+            if isinstance(self.policy, Desk):
+                self.policy.close()
             self._store.close()
 
     async def _stop(self, server: grpc.aio.Server) -> None:
@@ -194,7 +194,7 @@ class HubService:
             self._settings,
             self._store,
             self._blobs,
-            self._policy,
+            self.policy,
             self._clock,
             self._on_failure,
             self._accounts,

@@ -32,6 +32,9 @@ class HubSettings:
     with 0 none is. A policy of your own is never run in the hub."""
     decision_memory_bytes: int = 2 << 30
     """Address space of the policy's process, in bytes."""
+    decision_log_bytes: int = 64 << 20
+    """Log of decisions that is kept where there is a policy or a shadow rule, in bytes; the oldest goes first; 0 keeps
+    none."""
     lease_s: float = 10.0
     """A node silent for this many seconds loses its leases to others."""
     interim_s: float = 3600.0

@@ -102,6 +102,8 @@ class Explanation:
     fix: str
     nodes: tuple[NodeReason, ...]
     failures: tuple[Failure, ...]
+    decider: str = ""
+    """Who decides at this moment and why it is not the policy; empty where one rule always does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,7 @@ def explanation_from_wire(message: client_pb2.ExplainReply) -> Explanation:
         fix=message.fix,
         nodes=tuple(NodeReason(NodeId(node.node), node.name, node.reason) for node in message.nodes),
         failures=tuple(failure_from_wire(failure) for failure in message.failures),
+        decider=message.decider,
     )
 
 

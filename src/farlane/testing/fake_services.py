@@ -276,6 +276,11 @@ class FakeClientService(client_pb2_grpc.ClientServiceServicer):
                 await context.write(line)
 
     @_answered
+    async def GetDeciding(self, request: client_pb2.GetDecidingRequest, context: Context) -> Any:  # noqa: N802
+        """Say that a rule decides."""
+        return client_pb2.DecidingStatus(rule="fifo", why="rule")
+
+    @_answered
     async def Backup(self, request: client_pb2.BackupRequest, context: Context) -> Any:  # noqa: N802
         """Pretend: there is no store to copy."""
         return client_pb2.BackupReply(path=f"/backups/{request.name}", size_bytes=0)

@@ -75,6 +75,8 @@ class DecidingClient:
         self.plan = plan
         self.trouble = ""
         """Why there is no worker, in words."""
+        self.starts = 0
+        """How often one was started."""
         self._shadowed = shadowed
         self._loop = asyncio.get_running_loop()
         self._views = [Block.new(), Block.new()]
@@ -108,6 +110,17 @@ class DecidingClient:
     def busy(self) -> bool:
         """Whether the worker has not answered yet, or answers too late."""
         return self._busy
+
+    @property
+    def state(self) -> str:
+        """How the worker stands: ready, deciding, late (nobody waits for it any more), starting or resting (none)."""
+        if self._process is None:
+            return "resting"
+        if not self._ready:
+            return "starting"
+        if not self._busy:
+            return "ready"
+        return "late" if self._answered is None else "deciding"
 
     @property
     def pid(self) -> int | None:
@@ -180,6 +193,7 @@ class DecidingClient:
             log.warning("%s", self.trouble)
             return
         self._starts.started(now)
+        self.starts += 1
         ours.setblocking(False)
         self._line, self._pending = ours, b""
         self._loop.add_reader(ours.fileno(), self._readable)

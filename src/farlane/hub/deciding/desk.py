@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from farlane.domain.ids import job_text
@@ -15,6 +16,7 @@ from farlane.errors import FarlaneError
 from farlane.hub.deciding.circuit import Circuit
 from farlane.hub.deciding.client import DecidingClient, Outcome, WorkerPlan
 from farlane.hub.deciding.guard import FAULTS, Verdict, Why, carried, judge, what_holds
+from farlane.hub.deciding.recording import Recorder
 from farlane.hub.deciding.shadowing import Round, Shadowing
 from farlane.hub.deciding.tally import Tally
 from farlane.hub.reactor.reactor import Reactor
@@ -68,16 +70,18 @@ class Desk:
 
     Args:
         plan: who is asked.
-        shadowing: hears of every decision, with what shadow rules would have done.
+        log: where decisions are kept, and how many bytes of them; None: nowhere.
     """
 
-    def __init__(self, plan: DeskPlan, shadowing: Shadowing | None = None) -> None:
+    def __init__(self, plan: DeskPlan, log: tuple[Path, int] | None = None) -> None:
         self.plan = plan
         self.tally = Tally()
+        self._recorder = None if log is None else Recorder(*log, self.name, self.tally)
         self.circuit = Circuit()
         self.client: DecidingClient | None = None
-        self._shadowing = shadowing or Shadowing(self.tally)
-        self._wake: Callable[[], None] = lambda: None
+        keep = _nothing if self._recorder is None else self._recorder.keep
+        self._shadowing = Shadowing(self.tally, keep)
+        self._wake: Callable[[], None] = _nothing
         self._asked: Asked | None = None
         self._outcome: Outcome | None = None
         self._proven = False
@@ -99,6 +103,8 @@ class Desk:
             self.client.close()
             self.client = None
         self._shadowing.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
     @property
     def name(self) -> str:
@@ -116,6 +122,16 @@ class Desk:
     def deciding(self) -> bool:
         """Whether there is a policy beside the rule."""
         return self.plan.worker is not None and bool(self.plan.worker.policy)
+
+    @property
+    def process(self) -> str:
+        """How the worker stands, in a word; empty where there is none."""
+        return "" if self.client is None else self.client.state
+
+    @property
+    def starts(self) -> int:
+        """How often the worker was started."""
+        return 0 if self.client is None else self.client.starts
 
     @property
     def explaining(self) -> Policy:
@@ -207,7 +223,7 @@ class Desk:
             self._proven = True
             self.tally.told(answer.drift, answer.disagreement)
         if answer is None or verdict.why is not Why.POLICY:
-            self._by_rule(reactor, now, moment, verdict, asked.number)
+            self._by_rule(reactor, now, moment, verdict, asked, answer)
             return
         placements = list(answer.decision.placements)
         if moment.view is not asked.view:
@@ -216,10 +232,10 @@ class Desk:
         kept, _, passed_over = what_holds(moment.view, placements)
         if passed_over is not None:
             text = f"{job_text(passed_over.job)} has waited longest and was passed over though there is room"
-            self._by_rule(reactor, now, moment, Verdict(Why.AGEING, text), asked.number)
+            self._by_rule(reactor, now, moment, Verdict(Why.AGEING, text), asked, answer)
             return
         self.tally.stale += _tasks(answer.decision.placements) - _tasks(kept)
-        done = Round(moment.view, Decision(tuple(kept)), verdict, answer, {})
+        done = Round(moment.view, Decision(tuple(kept)), verdict, answer, _older(asked, moment))
         self._apply(reactor, now, moment, done, asked.number)
 
     def _judge(self, asked: Asked, answer: Assessment) -> Verdict:
@@ -233,12 +249,15 @@ class Desk:
         return verdict
 
     def _by_rule(
-        self, reactor: Reactor, now: float, moment: Moment, verdict: Verdict, number: int | None = None
-    ) -> None:
+        self, reactor: Reactor, now: float, moment: Moment, verdict: Verdict, asked: Asked | None = None,
+        answer: Assessment | None = None,
+    ) -> None:  # fmt: skip
         began = time.perf_counter()
         decision = validate(moment.view, self.plan.rule.decide(moment.view))
         self.tally.took("rule", time.perf_counter() - began)
-        self._apply(reactor, now, moment, Round(moment.view, decision, verdict, None, {}), number)
+        older = None if asked is None else _older(asked, moment)
+        done = Round(moment.view, decision, verdict, answer, older)
+        self._apply(reactor, now, moment, done, None if asked is None else asked.number)
 
     def _apply(self, reactor: Reactor, now: float, moment: Moment, done: Round, number: int | None) -> None:
         self._shadowing.decided(self.client, done, number)
@@ -250,8 +269,12 @@ def _tasks(placements: Iterable[Placement]) -> int:
     return sum(each.count for each in placements)
 
 
-def _nothing() -> None:
-    """Wake nobody: there is no hub any more."""
+def _older(asked: Asked, moment: Moment) -> View | None:
+    return None if asked.view is moment.view else asked.view
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing: there is nobody to wake, or no log."""
 
 
 def _meanings(reactor: Reactor, sources: Sources) -> dict[int, Hashable]:

@@ -11,6 +11,8 @@ from farlane.kit.suggestions import hint
 from farlane.scheduler.heuristics import HEURISTICS, Heuristic
 from farlane.scheduler.policy import Policy, policy_named
 
+LOG = "decisions"
+"""The folder of the decision log, below the hub's directory."""
 RULES: dict[str, Heuristic] = {rule.name: rule for rule in HEURISTICS}
 
 
@@ -43,7 +45,8 @@ def policy_of(settings: HubSettings) -> Policy | Desk:
         asked, settings.policy_shadow, settings.decision_budget_s, settings.decision_memory_bytes
     )
     own = policy_named(asked) if asked and not is_foreign(asked) else None
-    return Desk(DeskPlan(rule, own, settings.decision_inline_pairs, worker))
+    log = (settings.directory / LOG, settings.decision_log_bytes) if settings.decision_log_bytes else None
+    return Desk(DeskPlan(rule, own, settings.decision_inline_pairs, worker), log)
 
 
 def _rule(name: str, setting: str) -> Policy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farlane.hub.deciding.client import DecidingClient
 from farlane.hub.deciding.guard import Verdict, agreement
@@ -19,15 +19,17 @@ MOST_WAITING = 8
 class Round:
     """One decision that was applied.
 
-    view: the one that was decided on; decision: what was done; answer: what the policy said, if it was asked;
-    shadows: what rules would have done on that view, by name.
+    view: the one it was applied to; decision: what was done; answer: what the policy said, if it was asked; asked: the
+    view it was asked about, a little older, None where that is `view`; shadows: what rules would have done on what was
+    asked, by name.
     """
 
     view: View
     decision: Decision
     verdict: Verdict
-    answer: Assessment | None
-    shadows: dict[str, tuple[Placement, ...]]
+    answer: Assessment | None = None
+    asked: View | None = None
+    shadows: dict[str, tuple[Placement, ...]] = field(default_factory=dict)
 
 
 class Shadowing:
@@ -38,9 +40,8 @@ class Shadowing:
         keep: gets every round once it is whole.
     """
 
-    def __init__(self, tally: Tally, keep: Callable[[Round], None] | None = None) -> None:
-        self._tally = tally
-        self._keep = keep or (lambda _: None)
+    def __init__(self, tally: Tally, keep: Callable[[Round], None]) -> None:
+        self._tally, self._keep = tally, keep
         self._waiting: dict[int, Round] = {}
         self._early: dict[int, dict[str, tuple[Placement, ...]]] = {}
 
@@ -69,7 +70,7 @@ class Shadowing:
         found.shadows = shadows
         done = _by_job(found.view, found.decision.placements)
         for name, placements in shadows.items():
-            self._tally.shadowed(name, agreement(done, _by_job(found.view, placements)))
+            self._tally.shadowed(name, agreement(done, _by_job(found.asked or found.view, placements)))
         self._keep(found)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +24,20 @@ class Histogram:
         """Count one duration."""
         self.buckets[bisect_left(SECONDS, seconds)] += 1
         self.total_s += seconds
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self.buckets)
+
+    def quantile(self, share: float) -> float:
+        """Return the upper bound of the bucket in which that share of them ends, in seconds; infinite in the last."""
+        wanted, so_far = share * self.count, 0
+        for bound, count in zip(SECONDS, self.buckets, strict=False):
+            so_far += count
+            if so_far >= wanted:
+                return bound
+        return math.inf
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Return (upper bound, how many took at most so long), as Prometheus wants it."""
@@ -50,9 +65,9 @@ class ShadowTally:
 class Tally:
     """Decisions since the start.
 
-    decided: by reason; seconds: by who answered (`process`, `inline`, `rule`);
-    assessed, drift, disagreement: answers that told of it, and the sums of what they told; stale: tasks of answers
-    that did not hold any more; shadows: by name; why, text, at: of the last decision.
+    decided: by reason; seconds: by who answered (`process`, `inline`, `rule`); assessed, drift, disagreement: answers
+    that told of it, and the sums of what they told; stale: tasks of answers that did not hold any more; shadows: by
+    name; logged, log_dropped: decisions that the log has, and that it lacks; why, text, at: of the last decision.
     """
 
     decided: Counter[Why] = field(default_factory=Counter)
@@ -62,6 +77,8 @@ class Tally:
     disagreement: float = 0.0
     stale: int = 0
     shadows: dict[str, ShadowTally] = field(default_factory=dict)
+    logged: int = 0
+    log_dropped: int = 0
     why: Why = Why.STARTING
     text: str = ""
     at: float = 0.0
@@ -88,11 +105,21 @@ class Tally:
         found.agreed += agreement
 
     @property
+    def mean_drift(self) -> float:
+        """Drift over the answers that told of it."""
+        return self.drift / self.assessed if self.assessed else 0.0
+
+    @property
+    def mean_disagreement(self) -> float:
+        """Disagreement over the answers that told of it."""
+        return self.disagreement / self.assessed if self.assessed else 0.0
+
+    @property
     def rounds(self) -> int:
         """Decisions in all."""
         return self.decided.total()
 
     @property
     def fallbacks(self) -> int:
-        """Decisions that were the rule's."""
-        return self.rounds - self.decided[Why.POLICY]
+        """Decisions that were the rule's in place of the policy's."""
+        return self.rounds - self.decided[Why.POLICY] - self.decided[Why.RULE]

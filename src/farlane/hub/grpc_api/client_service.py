@@ -16,6 +16,7 @@ from farlane.domain.ids import JobId, TaskId, index_of, job_text
 from farlane.domain.jobs import JobState
 from farlane.domain.records import Column, TasksEnded
 from farlane.errors import ConnectionLost, FarlaneError, InvalidInput, PermissionRefused, Unavailable
+from farlane.hub.deciding.standing import decider_text, deciding_status
 from farlane.hub.explaining import explain_job
 from farlane.hub.grpc_api.answering import Context, answered
 from farlane.hub.grpc_api.session import ClientSession
@@ -129,12 +130,21 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         if isinstance(found, Job) and not found.state.final:
             notices = hub.notices(found.spec.organisation)
             reply = explain_job(hub.reactor, found, hub.engine.explaining, hub.engine.now(), notices)
+            reply.decider = decider_text(hub.engine.policy)
         else:
             dominant, fix = _ended_reason(found.state, found.reason)
             reply = client_pb2.ExplainReply(job=job, state=found.state, dominant=dominant, fix=fix)
         await hub.engine.durable()
         reply.failures.extend(failure_to_wire(failure) for failure in failures)
         return reply
+
+    @answered
+    async def GetDeciding(
+        self, request: client_pb2.GetDecidingRequest, context: Context
+    ) -> client_pb2.DecidingStatus:
+        """Tell who decides where tasks go, how often and why."""
+        engine = self._hub().engine
+        return deciding_status(engine.policy, engine.rounds)
 
     @answered
     async def ListNodes(

@@ -824,10 +824,13 @@ class ExplainReply(_message.Message):
     FIX_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
+    DECIDER_FIELD_NUMBER: _builtins.int
     job: _builtins.int
     state: _builtins.str
     dominant: _builtins.str
     fix: _builtins.str
+    decider: _builtins.str
+    """who decides at this moment and why it is not the policy; empty where one rule always does"""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeReason]: ...
     @_builtins.property
@@ -841,14 +844,178 @@ class ExplainReply(_message.Message):
         fix: _builtins.str = ...,
         nodes: _abc.Iterable[Global___NodeReason] | None = ...,
         failures: _abc.Iterable[_types_pb2.Failure] | None = ...,
+        decider: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dominant", b"dominant", "failures", b"failures", "fix", b"fix", "job", b"job", "nodes", b"nodes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decider", b"decider", "dominant", b"dominant", "failures", b"failures", "fix", b"fix", "job", b"job", "nodes", b"nodes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainReply: _TypeAlias = ExplainReply  # noqa: Y015
+
+@_typing.final
+class GetDecidingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDecidingRequest: _TypeAlias = GetDecidingRequest  # noqa: Y015
+
+@_typing.final
+class DecisionCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    why: _builtins.str
+    """policy, rule, or the reason for which the rule decided"""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        why: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionCount: _TypeAlias = DecisionCount  # noqa: Y015
+
+@_typing.final
+class DecisionSeconds(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHO_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MEAN_S_FIELD_NUMBER: _builtins.int
+    P99_S_FIELD_NUMBER: _builtins.int
+    who: _builtins.str
+    """process, inline or rule"""
+    count: _builtins.int
+    mean_s: _builtins.float
+    p99_s: _builtins.float
+    """upper bound of its bucket"""
+    def __init__(
+        self,
+        *,
+        who: _builtins.str = ...,
+        count: _builtins.int = ...,
+        mean_s: _builtins.float = ...,
+        p99_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "mean_s", b"mean_s", "p99_s", b"p99_s", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionSeconds: _TypeAlias = DecisionSeconds  # noqa: Y015
+
+@_typing.final
+class ShadowAgreement(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    rounds: _builtins.int
+    share: _builtins.float
+    """of tasks that it would have sent to the same node"""
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        rounds: _builtins.int = ...,
+        share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rounds", b"rounds", "rule", b"rule", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowAgreement: _TypeAlias = ShadowAgreement  # noqa: Y015
+
+@_typing.final
+class DecidingStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SHADOWS_FIELD_NUMBER: _builtins.int
+    ASSESSED_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
+    DISAGREEMENT_FIELD_NUMBER: _builtins.int
+    STALE_TASKS_FIELD_NUMBER: _builtins.int
+    LOGGED_FIELD_NUMBER: _builtins.int
+    LOG_DROPPED_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """empty where one rule always decides"""
+    rule: _builtins.str
+    why: _builtins.str
+    """of the last decision"""
+    text: _builtins.str
+    decided_at: _builtins.float
+    process: _builtins.str
+    """ready, deciding, late, starting, resting, or empty where there is none"""
+    assessed: _builtins.int
+    drift: _builtins.float
+    """means over the answers that told of it"""
+    disagreement: _builtins.float
+    stale_tasks: _builtins.int
+    logged: _builtins.int
+    """decisions in the log since the start"""
+    log_dropped: _builtins.int
+    @_builtins.property
+    def decided(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionCount]: ...
+    @_builtins.property
+    def seconds(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionSeconds]: ...
+    @_builtins.property
+    def shadows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowAgreement]: ...
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        why: _builtins.str = ...,
+        text: _builtins.str = ...,
+        decided_at: _builtins.float = ...,
+        process: _builtins.str = ...,
+        decided: _abc.Iterable[Global___DecisionCount] | None = ...,
+        seconds: _abc.Iterable[Global___DecisionSeconds] | None = ...,
+        shadows: _abc.Iterable[Global___ShadowAgreement] | None = ...,
+        assessed: _builtins.int = ...,
+        drift: _builtins.float = ...,
+        disagreement: _builtins.float = ...,
+        stale_tasks: _builtins.int = ...,
+        logged: _builtins.int = ...,
+        log_dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessed", b"assessed", "decided", b"decided", "decided_at", b"decided_at", "disagreement", b"disagreement", "drift", b"drift", "log_dropped", b"log_dropped", "logged", b"logged", "policy", b"policy", "process", b"process", "rule", b"rule", "seconds", b"seconds", "shadows", b"shadows", "stale_tasks", b"stale_tasks", "text", b"text", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecidingStatus: _TypeAlias = DecidingStatus  # noqa: Y015
 
 @_typing.final
 class ListNodesRequest(_message.Message):

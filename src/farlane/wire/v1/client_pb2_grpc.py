@@ -94,6 +94,11 @@ class ClientServiceStub:
                 request_serializer=farlane_dot_v1_dot_client__pb2.BackupRequest.SerializeToString,
                 response_deserializer=farlane_dot_v1_dot_client__pb2.BackupReply.FromString,
                 _registered_method=True)
+        self.GetDeciding = channel.unary_unary(
+                '/farlane.v1.ClientService/GetDeciding',
+                request_serializer=farlane_dot_v1_dot_client__pb2.GetDecidingRequest.SerializeToString,
+                response_deserializer=farlane_dot_v1_dot_client__pb2.DecidingStatus.FromString,
+                _registered_method=True)
 
 
 class ClientServiceServicer:
@@ -172,6 +177,12 @@ class ClientServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDeciding(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClientServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -234,6 +245,11 @@ def add_ClientServiceServicer_to_server(servicer, server):
                     servicer.Backup,
                     request_deserializer=farlane_dot_v1_dot_client__pb2.BackupRequest.FromString,
                     response_serializer=farlane_dot_v1_dot_client__pb2.BackupReply.SerializeToString,
+            ),
+            'GetDeciding': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeciding,
+                    request_deserializer=farlane_dot_v1_dot_client__pb2.GetDecidingRequest.FromString,
+                    response_serializer=farlane_dot_v1_dot_client__pb2.DecidingStatus.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -560,6 +576,33 @@ class ClientService:
             '/farlane.v1.ClientService/Backup',
             farlane_dot_v1_dot_client__pb2.BackupRequest.SerializeToString,
             farlane_dot_v1_dot_client__pb2.BackupReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeciding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/farlane.v1.ClientService/GetDeciding',
+            farlane_dot_v1_dot_client__pb2.GetDecidingRequest.SerializeToString,
+            farlane_dot_v1_dot_client__pb2.DecidingStatus.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,7 @@ class ClientServiceStub:
     RetryJob: _grpc.UnaryUnaryMultiCallable[_client_pb2.RetryJobRequest, _client_pb2.JobStatus]
     FollowLogs: _grpc.UnaryStreamMultiCallable[_client_pb2.FollowLogsRequest, _client_pb2.LogLine]
     Backup: _grpc.UnaryUnaryMultiCallable[_client_pb2.BackupRequest, _client_pb2.BackupReply]
+    GetDeciding: _grpc.UnaryUnaryMultiCallable[_client_pb2.GetDecidingRequest, _client_pb2.DecidingStatus]
 
 @_typing.type_check_only
 class ClientServiceAsyncStub(ClientServiceStub):
@@ -61,6 +62,7 @@ class ClientServiceAsyncStub(ClientServiceStub):
     RetryJob: _aio.UnaryUnaryMultiCallable[_client_pb2.RetryJobRequest, _client_pb2.JobStatus]  # type: ignore[assignment]
     FollowLogs: _aio.UnaryStreamMultiCallable[_client_pb2.FollowLogsRequest, _client_pb2.LogLine]  # type: ignore[assignment]
     Backup: _aio.UnaryUnaryMultiCallable[_client_pb2.BackupRequest, _client_pb2.BackupReply]  # type: ignore[assignment]
+    GetDeciding: _aio.UnaryUnaryMultiCallable[_client_pb2.GetDecidingRequest, _client_pb2.DecidingStatus]  # type: ignore[assignment]
 
 class ClientServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -147,5 +149,12 @@ class ClientServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _client_pb2.BackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_client_pb2.BackupReply, _abc.Awaitable[_client_pb2.BackupReply]]: ...
+
+    @_abc_1.abstractmethod
+    def GetDeciding(
+        self,
+        request: _client_pb2.GetDecidingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_client_pb2.DecidingStatus, _abc.Awaitable[_client_pb2.DecidingStatus]]: ...
 
 def add_ClientServiceServicer_to_server(servicer: ClientServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
