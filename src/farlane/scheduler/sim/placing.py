@@ -10,6 +10,7 @@ from farlane.scheduler.sim.state import (
     EXPECTED_END,
     HELD_GPU,
     IS_TOUCHED,
+    LARGEST,
     QUEUED,
     QUEUED_AT,
     QUEUED_S,
@@ -198,9 +199,9 @@ def release(world: World, state: State, task: int) -> None:
 @compiled
 def dominant_share(world: World, state: State, task: int) -> float:
     """Return the greatest share of the largest node that a task asks for (DRF, Ghodsi et al. 2011, of one node)."""
-    share = world.tasks.gpus[task] * world.tasks.gpu_milli[task] / state.largest[HELD_GPU]
+    share = world.tasks.gpus[task] * world.tasks.gpu_milli[task] / state.sizes[LARGEST, HELD_GPU]
     for column in (CPU, MEMORY, DISK):
-        share = max(share, world.tasks.demand[task, column] / state.largest[column])
+        share = max(share, world.tasks.demand[task, column] / state.sizes[LARGEST, column])
     return float(share)
 
 

@@ -23,7 +23,9 @@ FIRST_ON, TOUCHED_NODE, IS_TOUCHED = range(3)
 nodes where room was given back or a model came since somebody cleared them; whether a node is among them."""
 NOBODY = -1
 HELD_GPU = 3
-"""Column of `State.held` behind CPU, MEMORY and DISK: thousandths of GPUs."""
+"""Column of `State.held` and `State.sizes` behind CPU, MEMORY and DISK: thousandths of GPUs."""
+LARGEST, ALL = range(2)
+"""Rows of `State.sizes`: of the largest node, of all nodes together."""
 
 
 class State(NamedTuple):
@@ -37,10 +39,10 @@ class State(NamedTuple):
     two finished tasks, the newest first, nan before.
 
     here_at: (n, m) when a model that a node has will be there whole; link_free: (n,) when a node will have fetched all
-    that it fetches; held: (u, 4) what each user's running tasks hold: the columns of demands and HELD_GPU; largest:
-    (4,) capacity of any node, in these columns, at least 1; served: (u,) seconds times dominant share of the largest
-    node that each user's ended and cut off runs took; times: (t, 5) seconds by EXPECTED_END and its followers; counts:
-    (t, 4) by RESTARTED and its followers; at_node: (n, 3) by FIRST_ON and its followers.
+    that it fetches; held: (u, 4) what each user's running tasks hold: the columns of demands and HELD_GPU; sizes:
+    (2, 4) capacity in these columns, at least 1, by LARGEST and ALL; served: (u,) seconds times dominant share of the
+    largest node that each user's ended and cut off runs took; times: (t, 5) seconds by EXPECTED_END and its followers;
+    counts: (t, 4) by RESTARTED and its followers; at_node: (n, 3) by FIRST_ON and its followers.
     """
 
     clock: Floats
@@ -63,7 +65,7 @@ class State(NamedTuple):
     here_at: Floats
     link_free: Floats
     held: Ints
-    largest: Ints
+    sizes: Ints
     served: Floats
     times: Floats
     counts: Ints
@@ -75,6 +77,7 @@ def new_state(world: World) -> State:
     nodes, tasks = world.nodes, world.tasks
     n, t, m = len(nodes.gpus), len(tasks.arrival), max(1, len(world.model_bytes))
     gpu_free = np.where(np.arange(MAX_GPUS) < nodes.gpus[:, None], WHOLE_GPU, 0).astype(np.int64)
+    amounts = np.column_stack([nodes.capacity, nodes.gpus * WHOLE_GPU])
     users = int(tasks.user.max(initial=0)) + 1
     return State(
         clock=np.zeros(1),
@@ -97,7 +100,7 @@ def new_state(world: World) -> State:
         here_at=np.zeros((n, m)),
         link_free=np.zeros(n),
         held=np.zeros((users, 4), np.int64),
-        largest=np.array([*nodes.capacity.max(axis=0, initial=1), nodes.gpus.max(initial=1) * WHOLE_GPU]),
+        sizes=np.maximum(1, [amounts.max(axis=0, initial=0), amounts.sum(axis=0)]),
         served=np.zeros(users),
         times=np.array([np.nan, np.nan, 0.0, 0.0, 0.0]) * np.ones((t, 1)),
         counts=np.array([0, 0, NOBODY, NOBODY]) * np.ones((t, 1), np.int64),
