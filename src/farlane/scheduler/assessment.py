@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farlane.scheduler.policy import Policy
 from farlane.scheduler.view import Decision, Floats, View
+
+if TYPE_CHECKING:  # the learned policy makes assessments and is itself among the known ones
+    from farlane.scheduler.policy import Policy
 
 DRIFT, DISAGREEMENT = "drift", "disagreement"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,11 @@ def aged(group: Group, now: float) -> bool:
     return earned >= MAX_PRIORITY and now - group.since >= AGED_S
 
 
+def band(group: Group, now: float) -> int:
+    """Return a group's band of effective priority; a higher one goes first whatever the scores."""
+    return int(effective_priority(group.priority, group.since, now)) // BAND_POINTS
+
+
 class Round:
     """What is computed of one view, once.
 
@@ -57,10 +62,13 @@ class Round:
     def __init__(
         self, ensemble: Ensemble, view: View, on_choice: Callable[[NodeChoice], None] | None = None
     ) -> None:
-        self.view = view
-        self._ensemble, self._on_choice = ensemble, on_choice
+        self.view, self.ensemble, self._on_choice = view, ensemble, on_choice
         self.seen: TaskView = task_view(view)
         self.scores: TaskScores = ensemble.tasks(self.seen)
+        self.sound = bool(np.isfinite(self.scores.members).all())
+        """Whether all scores of groups are numbers; those that are none count as the lowest."""
+        if not self.sound:
+            self.scores = replace(self.scores, mean=_numbers(self.scores.mean))
         self._rows = {group.key: at for at, group in enumerate(view.groups)}
         self._y: Matrix | None = None
         self._kinds: list[Usual] = []
@@ -68,6 +76,10 @@ class Round:
     def row(self, group: Group) -> int:
         """Return a group's place in the view."""
         return self._rows[group.key]
+
+    def row_of(self, key: int) -> int:
+        """Return the place of the group of a key."""
+        return self._rows[key]
 
     def order(self) -> list[Group]:
         """Return all groups: the aged by age, then by band of effective priority and score, then the usual ties."""
@@ -77,11 +89,17 @@ class Round:
             if aged(group, now):
                 return (0.0, group.since, group.key)
             deadline = np.inf if group.deadline_at is None else group.deadline_at
-            earned = int(effective_priority(group.priority, group.since, now))
-            at = self._rows[group.key]
-            return (1.0, -(earned // BAND_POINTS), -score[at], deadline, group.since, group.key)
+            return (1.0, -self._band(group), -score[self._rows[group.key]], deadline, group.since, group.key)
 
         return sorted(self.view.groups, key=place_in_order)
+
+    def leading(self) -> list[Group]:
+        """Return the groups between which scores decided who is first, the first in front: none where age did."""
+        order = [group for group in self.order() if group.count > 0]
+        if not order or aged(order[0], self.view.now):
+            return []
+        top = self._band(order[0])
+        return [group for group in order if self._band(group) == top]
 
     def held(self) -> Bools:
         """Return the groups that wait because the network says so: (G,) bool.
@@ -113,14 +131,16 @@ class Round:
 
         def score(at: Ints, given: Ints) -> Matrix:
             p, y = pairing.features(at, given)
-            members = self._ensemble.nodes(embedded, p, y, self.seen.g)
+            members = self.ensemble.nodes(embedded, p, y, self.seen.g)
             if self._on_choice is not None and len(at) == len(places.node) and not given.any():
                 self._on_choice(NodeChoice(group, places, p, y, members))
-            mean: Matrix = members.mean(axis=0)
-            return mean
+            return _numbers(members.mean(axis=0))
 
         slots = np.maximum(board.slots(group.demands[0].tolist())[places.node], places.room)
         return fill(score, places.room, slots, count)
+
+    def _band(self, group: Group) -> int:
+        return band(group, self.view.now)
 
     def pairing(self, board: Board, group: Group, places: Places) -> Pairing:
         """Return the features of a group on places."""
@@ -131,3 +151,10 @@ class Round:
     def embedded(self, group: Group) -> list[Matrix]:
         """Return a group's embedding by each member."""
         return [inner[self._rows[group.key]] for inner in self.scores.embedded]
+
+
+def _numbers(scores: Matrix) -> Matrix:
+    """Return scores with the lowest number in place of those that are none."""
+    least = float(np.finfo(np.float32).min)
+    found: Matrix = np.nan_to_num(scores, nan=least, posinf=least, neginf=least)
+    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from farlane.scheduler.assessment import Assessment
 from farlane.scheduler.heuristics import Heuristic
-from farlane.scheduler.learned.choices import Round
+from farlane.scheduler.learned.assessing import assess
+from farlane.scheduler.learned.choices import NodeChoice, Round
 from farlane.scheduler.learned.ensemble import Ensemble
 from farlane.scheduler.learned.shipped import shipped_ensemble
 from farlane.scheduler.view import Decision, Group, View
@@ -37,6 +39,12 @@ class LearnedPolicy:
     def decide(self, view: View) -> Decision:
         """Return placements and reservations for every group of the view."""
         return decide(Round(self.ensemble, view))
+
+    def assess(self, view: View) -> Assessment:
+        """Return what `decide` would, how sure the networks are of it, and how likely each choice was."""
+        choices: list[NodeChoice] = []
+        a_round = Round(self.ensemble, view, choices.append)
+        return assess(a_round, decide(a_round), choices)
 
     def order(self, view: View) -> list[Group]:
         """Return the view's groups, the one to serve first in front; also those that are left waiting."""
