@@ -1,0 +1,1 @@
+"""Training of scheduling policies: copying the best rule, policy gradients, then the true measure itself."""

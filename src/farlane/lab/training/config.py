@@ -1,0 +1,196 @@
+"""What a training run is asked to do: a YAML file whose every key is known and every number in its range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+
+from farlane.errors import InvalidSetting, NotFound
+from farlane.kit.suggestions import hint
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Swf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="source", tag="swf"):
+    """Stretches of a batch system's log.
+
+    trace: a name that `farlane scheduler traces list` knows, or a path below the directory of traces. jobs: [first,
+    last) rows that may be drawn from; a last of 0 is the log's end. length: jobs of a sequence. backfill: whether
+    short jobs may pass one that is held up. weight: of this setting.
+    """
+
+    trace: str
+    jobs: tuple[Count, Count] = (0, 0)
+    length: AtLeastOne = 512
+    backfill: bool = False
+    weight: Positive = 1.0
+
+
+class Openb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="source", tag="openb"):
+    """Packing of Alibaba's lists of tasks, shuffled, until `arrivals` times all GPUs were asked for.
+
+    trace, nodes: as for `swf`; of the tasks, and of the nodes.
+    """
+
+    trace: str
+    nodes: str = "openb-gpu-node"
+    arrivals: Positive = 1.3
+    weight: Positive = 1.0
+
+
+class Lublin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="source", tag="lublin"):
+    """Our own generator of batch jobs after Lublin and Feitelson; needs no trace.
+
+    processors: of the machine; load: offered, 1 would fill it; length, backfill, weight: as for `swf`.
+    """
+
+    processors: AtLeastOne = 256
+    load: Positive = 0.9
+    length: AtLeastOne = 512
+    backfill: bool = False
+    weight: Positive = 1.0
+
+
+Source = Swf | Openb | Lublin
+
+
+class Imitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Copying the best rule.
+
+    episodes: per setting, whose decisions are recorded; decisions: kept of each at most; epochs: passes over all of
+    them; batch: decisions of a step; step: of Adam.
+    """
+
+    epochs: Count = 20
+    episodes: AtLeastOne = 4
+    decisions: AtLeastOne = 256
+    batch: AtLeastOne = 128
+    step: Positive = 3e-3
+
+
+class Ppo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Proximal policy optimisation, by the names of Schulman et al. 2017.
+
+    iterations; episodes: of each; batch: decisions of a minibatch; epochs: passes over an iteration's decisions; step:
+    of Adam; clip; discount; trace: lambda of GAE; entropy: its weight; kl: of old and new policy, beyond which an
+    iteration's passes end early; warmup: first iterations that train the value head alone.
+    """
+
+    iterations: Count = 100
+    episodes: AtLeastOne = 8
+    batch: AtLeastOne = 512
+    epochs: AtLeastOne = 4
+    step: Positive = 3e-4
+    clip: Positive = 0.2
+    discount: Share = 1.0
+    trace: Share = 0.97
+    entropy: Annotated[float, msgspec.Meta(ge=0)] = 1e-3
+    kl: Positive = 0.02
+    warmup: Count = 5
+
+
+class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """CMA-ES on what a run is judged by.
+
+    generations; population: vectors of each; spread: first standard deviation; sequences: per setting and generation,
+    the same for all vectors; clip: of the logarithm of a sequence's cost over the best rule's; check_every:
+    generations between two looks at sequences kept for that, `check_sequences` per setting.
+    """
+
+    generations: Count = 200
+    population: Annotated[int, msgspec.Meta(ge=4)] = 16
+    spread: Positive = 0.05
+    sequences: AtLeastOne = 2
+    clip: Positive = 1.0
+    check_every: AtLeastOne = 10
+    check_sequences: AtLeastOne = 4
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A training run.
+
+    settings: what episodes are drawn from, by weight; name: of the policy; seed: of everything; width: candidates that
+    a decision shows to training at most, a random choice of more; rules: sequences of each setting on which the best
+    rule is found.
+    """
+
+    settings: Annotated[list[Source], msgspec.Meta(min_length=1)]
+    name: str = "policy"
+    seed: Count = 1
+    width: AtLeastOne = 64
+    rules: AtLeastOne = 8
+    imitation: Imitation = Imitation()
+    ppo: Ppo = Ppo()
+    search: Search = Search()
+
+    @property
+    def needs_traces(self) -> bool:
+        """Whether a setting is read from files."""
+        return any(isinstance(source, Swf | Openb) for source in self.settings)
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidSetting: it is no YAML, or a key or value of it means nothing; the message says which and what would do.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise NotFound(
+            f"cannot read the configuration {path}: {error.strerror}; expected a YAML file"
+        ) from error
+    return parse_config(text, str(path))
+
+
+def parse_config(text: bytes, named: str) -> Config:
+    """Read a configuration from bytes; raises as `read_config`, and names it by `named`."""
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{named} is no YAML: {error}") from error
+    _check_keys(raw, Config, named)
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise InvalidSetting(f"{named}: {error}") from error
+
+
+def _check_keys(raw: Any, expected: Any, where: str) -> None:
+    """Refuse unknown keys, and name the nearest known one."""
+    if isinstance(raw, list):
+        for at, item in enumerate(raw):
+            _check_keys(item, expected, f"{where}, number {at + 1}")
+    if not isinstance(raw, dict):
+        return
+    kinds = {kind.__struct_config__.tag: kind for kind in _structs(expected)}
+    kind = kinds.get(raw.get("source"), kinds.get(None))
+    if kind is None:
+        if expected:
+            raise InvalidSetting(
+                f"{where}: source {raw.get('source')!r}; {hint(str(raw.get('source')), map(str, kinds))}"
+            )
+        return
+    types = get_type_hints(kind)
+    for key, value in raw.items():
+        if key != "source" and key not in types:
+            raise InvalidSetting(f"{where}: no key {key!r}; {hint(str(key), types)}")
+        _check_keys(value, types.get(key, ()), f"{where}, {key}")
+
+
+def _structs(annotation: Any) -> list[Any]:
+    """Return the structs that an annotation names, within lists and unions too."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return [annotation]
+    if get_origin(annotation) in (list, Union, UnionType):
+        return [found for part in get_args(annotation) for found in _structs(part)]
+    return []

@@ -1,0 +1,92 @@
+"""A queue on one pool, one decision at a time, and what waiting costs meanwhile; compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.events import advance
+from farlane.scheduler.sim.learned_forward import global_features, task_features
+from farlane.scheduler.sim.learned_queue import pool_columns
+from farlane.scheduler.sim.placing import TIGHTEST, place, unqueue
+from farlane.scheduler.sim.queueing import NO_NODE, first_fit, place_in_queue, wait_for_room
+from farlane.scheduler.sim.rules import score
+from farlane.scheduler.sim.scores import SHORT_S
+from farlane.scheduler.sim.state import DROPPED, GONE, NEXT_ARRIVAL, QUEUED, State
+from farlane.scheduler.sim.world import Floats, World
+
+
+@compiled
+def until_choice(world: World, state: State) -> bool:
+    """Let events happen until a task is queued; False where the run is over."""
+    while state.marks[QUEUED] == 0:
+        if not advance(world, state):
+            return False
+    return True
+
+
+@compiled
+def start_at(world: World, state: State, at: int, backfill: bool) -> None:
+    """Start the task at a place in the queue as soon as it fits, as `run_queue` does with what a rule puts first.
+
+    Args:
+        world: what is simulated.
+        state: with that task queued; changed.
+        at: the place.
+        backfill: whether short tasks may pass meanwhile.
+    """
+    task = state.queue[at]
+    node = first_fit(world, state, task)
+    if node == NO_NODE:
+        node = wait_for_room(world, state, task, backfill)
+        at = place_in_queue(state, task)
+    unqueue(state, at)
+    if node == NO_NODE:
+        state.status[task] = GONE
+        state.marks[DROPPED] += 1
+    else:
+        place(world, state, task, node, TIGHTEST)
+
+
+@compiled
+def waited(world: World, state: State, since: float) -> float:
+    """Return what tasks waited from a moment until now, each second divided by max(run time, SHORT_S).
+
+    Over all intervals of a run this sums to the unclipped bounded slowdowns less what running itself gives: with w the
+    wait and r the run time of each task, sum w / max(r, SHORT_S). It is the cost per interval whose negative is the
+    reward (the sum over queued tasks of dt / max(r, SHORT_S); after Mao et al., HotNets 2016, section 3, who take
+    sum 1 / r for the mean slowdown). No node may come or go: a task that starts over has lost its first wait.
+
+    Args:
+        world: what is simulated.
+        state: now.
+        since: seconds.
+    """
+    now, cost = state.clock[0], 0.0
+    for task in range(state.marks[NEXT_ARRIVAL]):
+        start = state.started[task]
+        until = now if np.isnan(start) else min(start, now)
+        begin = max(world.tasks.arrival[task], since)
+        if until > begin:
+            cost += (until - begin) / max(world.tasks.run_s[task], SHORT_S)
+    return cost
+
+
+@compiled
+def see_queue(world: World, state: State, backfill: bool) -> tuple[Floats, Floats]:
+    """Return the features of the tasks in a pool's queue, (q, T), in its order, and of the whole, (G,)."""
+    columns = pool_columns(world, state)
+    x = task_features(columns)
+    return x, global_features(columns, x, 1.0, 1.0 if backfill else 0.0, 1, 0.0)
+
+
+@compiled
+def put_first(world: World, state: State, rule: int) -> int:
+    """Return the place in the queue of the task that a rule puts first; of equals the one that arrived first."""
+    best, lowest, oldest = 0, np.inf, len(state.queue)
+    for at in range(state.marks[QUEUED]):
+        task = state.queue[at]
+        value = score(world, state, rule, task)
+        if value < lowest or (value == lowest and task < oldest):
+            best, lowest, oldest = at, value, task
+    return best

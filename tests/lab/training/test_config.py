@@ -1,0 +1,52 @@
+"""Configurations of trainings: what is unknown or out of range is named, with what would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farlane.errors import InvalidSetting, NotFound
+from farlane.lab.training.config import Lublin, Swf, parse_config, read_config
+
+
+def test_a_configuration_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "settings: [{source: swf, trace: hpc2n, jobs: [5, 90]}, {source: lublin}]\nppo: {clip: 0.1}\n"
+    )
+    config = read_config(path)
+    assert config.settings == [Swf("hpc2n", (5, 90)), Lublin()]
+    assert config.ppo.clip == 0.1
+    assert config.needs_traces
+    assert not parse_config(b"settings: [{source: lublin}]", "it").needs_traces
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("settings: [{source: lubln}]", "number 1: source 'lubln'; did you mean 'lublin'"),
+        (
+            "settings: [{source: lublin}, {source: swf, trcae: x}]",
+            "number 2: no key 'trcae'; did you mean 'trace'",
+        ),
+        ("settings: [{source: lublin}]\nppo: {klip: 1}", "ppo: no key 'klip'; did you mean 'clip'"),
+        ("seting: 1", "no key 'seting'; did you mean 'settings'"),
+        ("settings: []", "length >= 1"),
+        ("settings: [{source: lublin}]\nsearch: {population: 2}", ">= 4"),
+        ("settings: [{source: swf}]", "trace"),
+        ("settings: 3", "Expected `array`"),
+        ("- 3", "Expected `object`"),
+        ("{", "no YAML"),
+        ("", "Expected `object`"),
+    ],
+)
+def test_what_is_wrong_is_told(text: str, told: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"run\.yaml") as found:
+        parse_config(text.encode(), "run.yaml")
+    assert told in found.value.message
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="expected a YAML file"):
+        read_config(tmp_path / "none.yaml")

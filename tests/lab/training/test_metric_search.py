@@ -1,0 +1,83 @@
+"""The search on the true measure: robust, better than where it began, and exactly resumed; the panel it asks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cma", reason="the lab extra is not installed: pip install 'farlane[lab]'")
+
+from tests.lab.training.small import queue
+
+from farlane.lab.training.config import Search
+from farlane.lab.training.metric_search import MetricSearch
+from farlane.lab.training.panel import Episode, Panel
+from farlane.scheduler.learned.network import flatten, random_weights
+from farlane.scheduler.sim.rules import Rule
+from farlane.scheduler.sim.world import Floats, World
+
+
+class Bowl:
+    """Costs exp of the distance from a point, times chance that is common to all vectors; a rule costs exp(1)."""
+
+    name, weight, rules = "bowl", 1.0, (0,)
+
+    def draw(self, seed: int) -> World:
+        return seed  # type: ignore[return-value]
+
+    def rule_cost(self, world: World, seed: int, rule: int) -> float:
+        return float(np.exp(1.0) * (1 + seed % 3))
+
+    def policy_cost(self, world: World, seed: int, vector: Floats) -> float:
+        return float(np.exp(np.abs(vector - 0.5).mean()) * (1 + seed % 3))
+
+
+SEARCH = Search(generations=30, population=8, spread=0.3, check_every=5)
+
+
+def bowl(size: int) -> MetricSearch:
+    return MetricSearch(SEARCH, Panel([Bowl()]), [0], seed=2, start=np.zeros(size))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("size", [5, 230])  # the second with a diagonal covariance
+def test_it_comes_closer(size: int) -> None:
+    search = bowl(size)
+    rows = [search.step() for _ in range(SEARCH.generations)]
+    checks = [float(row["check"]) for row in rows if "check" in row]
+    assert len(checks) == 6
+    start = np.abs(np.zeros(size) - 0.5).mean()
+    assert np.abs(search.result - 0.5).mean() < (0.3 if size < 10 else 0.95) * start
+    assert rows[-1]["best"] == min(checks)
+
+
+def test_it_goes_on_from_a_kept_state_exactly() -> None:
+    straight, first, second = bowl(230), bowl(230), bowl(230)
+    rows = [straight.step() for _ in range(12)]
+    for _ in range(7):
+        first.step()
+    second.restore(first.state())
+    assert [second.step() for _ in range(5)] == rows[7:]
+    np.testing.assert_array_equal(second.result, straight.result)
+
+
+def test_one_awful_sequence_does_not_decide() -> None:
+    panel = Panel([queue("a"), queue("b")])
+    episodes = [Episode(0, 1), Episode(0, 2), Episode(1, 1), Episode(1, 2)]
+    reference = np.full(4, 10.0)
+    costs = np.array([[9.0, 9.0, 9.0, 1e9], [10.0, 10.0, 10.0, 10.0], [0.0, np.nan, 10.0, 10.0]])
+    losses = panel.losses(costs, reference, episodes, clip=1.0)
+    np.testing.assert_allclose(losses, [(3 * np.log(0.9) + 1.0) / 4, 0.0, 0.0], atol=1e-12)
+
+
+def test_the_panel_finds_the_best_rule_and_processes_give_the_same() -> None:
+    here, there = Panel([queue(count=12)]), Panel([queue(count=12)], workers=1)
+    try:
+        assert here.best_rules([1, 2, 3]) == (int(Rule.SJF),)
+        episodes = [Episode(0, 1), Episode(0, 2)]
+        vectors = [flatten(random_weights(1)), flatten(random_weights(2))]
+        np.testing.assert_array_equal(here.costs(vectors, episodes), there.costs(vectors, episodes))
+        np.testing.assert_array_equal(
+            here.reference([int(Rule.SJF)], episodes), there.reference([int(Rule.SJF)], episodes)
+        )
+    finally:
+        there.close()
