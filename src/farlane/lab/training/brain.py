@@ -89,9 +89,7 @@ class NetworkBrain:
             "out": np.zeros(VALUE_HIDDEN),
             "mean": np.zeros(1),
         }
-        return jax.tree.map(
-            lambda array: np.asarray(array, np.float32), (network.unflatten(vector), values)
-        )
+        return jax.tree.map(lambda array: np.asarray(array, np.float32), (network.unflatten(vector), values))
 
     def vector(self, weights: Any) -> Floats:
         """Return the policy's weights as one vector."""

@@ -27,8 +27,8 @@ class Weights(NamedTuple):
 
     encode (T, H), encode_bias (H,): of tasks. own (H, H), pooled (H, H), context (G, H), bias (H,), value (H,), skip
     (T,), mix (T, G): the task head. wait (H,), wait_skip (G,), wait_bias (1,): of waiting. node (N, K), node_bias
-    (K,): of nodes. pair (P, H), at (K, H), of (H, H), around (G, H), pair_bias (H,), pair_value (H,), pair_skip (P,), pair_mix (P, G),
-    node_skip (N,): the node head.
+    (K,): of nodes. pair (P, H), at (K, H), of (H, H), around (G, H), pair_bias (H,), pair_value (H,), pair_skip (P,),
+    pair_mix (P, G), node_skip (N,): the node head.
     """
 
     encode: NDArray[Any]
