@@ -137,7 +137,8 @@ def quickest_s(world: World) -> Floats:
     known = world._replace(tasks=world.tasks._replace(estimate_s=world.tasks.run_s))
     waiting = new_waiting(known)
     fill_numbers(known, new_state(known), waiting)
-    return waiting.numbers[world.tasks.gang, QUICK_S]
+    quickest: Floats = waiting.numbers[world.tasks.gang, QUICK_S]
+    return quickest
 
 
 def lateness_s(world: World, state: State) -> tuple[float, float]:
@@ -160,7 +161,8 @@ def costs(world: World, state: State) -> Floats:
         + price[:, 1] * tasks.demand[:, MEMORY] / GIB
         + price[:, 2] * gpus
     )
-    return np.where(done, rate * (np.where(done, state.ends, 0.0) - np.where(done, state.started, 0.0)), 0.0)
+    amounts: Floats = np.where(done, rate * (np.where(done, state.ends, 0.0) - np.where(done, state.started, 0.0)), 0.0)
+    return amounts
 
 
 def fairness(world: World, state: State) -> float:
