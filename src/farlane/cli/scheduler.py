@@ -8,6 +8,7 @@ from farlane.cli.lazy import LazyGroup
 
 SUBCOMMANDS = {
     "status": ("scheduler_status", "Who decides where tasks go at this moment, how often and why."),
+    "replay": ("scheduler_replay", "Run your own history again under other policies."),
     "traces": ("scheduler_traces", "Traces of real clusters: list them, and fetch them."),
 }
 """Subcommand -> (module below farlane.cli, one line of help)."""

@@ -25,6 +25,7 @@ from farlane.hub.engine import Engine
 from farlane.hub.intake import check
 from farlane.hub.log_store import LogStore
 from farlane.hub.payloads import PayloadCache
+from farlane.hub.presence import EVERYBODY, FILE, PresenceLog
 from farlane.hub.reactor.commands import GrantLeases
 from farlane.hub.reactor.completion import EndedBatch
 from farlane.hub.reactor.reactor import Reactor
@@ -91,6 +92,8 @@ class Hub:
         self.model_facts: Callable[[str], ModelFacts | None] = lambda version: None
         """Tells of versions of models; see `know_models`."""
         self.outbox = alerts or AlertOutbox(settings.directory / ALERTS)
+        self.presence = PresenceLog(settings.directory / FILE)
+        self.presence.note(clock.now(), EVERYBODY, online=False)
         self._seed_accounts(clock.now())
         self.sessions.visible.update({job.id: job.seq for job in self.reactor.state.jobs.values()})
         self.engine.run(lambda reactor, now: reactor.tick(now))

@@ -109,6 +109,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
             heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s, interim_s=settings.interim_s,
         )  # fmt: skip
         session.outbox.put(node_pb2.NodeCommand(welcome=welcome))
+        hub.presence.note(hub.engine.now(), spec.node, online=True)
         hub.bookkeeper.introduce(session, account)
         log.info("node %s joined (%s), holding %d tasks", spec.name, spec.node, len(held))
         return session
@@ -116,6 +117,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     def _leave(self, hub: Hub, session: NodeSession, reason: str) -> None:
         if hub.sessions.nodes.get(session.node) is session:
             del hub.sessions.nodes[session.node]
+            hub.presence.note(hub.engine.now(), session.node, online=False)
         if hub.engine.failure is None:
             hub.engine.run(lambda reactor, now: reactor.leave_node(now, session.node, session.number, reason))
         log.info("node %s: stream ended%s", session.node, f" ({reason})" if reason else "")

@@ -257,6 +257,12 @@ HISTORY_OF_JOB = {
     table: f"SELECT {columns} FROM {table} WHERE job = ? ORDER BY pos"
     for table, columns in HISTORY_COLUMNS.items()
 }
+HISTORY_OF_ALL_JOBS = {
+    table: f"SELECT {columns} FROM {table} ORDER BY pos"
+    for table, columns in HISTORY_COLUMNS.items()
+    if table != "leases_metered"  # stores of old versions do not have it
+}
+FORGOTTEN_JOBS = "SELECT count(*) FROM summaries WHERE NOT kept"
 
 # --- reading ------------------------------------------------------------------------------------------------
 LAST_JOB = "SELECT coalesce(max(job), 0) FROM jobs"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import heapq
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from farlane.hub.store.sqlite import books, encoding, queries, rows
 from farlane.hub.store.sqlite.backup import write_backup
 from farlane.hub.store.sqlite.connections import ReadPool, open_writer
 from farlane.hub.store.sqlite.faults import store_errors
+from farlane.hub.store.sqlite.history_rows import merged
 from farlane.hub.store.sqlite.lock import lock_store
 from farlane.hub.store.sqlite.schema import STORE, bring_forward, check_sqlite, create_store
 from farlane.hub.store.sqlite.writer import SqliteWriter
@@ -134,12 +132,12 @@ class SqliteStore:
             yield from map(rows.read_node, connection.execute(queries.NODES))
             for profile, mean_ms, count in connection.execute(queries.RUN_TIMES):
                 yield RunTimeLearnt(profile, mean_ms, count)
-            yield from _history(connection, queries.HISTORY_OF_OPEN_JOBS, ())
+            yield from merged(connection, queries.HISTORY_OF_OPEN_JOBS)
 
     def replay_job(self, job: JobId) -> Iterator[WorkRecord]:
         """Yield all records of one job in order, without payloads and results."""
         with self._reads.reading() as connection:
-            yield from _history(connection, queries.HISTORY_OF_JOB, (job,))
+            yield from merged(connection, queries.HISTORY_OF_JOB, (job,))
 
     def last_job(self) -> JobId:
         """Return the highest job id ever opened, 0 when none was."""
@@ -286,17 +284,6 @@ def _refusal_at_start(ballast: Ballast) -> FarlaneError | None:
     except DiskFull as error:
         return error
     return None
-
-
-def _history(
-    connection: sqlite3.Connection, statements: Mapping[str, str], parameters: tuple[Any, ...]
-) -> Iterator[WorkRecord]:
-    tables = [
-        zip(connection.execute(statement, parameters), repeat(rows.READERS[table]), strict=False)
-        for table, statement in statements.items()
-    ]
-    for row, read in heapq.merge(*tables, key=lambda pair: pair[0][0]):
-        yield read(row)
 
 
 def _extend(found: Column, batch: Column, skip: int, count: int) -> None:
