@@ -27,7 +27,7 @@ class HubSettings:
     """Rules that are asked what they would have done, beside what is done."""
     decision_budget_s: float = 0.25
     """How long the policy's process may take for one decision, in seconds, before the rule decides."""
-    decision_inline_pairs: int = 64
+    decision_inline_pairs: int = 16
     """Views of at most so many groups x nodes are decided in the hub itself once the policy's process has proven sound;
     with 0 none is. A policy of your own is never run in the hub."""
     decision_memory_bytes: int = 2 << 30

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from farlane.errors import Corrupted, NotFound
-from farlane.hub.deciding.decision_log import FILES, DecisionWriter, log_files, read_decisions
+from farlane.hub.deciding.decision_log import FEATURES, FILES, DecisionWriter, log_files, read_decisions
 from farlane.hub.deciding.guard import Verdict, Why
-from farlane.hub.deciding.recording import MOST_QUEUED, PLAIN_NAMES, Recorder, digest, logged
+from farlane.hub.deciding.recording import MOST_QUEUED, Recorder, digest, logged
 from farlane.hub.deciding.shadowing import Round
 from farlane.hub.deciding.tally import Tally
 from farlane.scheduler.assessment import Assessment
@@ -52,7 +52,8 @@ def test_what_was_decided_comes_back(tmp_path: Path, done: Round) -> None:
     chosen = first.chosen[0]
     assert (chosen.job, chosen.node, chosen.score, chosen.propensity) == (1, "n0", 0.5, 0.25)
     assert first.names == ("a", "b")
-    assert chosen.features == (0.0, 1.0)
+    assert chosen.own == (0.0, 1.0)
+    assert len(first.shadows["spread"][0].features) == len(FEATURES)
     assert sum(sent.count for sent in first.shadows["spread"]) == 5
     assert list(read_decisions(log_files(tmp_path / "log")[0].path)) == [first, second]
 
@@ -69,10 +70,18 @@ def test_where_the_rule_decided_both_are_told(done: Round) -> None:
     entry = logged(other, "learned")
     assert (entry.who, entry.why) == ("rule", "drift")
     assert [(each.node, each.count, each.propensity) for each in entry.chosen] == [("n1", 2, 1.0)]
-    assert entry.names == PLAIN_NAMES
-    assert len(entry.chosen[0].features) == len(PLAIN_NAMES)
-    assert dict(zip(PLAIN_NAMES, entry.chosen[0].features, strict=True))["price_nano_s"] == 9.0
-    assert (entry.proposed_names, entry.proposed[0].propensity) == (("a", "b"), 0.25)
+    assert dict(zip(FEATURES, entry.chosen[0].features, strict=True))["price_nano_s"] == 9.0
+    assert entry.chosen[0].own == ()
+    assert (entry.proposed[0].propensity, entry.proposed[0].own) == (0.25, (0.0, 1.0))
+
+
+def test_what_a_liar_said_is_kept_as_far_as_it_means_something(done: Round) -> None:
+    lies = Decision((Placement(0, 99, 1), Placement(5, 0, 1), Placement(0, 0, 1, 7), Placement(0, 0, 1)))
+    ones = np.ones(4)
+    entry = logged(
+        replace(done, verdict=Verdict(Why.INVALID, "no"), answer=Assessment(lies, ones, ones)), "learned"
+    )
+    assert [(each.node, each.own) for each in entry.proposed] == [("n0", ())]
 
 
 def test_a_log_keeps_to_its_bytes_and_the_newest_of_it(tmp_path: Path, done: Round) -> None:

@@ -113,6 +113,7 @@ def test_a_decision_of_this_very_view_holds_whole(views) -> None:
         kept, dropped, passed_over = what_holds(fresh, placements)
         assert (dropped, passed_over) == (0, None)
         assert sum(each.count for each in kept) == sum(each.count for each in placements)
+        assert what_holds(fresh, placements, sound=True) == (list(placements), 0, None)
 
     check()
 

@@ -20,29 +20,42 @@ FILES = 8
 """Files that share the log's bytes."""
 
 
+FEATURES = (
+    "priority", "waited_s", "tasks", "run_time_s", "timeout_s", "cpu_milli", "memory_bytes", "free_cpu_share",
+    "free_memory_share", "price_nano_s",
+)  # fmt: skip
+"""What every placement tells of its tasks and its node, whoever made it; -1 for a run time that nobody knows."""
+
+
 class Sent(msgspec.Struct, frozen=True, array_like=True):
-    """Tasks of one job that go to one node. demand: which alternative of what a task may take."""
+    """Tasks of one job that a shadow rule would have sent to one node.
 
-    job: int
-    node: str
-    count: int
-    demand: int
-
-
-class Chosen(msgspec.Struct, frozen=True, array_like=True):
-    """A placement that was made or proposed.
-
-    score: how the policy rated it, 0 where a rule chose; propensity: how likely it was to be chosen, in (0, 1], 1 where
-    a rule chose; features: of the tasks and the node, as `LoggedDecision.names` names them.
+    demand: which alternative of what a task may take; features: as `FEATURES` names them.
     """
 
     job: int
     node: str
     count: int
     demand: int
-    score: float
-    propensity: float
     features: tuple[float, ...]
+
+
+class Chosen(msgspec.Struct, frozen=True, array_like=True):
+    """A placement that was made or proposed.
+
+    features: as `FEATURES` names them; score: how the policy rated it, 0 where a rule chose; propensity: how likely it
+    was to be chosen, in (0, 1], 1 where a rule chose; own: what the policy itself looked at, as `LoggedDecision.names`
+    names it, empty where a rule chose.
+    """
+
+    job: int
+    node: str
+    count: int
+    demand: int
+    features: tuple[float, ...]
+    score: float = 0.0
+    propensity: float = 1.0
+    own: tuple[float, ...] = ()
 
 
 class LoggedDecision(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,9 +63,9 @@ class LoggedDecision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     time: unix seconds; view: digest of what was decided on, equal for equal views; who: `policy` or `rule`; why: as
     in `guard.Why`; policy: its name; nodes, groups, waiting: how many nodes, groups and ready tasks the view had;
-    names, proposed_names: of the features of what follows; chosen: what was done; proposed: what the policy said where
-    the rule decided in its place; shadows: what each shadow rule would have done on the same view; drift,
-    disagreement: what the policy said of itself; more: placements left out of `chosen` since there were too many.
+    chosen: what was done; proposed: what the policy said where the rule decided in its place; shadows: what each shadow
+    rule would have done on the same view; names: of the policy's own features; drift, disagreement: what it said of
+    itself; more: placements left out of `chosen` since there were too many.
     """
 
     time: float
@@ -63,11 +76,10 @@ class LoggedDecision(msgspec.Struct, frozen=True, omit_defaults=True):
     nodes: int
     groups: int
     waiting: int
-    names: tuple[str, ...]
     chosen: tuple[Chosen, ...]
-    proposed_names: tuple[str, ...] = ()
     proposed: tuple[Chosen, ...] = ()
     shadows: dict[str, tuple[Sent, ...]] = {}
+    names: tuple[str, ...] = ()
     drift: float = 0.0
     disagreement: float = 0.0
     more: int = 0

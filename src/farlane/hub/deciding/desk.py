@@ -226,10 +226,11 @@ class Desk:
             self._by_rule(reactor, now, moment, verdict, asked, answer)
             return
         placements = list(answer.decision.placements)
-        if moment.view is not asked.view:
+        same = moment.view is asked.view
+        if not same:
             present = {meaning: key for key, meaning in _meanings(reactor, moment.sources).items()}
             placements = carried(placements, asked.stands_for, present)
-        kept, _, passed_over = what_holds(moment.view, placements)
+        kept, _, passed_over = what_holds(moment.view, placements, sound=same)
         if passed_over is not None:
             text = f"{job_text(passed_over.job)} has waited longest and was passed over though there is room"
             self._by_rule(reactor, now, moment, Verdict(Why.AGEING, text), asked, answer)

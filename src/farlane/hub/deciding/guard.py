@@ -84,7 +84,9 @@ def carried(
     return kept
 
 
-def what_holds(view: View, placements: Iterable[Placement]) -> tuple[list[Placement], int, Group | None]:
+def what_holds(
+    view: View, placements: Iterable[Placement], *, sound: bool = False
+) -> tuple[list[Placement], int, Group | None]:
     """Return what of a decision can be applied to a view, how many tasks cannot, and an aged group that it passes over.
 
     Tasks are taken off a placement until it fits. The group that waiting has brought to the highest priority, the
@@ -94,6 +96,7 @@ def what_holds(view: View, placements: Iterable[Placement]) -> tuple[list[Placem
     Args:
         view: the present one.
         placements: with its group keys.
+        sound: whether they are known to fit this very view.
     """
     placements = list(placements)
     board = Board(view)
@@ -104,6 +107,8 @@ def what_holds(view: View, placements: Iterable[Placement]) -> tuple[list[Placem
             if _fits(board, aged):
                 return [], 0, aged
             Backfill(board).reserve(aged, candidates)
+    if sound and not board.holds:
+        return placements, 0, None
     return *_fitted(board, placements), None
 
 

@@ -25,11 +25,6 @@ MOST_QUEUED = 256
 """Rounds that may wait for the disk; more are dropped and counted."""
 MOST_ROWS = 512
 """Placements of one decision that are written; the rest is counted."""
-PLAIN_NAMES = (
-    "priority", "waited_s", "tasks", "run_time_s", "timeout_s", "cpu_milli", "memory_bytes", "free_cpu_share",
-    "free_memory_share", "price_nano_s",
-)  # fmt: skip
-"""Features of what was chosen, where the policy tells none of its own; -1 for a run time that nobody knows."""
 
 
 class Recorder:
@@ -86,20 +81,17 @@ class Recorder:
 
 def logged(done: Round, policy: str) -> LoggedDecision:
     """Return a round as the log keeps it."""
-    view, answer = done.view, done.answer
+    view, answer, asked = done.view, done.answer, done.asked or done.view
     by_policy = done.verdict.why is Why.POLICY
-    names = answer.names if answer is not None and len(answer.features) else PLAIN_NAMES
     rows = done.decision.placements
-    chosen = _rows(view, rows[:MOST_ROWS], answer if by_policy else None)
-    proposed: tuple[Chosen, ...] = ()
-    if answer is not None and not by_policy:
-        proposed = _rows(done.asked or view, answer.decision.placements[:MOST_ROWS], answer)
+    weighed = None if answer is None else Weighed(asked, answer)
     return LoggedDecision(
         time=view.now, view=digest(view), who="policy" if by_policy else "rule", why=done.verdict.why.value,
         policy=policy, nodes=len(view.nodes.ids), groups=len(view.groups),
-        waiting=sum(group.count for group in view.groups), names=names if by_policy else PLAIN_NAMES,
-        chosen=chosen, proposed_names=names if proposed else (), proposed=proposed,
-        shadows={name: _sent(done.asked or view, placed) for name, placed in done.shadows.items()},
+        waiting=sum(group.count for group in view.groups), chosen=_rows(view, rows, weighed if by_policy else None),
+        proposed=() if answer is None or by_policy else _rows(asked, answer.decision.placements, weighed),
+        shadows={name: _sent(asked, placed) for name, placed in done.shadows.items()},
+        names=() if answer is None else answer.names,
         drift=0.0 if answer is None else answer.drift, disagreement=0.0 if answer is None else answer.disagreement,
         more=max(0, len(rows) - MOST_ROWS),
     )  # fmt: skip
@@ -128,31 +120,47 @@ def digest(view: View) -> str:
     return found.hexdigest()
 
 
-def _rows(view: View, placements: Sequence[Placement], answer: Assessment | None) -> tuple[Chosen, ...]:
+class Weighed:
+    """What a policy thought of each of its placements, by job, node row and demand: keys of groups differ by view."""
+
+    def __init__(self, view: View, answer: Assessment) -> None:
+        self._answer = answer
+        jobs = {group.key: group.job for group in view.groups}
+        self._rows: dict[tuple[int | None, int, int], int] = {}
+        for at, each in enumerate(answer.decision.placements):
+            self._rows.setdefault((jobs.get(each.group), each.node, each.demand), at)
+
+    def of(self, job: int, placed: Placement) -> tuple[float, float, tuple[float, ...]]:
+        """Return score, propensity and the policy's own features of a placement."""
+        row = self._rows.get((job, placed.node, placed.demand))
+        if row is None:
+            return 0.0, 1.0, ()
+        answer = self._answer
+        own = tuple(answer.features[row].tolist()) if len(answer.features) else ()
+        return float(answer.scores[row]), float(answer.propensities[row]), own
+
+
+def _rows(view: View, placements: Sequence[Placement], weighed: Weighed | None) -> tuple[Chosen, ...]:
     """Return placements with what the policy thought of each, where it made them."""
     groups = {group.key: group for group in view.groups}
-    weighed: dict[tuple[int, int, int], int] = {}
-    if answer is not None:
-        for at, each in enumerate(answer.decision.placements):
-            weighed.setdefault((each.group, each.node, each.demand), at)
     found = []
-    for each in placements:
+    for each in placements[:MOST_ROWS]:
         group = groups.get(each.group)
-        if group is None:
-            continue
-        row = weighed.get((each.group, each.node, each.demand))
-        score, propensity, features = 0.0, 1.0, plain_features(view, group, each)
-        if answer is not None and row is not None:
-            score, propensity = float(answer.scores[row]), float(answer.propensities[row])
-            if len(answer.features):
-                features = tuple(answer.features[row].tolist())
-        node = view.nodes.ids[each.node]
-        found.append(Chosen(group.job, node, each.count, each.demand, score, propensity, features))
+        if (
+            group is not None
+            and 0 <= each.node < len(view.nodes.ids)
+            and 0 <= each.demand < len(group.demands)
+        ):
+            told = (0.0, 1.0, ()) if weighed is None else weighed.of(group.job, each)
+            where = view.nodes.ids[each.node]
+            found.append(
+                Chosen(group.job, where, each.count, each.demand, features(view, group, each), *told)
+            )
     return tuple(found)
 
 
-def plain_features(view: View, group: Group, placed: Placement) -> tuple[float, ...]:
-    """Return what any policy may look at of a placement, as `PLAIN_NAMES` names it."""
+def features(view: View, group: Group, placed: Placement) -> tuple[float, ...]:
+    """Return what any policy may look at of a placement, as `FEATURES` names it."""
     demand = group.demands[placed.demand].tolist()
     capacity, free = view.nodes.capacity[placed.node], view.nodes.free[placed.node]
     price = prices(view.nodes, demand, np.array([placed.node]))
@@ -165,9 +173,9 @@ def plain_features(view: View, group: Group, placed: Placement) -> tuple[float, 
 
 
 def _sent(view: View, placements: Sequence[Placement]) -> tuple[Sent, ...]:
-    jobs = {group.key: group.job for group in view.groups}
+    groups = {group.key: group for group in view.groups}
     return tuple(
-        Sent(jobs[each.group], view.nodes.ids[each.node], each.count, each.demand)
+        Sent(group.job, view.nodes.ids[each.node], each.count, each.demand, features(view, group, each))
         for each in placements[:MOST_ROWS]
-        if each.group in jobs
+        if (group := groups.get(each.group)) is not None
     )

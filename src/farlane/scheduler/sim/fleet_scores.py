@@ -161,7 +161,9 @@ def costs(world: World, state: State) -> Floats:
         + price[:, 1] * tasks.demand[:, MEMORY] / GIB
         + price[:, 2] * gpus
     )
-    amounts: Floats = np.where(done, rate * (np.where(done, state.ends, 0.0) - np.where(done, state.started, 0.0)), 0.0)
+    amounts: Floats = np.where(
+        done, rate * (np.where(done, state.ends, 0.0) - np.where(done, state.started, 0.0)), 0.0
+    )
     return amounts
 
 
