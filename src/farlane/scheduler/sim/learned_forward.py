@@ -1,4 +1,4 @@
-"""The network's task head as loops that numba compiles: the same numbers as `scheduler.learned.network`, quicker."""
+"""The network's heads as loops that numba compiles: the same numbers as `scheduler.learned.network`, quicker."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from farlane.scheduler.sim.world import Floats
 
 task_features = compiled(features.task_features)
 global_features = compiled(features.global_features)
+node_features = compiled(features.node_features)
+pair_features = compiled(features.pair_features)
 
 
 @compiled
@@ -69,4 +71,41 @@ def score_tasks(weights: Weights, x: Floats, g: Floats, embedded: Floats, around
         for feature in range(inputs):
             total += x[task, feature] * linear[feature]
         scores[task] = total
+    return scores
+
+
+@compiled
+def score_nodes(weights: Weights, p: Floats, y: Floats, embedded: Floats, g: Floats) -> Floats:
+    """Return the score of each of n nodes for one task: (n,); embedded: (H,) the task's."""
+    width, narrow = len(weights.pair_bias), len(weights.node_bias)
+    around, linear = weights.pair_bias.copy(), weights.pair_skip.copy()
+    for unit in range(width):
+        for other in range(width):
+            around[other] += embedded[unit] * weights.of[unit, other]
+    for condition in range(len(g)):
+        for unit in range(width):
+            around[unit] += g[condition] * weights.around[condition, unit]
+        for feature in range(len(linear)):
+            linear[feature] += weights.pair_mix[feature, condition] * g[condition]
+    scores, hidden, node = np.empty(len(p)), np.empty(width), np.empty(narrow)
+    for row in range(len(p)):
+        hidden[:], node[:] = around, weights.node_bias
+        total = 0.0
+        for feature in range(y.shape[1]):
+            value = y[row, feature]
+            total += value * weights.node_skip[feature]
+            for unit in range(narrow):
+                node[unit] += value * weights.node[feature, unit]
+        for feature in range(p.shape[1]):
+            value = p[row, feature]
+            total += value * linear[feature]
+            for unit in range(width):
+                hidden[unit] += value * weights.pair[feature, unit]
+        for unit in range(narrow):
+            if node[unit] > 0.0:
+                for other in range(width):
+                    hidden[other] += node[unit] * weights.at[unit, other]
+        for unit in range(width):
+            total += max(hidden[unit], 0.0) * weights.pair_value[unit]
+        scores[row] = total
     return scores
