@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 TASK_FEATURES = (
     "request", "expected", "trust", "size", "share", "request_area", "expected_area", "wait", "stretch",
     "request_stretch", "fits", "leftover", "opening", "rank", "known", "priority", "slack", "due", "load", "gang",
-    "dependents", "options", "spare_budget",
+    "dependents", "options", "spare_budget", "gpus", "gpu_share",
 )  # fmt: skip
 """Columns of `task_features`."""
 GLOBAL_FEATURES = (
@@ -48,7 +48,7 @@ class TaskColumns(NamedTuple):
     1 for the newest; known: 1 where there is a history; priority: 0 to 1; slack_s: deadline - now - expected_s, inf
     without deadline; load_s: to bring its model to the nearest node; gang: tasks that start together; dependents:
     tasks that wait for it; options: share of nodes that could ever run it; spare_budget: budget / expected cost - 1,
-    inf where any cost will do.
+    inf where any cost will do; gpus: asked for, of the largest node's; gpu_share: of each, 0 without GPU to 1.
     """
 
     request_s: Floats
@@ -67,6 +67,8 @@ class TaskColumns(NamedTuple):
     dependents: Floats
     options: Floats
     spare_budget: Floats
+    gpus: Floats
+    gpu_share: Floats
 
 
 class NodeColumns(NamedTuple):
@@ -126,7 +128,7 @@ def task_features(of: TaskColumns) -> Floats:
     (Zhang et al. 2020); history as in Tsafrir et al. 2007; stretch as in WFP3 and HRRN; opening as in EASY (Mu'alem and
     Feitelson 2001).
     """
-    x = np.empty((len(of.wait_s), 23))
+    x = np.empty((len(of.wait_s), 25))
     request, expected = np.maximum(of.request_s, 1.0), np.maximum(of.expected_s, 1.0)
     x[:, 0] = np.log10(request) / _DECADES
     x[:, 1] = np.log10(expected) / _DECADES
@@ -152,6 +154,8 @@ def task_features(of: TaskColumns) -> Floats:
     x[:, 20] = np.log10(1.0 + of.dependents) / 3.0
     x[:, 21] = np.log10(np.maximum(of.options, _TINY)) / 3.0
     x[:, 22] = np.minimum(np.maximum(of.spare_budget, 0.0), 10.0) / 10.0
+    x[:, 23] = np.minimum(of.gpus, 1.0)
+    x[:, 24] = of.gpu_share
     return x
 
 

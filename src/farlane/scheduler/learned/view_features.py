@@ -74,6 +74,7 @@ def task_columns(view: View) -> TaskColumns:
     since = _column(groups, lambda group: group.since)
     free, total = _pool(view)
     free_share = np.divide(free, total, out=np.zeros_like(free), where=total > 0)
+    gpus = _column(groups, lambda group: float(group.demands[:, FIRST_GPU:].sum(axis=1).max(initial=0)))
     deadline = _column(groups, lambda group: np.inf if group.deadline_at is None else group.deadline_at)
     return TaskColumns(
         request_s=request,
@@ -92,6 +93,8 @@ def task_columns(view: View) -> TaskColumns:
         dependents=np.zeros(len(groups)),
         options=_options(view),
         spare_budget=_column(groups, _spare_budget),
+        gpus=gpus / max(1.0, float(view.nodes.capacity[:, FIRST_GPU:].sum(axis=1).max(initial=0))),
+        gpu_share=np.minimum(gpus, 1.0),
     )
 
 

@@ -76,36 +76,61 @@ def score_tasks(weights: Weights, x: Floats, g: Floats, embedded: Floats, around
 
 @compiled
 def score_nodes(weights: Weights, p: Floats, y: Floats, embedded: Floats, g: Floats) -> Floats:
-    """Return the score of each of n nodes for one task: (n,); embedded: (H,) the task's."""
-    width, narrow = len(weights.pair_bias), len(weights.node_bias)
-    around, linear = weights.pair_bias.copy(), weights.pair_skip.copy()
-    for unit in range(width):
-        for other in range(width):
-            around[other] += embedded[unit] * weights.of[unit, other]
-    for condition in range(len(g)):
-        for unit in range(width):
-            around[unit] += g[condition] * weights.around[condition, unit]
-        for feature in range(len(linear)):
-            linear[feature] += weights.pair_mix[feature, condition] * g[condition]
-    scores, hidden, node = np.empty(len(p)), np.empty(width), np.empty(narrow)
+    """Return the score of each of n nodes for one task: (n,).
+
+    Args:
+        weights: of the network.
+        p: (n, P) features of the task on each node.
+        y: (n, N) features of the nodes.
+        embedded: (H,) the task's embedding.
+        g: (G,) features of the whole.
+    """
+    around, linear = _around_nodes(weights, embedded, g)
+    width, nodes = len(around), _encode_nodes(weights, y)
+    scores, hidden = np.empty(len(p)), np.empty(width)
     for row in range(len(p)):
-        hidden[:], node[:] = around, weights.node_bias
+        hidden[:] = around
         total = 0.0
         for feature in range(y.shape[1]):
-            value = y[row, feature]
-            total += value * weights.node_skip[feature]
-            for unit in range(narrow):
-                node[unit] += value * weights.node[feature, unit]
+            total += y[row, feature] * weights.node_skip[feature]
         for feature in range(p.shape[1]):
             value = p[row, feature]
             total += value * linear[feature]
             for unit in range(width):
                 hidden[unit] += value * weights.pair[feature, unit]
-        for unit in range(narrow):
-            if node[unit] > 0.0:
-                for other in range(width):
-                    hidden[other] += node[unit] * weights.at[unit, other]
+        for unit in range(nodes.shape[1]):
+            for other in range(width):
+                hidden[other] += nodes[row, unit] * weights.at[unit, other]
         for unit in range(width):
             total += max(hidden[unit], 0.0) * weights.pair_value[unit]
         scores[row] = total
     return scores
+
+
+@compiled
+def _encode_nodes(weights: Weights, y: Floats) -> Floats:
+    """Return the embeddings of nodes: (n, K)."""
+    embedded = np.empty((len(y), len(weights.node_bias)))
+    for row in range(len(y)):
+        embedded[row] = weights.node_bias
+        for feature in range(y.shape[1]):
+            for unit in range(embedded.shape[1]):
+                embedded[row, unit] += y[row, feature] * weights.node[feature, unit]
+        for unit in range(embedded.shape[1]):
+            embedded[row, unit] = max(embedded[row, unit], 0.0)
+    return embedded
+
+
+@compiled
+def _around_nodes(weights: Weights, embedded: Floats, g: Floats) -> tuple[Floats, Floats]:
+    """Return what task and context add to each hidden unit of the node head, (H,), and its linear weights now, (P,)."""
+    around, linear = weights.pair_bias.copy(), weights.pair_skip.copy()
+    for unit in range(len(embedded)):
+        for other in range(len(around)):
+            around[other] += embedded[unit] * weights.of[unit, other]
+    for condition in range(len(g)):
+        for unit in range(len(around)):
+            around[unit] += g[condition] * weights.around[condition, unit]
+        for feature in range(len(linear)):
+            linear[feature] += weights.pair_mix[feature, condition] * g[condition]
+    return around, linear

@@ -1,7 +1,7 @@
 """Whole runs of packing under the learned policy: each task is placed at once where the network's node head says.
 
-One placement changes one node, and few classes make up most tasks, so that nearly all scores are the same as for the last
-task of the class: they are kept by class and node until the node changes, or the context does, which counts in steps.
+One placement changes one node, and few classes make up most tasks, so that nearly all scores are the same as for the
+last task of the class: they are kept by class and node until the node or the context changes, which counts in steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from farlane.scheduler.learned.network import Weights
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.events import advance
 from farlane.scheduler.sim.fragments import Usual
-from farlane.scheduler.sim.fragments_known import Known, forget_all, forget_node, learn_fragments, nothing_known
+from farlane.scheduler.sim.fragments_known import (
+    Known,
+    forget_all,
+    forget_node,
+    learn_fragments,
+    nothing_known,
+)
 from farlane.scheduler.sim.learned_forward import (
     encode,
     global_features,
@@ -35,8 +41,8 @@ STEPS = 32
 class Fleet(NamedTuple):
     """What never changes of a fleet.
 
-    wanted: (n,) share of the usual tasks' GPUs that could be of the node's model; cpu, memory, gpus: totals; largest_cpu,
-    largest_gpus: of any node.
+    wanted: (n,) share of the usual tasks' GPUs that could be of the node's model; cpu, memory, gpus: totals;
+    largest_cpu, largest_gpus: of any node.
     """
 
     wanted: Floats
@@ -83,7 +89,14 @@ def run_learned_packing(world: World, state: State, usual: Usual, weights: Weigh
 
 @compiled
 def _run(
-    world: World, state: State, usual: Usual, fleet: Fleet, known: Known, scores: Floats, weights: Weights, noise: Floats
+    world: World,
+    state: State,
+    usual: Usual,
+    fleet: Fleet,
+    known: Known,
+    scores: Floats,
+    weights: Weights,
+    noise: Floats,
 ) -> int:
     """Run a world whose tasks are placed as they come; scores: (c, n) known ones, nan where they are not."""
     rows = np.empty(len(world.nodes.gpus), np.int64)
@@ -103,7 +116,9 @@ def _run(
             row = learn_fragments(world, state, usual, known, task, rows, count)
             new = rows[:count][np.isnan(scores[row][rows[:count]])]
             if len(new):
-                found = packing_scores(world, state, fleet, weights, task, new, known.added[row][new], step / STEPS)
+                found = packing_scores(
+                    world, state, fleet, weights, task, new, known.added[row][new], step / STEPS
+                )
                 for at in range(len(new)):
                     scores[row, new[at]] = found[at]
             best = _highest(rows[:count], scores[row], noise[task] if noise.shape[0] > 1 else noise[0])
@@ -121,7 +136,14 @@ def _run(
 
 @compiled
 def packing_scores(
-    world: World, state: State, fleet: Fleet, weights: Weights, task: int, rows: Ints, added: Floats, free_gpu: float
+    world: World,
+    state: State,
+    fleet: Fleet,
+    weights: Weights,
+    task: int,
+    rows: Ints,
+    added: Floats,
+    free_gpu: float,
 ) -> Floats:
     """Return the node head's score of a task that has to be placed on each of some nodes: (n,).
 
@@ -147,17 +169,24 @@ def packing_scores(
 def forced_columns(world: World, fleet: Fleet, task: int, free_gpu: float) -> TaskColumns:
     """Return the columns of one task of unknown run time that has to be placed now."""
     tasks, one = world.tasks, np.ones(1)
-    gpus = tasks.gpus[task] * tasks.gpu_milli[task] / (WHOLE_GPU * fleet.gpus)
+    milli = tasks.gpu_milli[task]
+    gpus = tasks.gpus[task] * milli / (WHOLE_GPU * fleet.gpus)
+    each = milli / WHOLE_GPU if tasks.gpus[task] else 0.0
+    asked = tasks.gpus[task] / fleet.largest_gpus
     share = max(tasks.demand[task, CPU] / fleet.cpu, tasks.demand[task, MEMORY] / fleet.memory, gpus)
     return TaskColumns(
         request_s=one, expected_s=one, wait_s=0.0 * one, share=share * one, free=free_gpu * one, opening_s=0.0 * one,
         fits=one, rank=0.0 * one, known=0.0 * one, priority=0.0 * one, slack_s=np.inf * one, load_s=0.0 * one,
         gang=one, dependents=0.0 * one, options=one, spare_budget=np.inf * one,
+        gpus=one * asked,
+        gpu_share=one * each,
     )  # fmt: skip
 
 
 @compiled
-def pair_columns(world: World, state: State, fleet: Fleet, task: int, rows: Ints, added: Floats) -> PairColumns:
+def pair_columns(
+    world: World, state: State, fleet: Fleet, task: int, rows: Ints, added: Floats
+) -> PairColumns:
     """Return the columns of a task on each of some nodes, for a share of a GPU on the one where it adds least."""
     nodes, tasks, n = world.nodes, world.tasks, len(rows)
     made = np.zeros((8, n))

@@ -89,7 +89,7 @@ def pool_columns(world: World, state: State) -> TaskColumns:
         request_s=tasks.estimate_s[queue], expected_s=expected, wait_s=now - tasks.arrival[queue],
         share=demand / total, free=ones * (free / total), opening_s=opening, fits=(demand <= free).astype(np.float64),
         rank=rank, known=known, priority=zeros, slack_s=ones * np.inf, load_s=zeros, gang=ones, dependents=zeros,
-        options=ones, spare_budget=ones * np.inf,
+        options=ones, spare_budget=ones * np.inf, gpus=zeros, gpu_share=zeros,
     )  # fmt: skip
 
 
