@@ -223,14 +223,13 @@ def pair_features(of: PairColumns) -> Floats:
     p[:, 9] = of.needless
     p[:, 10] = np.log10((of.largest_cpu + 0.01) / (of.largest_gpus + 0.01)) / 2.0
     p[:, 11] = np.log10(1.0 + of.load_s) / 3.0
-    run = np.maximum(of.run_s, 1.0)
-    p[:, 12] = np.where(of.run_s < np.inf, np.log10(run.min() / run), 0.0)
+    known = of.run_s < np.inf
+    run = np.maximum(np.where(known, of.run_s, 1.0), 1.0)
+    p[:, 12] = np.where(known, np.log10(run.min() / run), 0.0)
     p[:, 13] = np.log10(np.maximum(of.cost, _TINY) / max(of.cost.min(), _TINY))
-    p[:, 14] = np.where(of.hazard > 0.0, np.exp(-of.hazard * of.run_s), 1.0)
-    p[:, 15] = np.where(
-        of.slack_s < np.inf,
-        np.minimum(np.maximum((of.run_s + of.load_s - of.slack_s) / run, -1.0), 1.0),
-        -1.0,
-    )
+    p[:, 14] = np.exp(-of.hazard * run)
+    due = of.slack_s < np.inf
+    slack = np.where(due, of.slack_s, 0.0)
+    p[:, 15] = np.where(due, np.minimum(np.maximum((run + of.load_s - slack) / run, -1.0), 1.0), -1.0)
     p[:, 16] = np.log10(1.0 + of.alike)
     return p

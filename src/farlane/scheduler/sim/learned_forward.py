@@ -53,21 +53,21 @@ def surroundings(weights: Weights, embedded: Floats, g: Floats) -> Floats:
 def score_tasks(weights: Weights, x: Floats, g: Floats, embedded: Floats, around: Floats) -> Floats:
     """Return the score of each task: (q,)."""
     q, inputs = x.shape
-    width = len(around)
+    width, deep = len(around), np.any(weights.value != 0.0)
     scores, hidden, linear = np.empty(q), np.empty(width), weights.skip.copy()
     for feature in range(inputs):
         for condition in range(len(g)):
             linear[feature] += weights.mix[feature, condition] * g[condition]
     for task in range(q):
-        hidden[:] = around
-        for unit in range(width):
-            value = embedded[task, unit]
-            if value != 0.0:
+        total = 0.0
+        if deep:
+            hidden[:] = around
+            for unit in range(width):
+                value = embedded[task, unit]
                 for other in range(width):
                     hidden[other] += value * weights.own[unit, other]
-        total = 0.0
-        for unit in range(width):
-            total += max(hidden[unit], 0.0) * weights.value[unit]
+            for unit in range(width):
+                total += max(hidden[unit], 0.0) * weights.value[unit]
         for feature in range(inputs):
             total += x[task, feature] * linear[feature]
         scores[task] = total
@@ -86,7 +86,8 @@ def score_nodes(weights: Weights, p: Floats, y: Floats, embedded: Floats, g: Flo
         g: (G,) features of the whole.
     """
     around, linear = _around_nodes(weights, embedded, g)
-    width, nodes = len(around), _encode_nodes(weights, y)
+    width, deep = len(around), np.any(weights.pair_value != 0.0)
+    nodes = _encode_nodes(weights, y if deep else y[:0])
     scores, hidden = np.empty(len(p)), np.empty(width)
     for row in range(len(p)):
         hidden[:] = around
@@ -96,13 +97,15 @@ def score_nodes(weights: Weights, p: Floats, y: Floats, embedded: Floats, g: Flo
         for feature in range(p.shape[1]):
             value = p[row, feature]
             total += value * linear[feature]
+            if deep:
+                for unit in range(width):
+                    hidden[unit] += value * weights.pair[feature, unit]
+        if deep:
+            for unit in range(nodes.shape[1]):
+                for other in range(width):
+                    hidden[other] += nodes[row, unit] * weights.at[unit, other]
             for unit in range(width):
-                hidden[unit] += value * weights.pair[feature, unit]
-        for unit in range(nodes.shape[1]):
-            for other in range(width):
-                hidden[other] += nodes[row, unit] * weights.at[unit, other]
-        for unit in range(width):
-            total += max(hidden[unit], 0.0) * weights.pair_value[unit]
+                total += max(hidden[unit], 0.0) * weights.pair_value[unit]
         scores[row] = total
     return scores
 
