@@ -23,7 +23,7 @@ import reference_words as words
 from farlane import errors
 from farlane.app.configuration import OTHER_VARIABLES
 from farlane.cli.main import COMMANDS, cli
-from farlane.domain.failures import MAX_FREE_ATTEMPTS, RULES
+from farlane.domain.failures import MAX_FREE_ATTEMPTS, MAX_MOVES, RULES
 from farlane.domain.jobs import MAX_RESULT_BYTES
 from farlane.domain.units import bytes_text
 from farlane.hub.deciding.metrics import METRICS as DECIDING_METRICS
@@ -339,7 +339,8 @@ def error_tree() -> str:
         "## Failures of a task",
         "How an attempt can end without a result, who is to blame, whether it is paid, and whether it runs again: "
         f"*free* (elsewhere, without using up a retry, at most {MAX_FREE_ATTEMPTS} times), *counted* (uses one of the "
-        "job's retries) or *never*.",
+        f"job's retries), *moved* (makes room for others, without using up anything, at most {MAX_MOVES} times) or "
+        "*never*.",
         table(("kind", "what happened", "blame", "paid", "again"), failures),
     )  # fmt: skip
 

@@ -71,6 +71,7 @@ FAILURES: dict[str, str] = {
     "handed-back": "the node is leaving and gave the task back",
     "lost": "the node lost the task for a reason of its own",
     "blob": "an input, the function or a result could not be transferred or did not match its hash",
+    "preempted": "the hub took the lease back for work of higher priority (`hub.preempt`)",
 }
 """Kind of failure -> what happened."""
 

@@ -151,7 +151,7 @@ def test_a_failure_that_is_not_paid_costs_nothing() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [FailureKind.CANCELLED, FailureKind.DEADLINE])
+@pytest.mark.parametrize("kind", [FailureKind.CANCELLED, FailureKind.DEADLINE, FailureKind.PREEMPTED])
 def test_a_revoked_lease_is_paid_for_the_time_it_was_held(kind: FailureKind) -> None:
     node = Remembering()
     node.grant(TASK, now=100.0)

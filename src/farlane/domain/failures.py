@@ -37,6 +37,7 @@ class FailureKind(StrEnum):
     HANDED_BACK = "handed-back"
     LOST = "lost"
     BLOB = "blob"
+    PREEMPTED = "preempted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class FailureRule:
     """What follows from a failure.
 
     paid: the provider is paid for the lease; again: "free" (runs elsewhere without using up a retry),
-    "counted" (uses one of the job's retries) or "never".
+    "counted" (uses one of the job's retries), "moved" (made room for others and uses up neither) or "never".
     """
 
     blame: Blame
@@ -79,10 +80,13 @@ RULES: dict[FailureKind, FailureRule] = {
     FailureKind.HANDED_BACK: _PROVIDER_FAULT,
     FailureKind.LOST: _PROVIDER_FAULT,
     FailureKind.BLOB: FailureRule(Blame.NETWORK, paid=False, again="free"),
+    FailureKind.PREEMPTED: FailureRule(Blame.HUB, paid=True, again="moved"),
 }
 
 MAX_FREE_ATTEMPTS = 10
 """After this many attempts lost without the publisher's fault a task fails rather than circle for ever."""
+MAX_MOVES = 2
+"""How often one task may lose its lease to work of higher priority; after that it is left in peace."""
 
 
 @dataclass(frozen=True, slots=True)

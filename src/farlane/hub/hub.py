@@ -70,7 +70,7 @@ class Hub:
         alerts: AlertOutbox | None = None,
     ) -> None:
         self.settings, self.store, self.blobs = settings, store, blobs
-        self.reactor = Reactor(store.epoch, settings.lease_s, settings.interim_s)
+        self.reactor = Reactor(store.epoch, settings.lease_s, settings.interim_s, preempt=settings.preempt)
         self.payloads = PayloadCache(store, settings.payload_cache_bytes)
         self.logs = LogStore(settings.directory / "logs", settings.log_bytes_per_job)
         inputs = InputDigests(self.payloads.pick)

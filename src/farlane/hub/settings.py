@@ -35,6 +35,9 @@ class HubSettings:
     decision_log_bytes: int = 64 << 20
     """Log of decisions that is kept where there is a policy or a shadow rule, in bytes; the oldest goes first; 0 keeps
     none."""
+    preempt: bool = False
+    """Whether tasks that run make room for one that has waited for 10 s and whose priority is higher by at least 20;
+    each at most twice, without using up a retry, and what ran of it is paid. Replicas of models never do."""
     lease_s: float = 10.0
     """A node silent for this many seconds loses its leases to others."""
     interim_s: float = 3600.0

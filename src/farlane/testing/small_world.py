@@ -52,14 +52,17 @@ class SmallWorld:
         policy: name of the placement policy.
         lease_s: how long a silent node keeps its leases.
         interim_s: how much more lease time is booked at once while a task runs, 0 for none.
+        preempt: whether tasks that run make room for others.
     """
 
-    def __init__(self, policy: str = "fifo", lease_s: float = 10.0, interim_s: float = 0.0) -> None:
+    def __init__(
+        self, policy: str = "fifo", lease_s: float = 10.0, interim_s: float = 0.0, *, preempt: bool = False
+    ) -> None:
         self.now = 1_000_000.0
         self.epoch = 1
-        self.lease_s, self.interim_s = lease_s, interim_s
+        self.lease_s, self.interim_s, self.preempt = lease_s, interim_s, preempt
         self.policy: Policy = policy_named(policy)
-        self.reactor = Reactor(self.epoch, lease_s, interim_s)
+        self.reactor = Reactor(self.epoch, lease_s, interim_s, preempt=preempt)
         self.journal: list[WorkRecord] = []
         self.commands: list[Command] = []
         self.held: dict[NodeId, dict[TaskId, int]] = {}
@@ -236,7 +239,7 @@ class SmallWorld:
 
     def _rebuild(self, last_job: int) -> None:
         history = _history(self.journal)
-        self.reactor = Reactor(self.epoch, self.lease_s, self.interim_s)
+        self.reactor = Reactor(self.epoch, self.lease_s, self.interim_s, preempt=self.preempt)
         self.reactor.replay(map(blank, history.records(history.open_jobs())), JobId(last_job), self.now)
         self.state.accounts.seed(month_of(self.now), self.spent())
         for cap in self.caps.values():

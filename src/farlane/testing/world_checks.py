@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from farlane.domain.caps import OPEN_TASKS, needs
-from farlane.domain.failures import MAX_FREE_ATTEMPTS
+from farlane.domain.failures import MAX_FREE_ATTEMPTS, MAX_MOVES
 from farlane.domain.ids import NodeId, TaskId, index_of, job_of, task_id
 from farlane.domain.jobs import TaskState
 from farlane.domain.records import (
@@ -75,6 +75,7 @@ class _Fold:
         self.final: set[int] = set()
         self.counted: Counter[TaskId] = Counter()
         self.free: Counter[TaskId] = Counter()
+        self.moved: Counter[TaskId] = Counter()
         self.parts: dict[TaskId, tuple[int, int, int]] = {}
         self.spent: Counter[int] = Counter()
         self.lease_ms: Counter[int] = Counter()
@@ -132,8 +133,9 @@ class _Fold:
         for index, failure in zip(record.indices, record.failures, strict=True):
             task = task_id(record.job, index)
             assert failure.rule.again != "never"
-            (self.counted if failure.rule.again == "counted" else self.free)[task] += 1
+            {"counted": self.counted, "free": self.free, "moved": self.moved}[failure.rule.again][task] += 1
             assert self.free[task] <= MAX_FREE_ATTEMPTS
+            assert self.moved[task] <= MAX_MOVES
             assert job is None or self.counted[task] <= job.spec.retries
 
     def requeue(self, record: TasksRequeued) -> None:
@@ -143,7 +145,7 @@ class _Fold:
             task = task_id(record.job, index)
             assert task in self.ended
             self.ended.discard(task)
-            del self.counted[task], self.free[task]
+            del self.counted[task], self.free[task], self.moved[task]
 
     def end_job(self, record: JobEnded) -> None:
         assert record.job not in self.final
@@ -247,8 +249,9 @@ def _job_print(job: Job) -> tuple[Any, ...]:
     tallies = {node: (tally.last_at, tally.count, tally.meters.keys()) for node, tally in job.running.items()}
     return (
         job.spec, job.opened_at, job.since, bytes(job.states), bytes(job.attempts), list(job.sizes), job.ready,
-        dict(job.counted), dict(job.free), dict(job.avoid), job.sealed, job.state, job.seq, job.done, job.failed,
-        job.stopped, job.spent, job.reserved, job.lease_ms, job.retried, job.first_lease_at, tallies,
+        dict(job.counted), dict(job.free), dict(job.moved), dict(job.avoid), job.sealed, job.state, job.seq,
+        job.done, job.failed, job.stopped, job.spent, job.reserved, job.lease_ms, job.retried,
+        job.first_lease_at, tallies,
     )  # fmt: skip
 
 

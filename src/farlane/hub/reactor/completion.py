@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from farlane.domain.failures import MAX_FREE_ATTEMPTS, Failure
+from farlane.domain.failures import MAX_FREE_ATTEMPTS, MAX_MOVES, Failure, FailureKind
 from farlane.domain.ids import JobId, NodeId, TaskId, index_of, job_of
 from farlane.domain.jobs import TaskState
 from farlane.domain.records import AttemptsFailed, Column, OutputFile, RunTimeLearnt, TasksEnded
@@ -47,6 +47,7 @@ class EndedBatch:
 def accept_batch(state: HubState, out: list[Command], now: float, node_id: NodeId, batch: EndedBatch) -> None:
     """Take a node's batch: rows whose fence is not the one in force change nothing but are acknowledged."""
     node = state.nodes[node_id]
+    _disbelieve(batch)
     stale = state.stale_results
     current = _take_current(state, node, batch)
     # A stale row may repeat one whose record is not durable yet: its acknowledgement waits for that.
@@ -56,6 +57,13 @@ def accept_batch(state: HubState, out: list[Command], now: float, node_id: NodeI
         relaxed = relaxed and job.relaxed
         _accept_job(state, out, now, node, job, batch, rows, leases)
     out.append(AcceptEnded(node_id, node.session, batch.batch, relaxed))
+
+
+def _disbelieve(batch: EndedBatch) -> None:
+    """Take for lost what a node says was preempted: only the hub preempts, and is not told of it."""
+    for row, failure in batch.failures.items():
+        if failure.kind is FailureKind.PREEMPTED:
+            batch.failures[row] = Failure(FailureKind.LOST, failure.message)
 
 
 def _take_current(
@@ -132,12 +140,18 @@ def runs_again(job: Job, index: int, failure: Failure) -> bool:
     rule = failure.rule.again
     if rule == "never" or job.state.final:
         return False
-    counts, allowed = (job.counted, job.spec.retries) if rule == "counted" else (job.free, MAX_FREE_ATTEMPTS)
+    counts = counts_of(job, failure)
+    allowed = {"counted": job.spec.retries, "free": MAX_FREE_ATTEMPTS, "moved": MAX_MOVES}[rule]
     so_far = counts.get(index, 0)
     if so_far >= allowed:
         return False
     counts[index] = so_far + 1
     return True
+
+
+def counts_of(job: Job, failure: Failure) -> dict[int, int]:
+    """Return what counts failures that are followed by another attempt, by task."""
+    return {"counted": job.counted, "free": job.free, "moved": job.moved}[failure.rule.again]
 
 
 def queue_again(
@@ -156,14 +170,16 @@ def queue_again(
 
 def return_failed(job: Job, node: Node, record: AttemptsFailed, leases: Sequence[Lease]) -> None:
     """Put tasks back into their job's queue, remembering where they failed, and book the failed attempts."""
-    for index in record.indices:
+    how = [failure.rule.again for failure in record.failures]
+    for index, again in zip(record.indices, how, strict=True):
         job.states[index] = TaskState.QUEUED
         job.returned.append(index)
-        job.avoid[index] = job.avoid.get(index, frozenset()) | {record.node}
-    job.retried += len(record.indices)
-    lost = sum(failure.rule.again == "free" for failure in record.failures)
+        if again != "moved":  # the node did nothing wrong: the task may come back
+            job.avoid[index] = job.avoid.get(index, frozenset()) | {record.node}
+    moved, lost = how.count("moved"), how.count("free")
+    job.retried += len(how) - moved
     node.lost += lost
-    node.failed += len(record.failures) - lost
+    node.failed += len(how) - lost - moved
     pay(job, node, record, leases)
 
 

@@ -38,6 +38,7 @@ def settle(job: Job, node: Node | None, record: TasksEnded, leases: Sequence[Lea
         job.states[index] = final
         job.counted.pop(index, None)
         job.free.pop(index, None)
+        job.moved.pop(index, None)
         job.avoid.pop(index, None)
     done, failed = record.states.count(TaskState.DONE), record.states.count(TaskState.FAILED)
     job.seq += len(record.indices)

@@ -16,7 +16,7 @@ from farlane.hub.reactor.queues import leave
 from farlane.hub.reactor.state import MAX_ATTEMPTS, HubState, Job, Lease, Node, Tally
 from farlane.hub.reactor.submission import finish_if_ended
 from farlane.hub.reactor.viewing import GroupSource, lease_room, money_left
-from farlane.scheduler.view import Decision
+from farlane.scheduler.view import Decision, Ints
 
 
 def apply_decision(
@@ -28,11 +28,19 @@ def apply_decision(
         source = sources[placement.group]
         node = state.nodes[state.table.ids[placement.node]]
         job = state.jobs[source.job]
-        indices = _pick(job, source, placement.count)
-        gpu = state.table.gpu_kind(state.table.demands(job.requirement)[placement.demand])
-        granted += grant(state, out, now, node, job, indices, gpu)
-        if not job.ready:
-            leave(state, job)
+        demand = state.table.demands(job.requirement)[placement.demand]
+        granted += grant_from(state, out, now, node, job, source, placement.count, demand)
+    return granted
+
+
+def grant_from(
+    state: HubState, out: list[Command], now: float, node: Node, job: Job, source: GroupSource, count: int,
+    demand: Ints,
+) -> int:  # fmt: skip
+    """Lease up to `count` ready tasks of one group to a node; returns how many. demand: of one of them, (3 + g,)."""
+    granted = grant(state, out, now, node, job, _pick(job, source, count), state.table.gpu_kind(demand))
+    if not job.ready:
+        leave(state, job)
     return granted
 
 

@@ -20,6 +20,7 @@ from farlane.hub.reactor import (
     leasing,
     locality,
     membership,
+    preempting,
     replaying,
     submission,
     viewing,
@@ -39,10 +40,12 @@ class Reactor:
         epoch: the store epoch; results of leases from another epoch are stale.
         lease_s: how long a node may be silent before its leases are given to others.
         interim_s: lease seconds of a part that is booked while its attempt runs, 0 for none.
+        preempt: whether leases of low priority make room for tasks of high priority that wait; see `preempting`.
     """
 
-    def __init__(self, epoch: int, lease_s: float, interim_s: float = 0.0) -> None:
+    def __init__(self, epoch: int, lease_s: float, interim_s: float = 0.0, *, preempt: bool = False) -> None:
         self.state = HubState(epoch, lease_s, interim_s)
+        self._preempts = preempt
         self._out: list[Command] = []
 
     def take_commands(self) -> list[Command]:
@@ -146,7 +149,7 @@ class Reactor:
         interim.meter(self.state, self._out, now, node, running)
 
     def tick(self, now: float) -> None:
-        """Do what only time brings: leases that run out, deadlines that pass, budgets that cannot go on."""
+        """Do what only time brings: leases that run out, deadlines, budgets that cannot go on, room for who waits."""
         self.state.accounts.roll(month_of(now))
         leasing.expire(self.state, self._out, now)
         for job in list(self.state.jobs.values()):
@@ -158,6 +161,8 @@ class Reactor:
                 )
             elif job.spec.budget is not None and job.ready and not job.running:
                 self._check_budget(now, job)
+        if self._preempts:
+            preempting.preempt(self.state, self._out, now)
 
     def schedule(self, now: float, policy: Policy) -> int:
         """Let a policy decide on the state of this moment and grant the leases; returns how many."""

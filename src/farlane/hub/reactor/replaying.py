@@ -22,7 +22,7 @@ from farlane.domain.records import (
     WorkRecord,
     payload_sizes,
 )
-from farlane.hub.reactor.completion import return_failed
+from farlane.hub.reactor.completion import counts_of, return_failed
 from farlane.hub.reactor.ending import give_back, settle
 from farlane.hub.reactor.interim import book_parts
 from farlane.hub.reactor.queues import enqueue
@@ -138,7 +138,7 @@ def _failed(state: HubState, record: AttemptsFailed) -> None:
     job, node = state.jobs[record.job], state.nodes[record.node]
     leases = _release(state, job, record)
     for index, failure in zip(record.indices, record.failures, strict=True):
-        counts = job.counted if failure.rule.again == "counted" else job.free
+        counts = counts_of(job, failure)
         counts[index] = counts.get(index, 0) + 1
     return_failed(job, node, record, leases)
 

@@ -56,7 +56,7 @@ class Job:
     """One open job.
 
     states, attempts: one byte a task; sizes: payload bytes a task; fresh: first index never leased;
-    returned: indices to run again; counted / free: failures so far by retry rule, sparse; avoid: nodes where a
+    returned: indices to run again; counted / free / moved: failures so far by retry rule, sparse; avoid: nodes where a
     returned task has failed; seq: the result cursor; running: leases per node;
     accounts: what it is charged to.
     """
@@ -74,6 +74,7 @@ class Job:
     returned: deque[int] = field(default_factory=deque)
     counted: dict[int, int] = field(default_factory=dict)
     free: dict[int, int] = field(default_factory=dict)
+    moved: dict[int, int] = field(default_factory=dict)
     avoid: dict[int, frozenset[NodeId]] = field(default_factory=dict)
     sealed: bool = False
     state: JobState = JobState.PENDING

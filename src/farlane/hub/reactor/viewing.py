@@ -47,6 +47,13 @@ def build_view(state: HubState, now: float) -> tuple[View, dict[int, GroupSource
     return View(now, nodes, running, tuple(groups), tuple(limits.left)), sources
 
 
+def view_of(state: HubState, now: float, job: Job) -> tuple[View, GroupSource]:
+    """Return a view of one job's first ready tasks alone, its only group, and what that stands for."""
+    source, limits = _sources(job)[0], SharedLimits()
+    group = _group(state, job, source, 0, limits)
+    return View(now, node_columns(state, now), running_columns(state), (group,), tuple(limits.left)), source
+
+
 def node_columns(state: HubState, now: float) -> NodeColumns:
     """Return the nodes' columns; offline also means draining or suspended."""
     table = state.table

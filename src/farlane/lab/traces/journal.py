@@ -99,15 +99,19 @@ def _fold(jobs: dict[JobId, _Tasks], gone: list[tuple[float, NodeId]], record: W
     elif isinstance(record, TasksEnded):
         _end(job, record)
     elif isinstance(record, AttemptsFailed):
-        for index, failure, ms in zip(record.indices, record.failures, record.lease_ms, strict=True):
-            if failure.rule.again == "free":
-                gone.append((record.at, record.node))
-            else:
-                job.mishaps[index].append(ms / 1000)
+        _fail(job, gone, record)
     elif isinstance(record, TasksRequeued):
         job.requeued, job.stopped_at = True, None
     elif isinstance(record, JobEnded) and record.state is JobState.STOPPED:
         job.stopped_at = record.at
+
+
+def _fail(job: _Tasks, gone: list[tuple[float, NodeId]], record: AttemptsFailed) -> None:
+    for index, failure, ms in zip(record.indices, record.failures, record.lease_ms, strict=True):
+        if failure.rule.again == "free":
+            gone.append((record.at, record.node))
+        elif failure.rule.again == "counted":  # else the hub wanted the room: nobody failed
+            job.mishaps[index].append(ms / 1000)
 
 
 def _end(job: _Tasks, record: TasksEnded) -> None:

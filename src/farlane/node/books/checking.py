@@ -18,7 +18,7 @@ MEASURED_SLACK_MS = 1000
 SLACK_DIVISOR = 100
 _HOUR_MS = 3_600_000
 _GOOD = (Outcome.DONE, Outcome.INTERIM)
-_ENDED_BY_HUB_PAID = frozenset({FailureKind.CANCELLED, FailureKind.DEADLINE})
+_ENDED_BY_HUB_PAID = frozenset({FailureKind.CANCELLED, FailureKind.DEADLINE, FailureKind.PREEMPTED})
 _ENDED_BY_HUB_UNPAID = frozenset({FailureKind.NODE_LOST, FailureKind.LOST, FailureKind.HANDED_BACK})
 _WITHOUT_WORDS = {kind: Failure(kind, "") for kind in FailureKind}
 
