@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from farlane.testing.in_clear import in_clear
 
 Shell = Any  # the class is in conftest.py
 Eventually = Callable[[Callable[[], bool]], None]
@@ -56,16 +57,9 @@ def whole(network: Shell) -> dict[str, set[str]]:
     }
 
 
-def in_clear(directory: Path, model: Path) -> set[str]:
+def folders_in_clear(directory: Path, model: Path) -> set[str]:
     """Return the nodes' folders below which some file has what the model's largest file has in its middle."""
-    largest = max(model.iterdir(), key=lambda path: path.stat().st_size).read_bytes()
-    wanted = largest[len(largest) // 2 :][:64]
-    found = set()
-    for path in directory.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # it may go at any moment
-            if path.is_file() and not path.is_symlink() and wanted in path.read_bytes():
-                found.add("/".join(path.relative_to(directory).parts[:3]))
-    return found
+    return {"/".join(path.parts[:3]) for path in in_clear(directory, model)}
 
 
 def test_nodes_that_see_no_repository_serve_private_and_public_models(
@@ -79,7 +73,7 @@ def test_nodes_that_see_no_repository_serve_private_and_public_models(
     assert held["oak"] == set()
     (shared,) = held["elm"]
     assert shared != secret
-    assert in_clear(far.directory, model) == {"nodes/elm/opened"}
+    assert folders_in_clear(far.directory, model) == {"nodes/elm/opened"}
     far("undeploy", "lab/secret")
 
     public = json.loads(far("models", "add", str(model), "lab/tiny", "--json").stdout)["cid"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from farlane.testing.in_clear import in_clear
 
 Shell = Any  # the class is in conftest.py
 Eventually = Callable[[Callable[[], bool]], None]
@@ -49,16 +50,9 @@ def asked(network: Shell, model: str) -> dict[str, Any]:
     return answer
 
 
-def in_clear(directory: Path, model: Path) -> set[str]:
+def folders_in_clear(directory: Path, model: Path) -> set[str]:
     """Return the folders below which some file has what the model's largest file has in its middle."""
-    largest = max(model.iterdir(), key=lambda path: path.stat().st_size).read_bytes()
-    wanted = largest[len(largest) // 2 :][:64]
-    found = set()
-    for path in directory.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # it may go at any moment
-            if path.is_file() and not path.is_symlink() and wanted in path.read_bytes():
-                found.add("/".join(path.relative_to(directory).parts[:-2]))
-    return found
+    return {"/".join(path.parts[:-2]) for path in in_clear(directory, model)}
 
 
 def node_pid(network: Shell, name: str) -> int:
@@ -78,15 +72,15 @@ def test_a_private_model_is_served_by_the_node_that_reads_it(
     assert [each["node"] for each in row["replicas"]] == ["elm"]
     opened = next(alone.directory.rglob("opened"))
     assert opened.parent.name == "elm"
-    assert in_clear(alone.directory, model) == {str(opened.relative_to(alone.directory))}
+    assert folders_in_clear(alone.directory, model) == {str(opened.relative_to(alone.directory))}
 
     left = list(opened.iterdir())
     os.kill(node_pid(alone, "elm"), signal.SIGKILL)
-    assert in_clear(alone.directory, model)
+    assert folders_in_clear(alone.directory, model)
     alone("undeploy", "lab/secret")
     alone("up")
     eventually(lambda: not any(folder.exists() for folder in left))
-    eventually(lambda: in_clear(alone.directory, model) == set())
+    eventually(lambda: folders_in_clear(alone.directory, model) == set())
 
 
 def test_a_node_that_is_taken_out_reads_no_later_version(network: Shell, model: Path) -> None:

@@ -27,6 +27,7 @@ from farlane.node.settings import NodeSettings
 from farlane.testing.echo_replica import EchoHost
 from farlane.testing.running_gateway import KeptUsage, RunningGateway
 from farlane.testing.running_hub import RunningHub
+from farlane.testing.waiting import until
 
 OLD, NEW = cid_of(b"old"), cid_of(b"new")
 ADA = Caller("lab", "lab/ada", "k")
@@ -68,6 +69,7 @@ class ServingWorld:
     async def running(self) -> AsyncIterator[ServingWorld]:
         """Run both inside the block."""
         async with self.hub, self.node(self.settings, self.host):
+            await until(lambda: bool(self.hub.hub.sessions.nodes))  # its start is no part of a cold start
             yield self
 
     @contextlib.asynccontextmanager

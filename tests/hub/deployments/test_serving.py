@@ -87,10 +87,10 @@ async def test_a_version_that_nobody_has_leaves_the_old_one_serving(world: Servi
 
 
 async def test_a_replica_that_fits_nowhere_says_why_to_owner_and_clients(world: ServingWorld) -> None:
-    world.deploy(memory=1 << 40, cold_start_s=5.0)
+    world.deploy(memory=1 << 40, cold_start_s=0.2)
+    await until(lambda: "waits for a node" in world.desk.record(ID).reason())
     with pytest.raises(Unavailable, match=r"waits for a node: .*memory"):
         await world.ask()
-    assert "waits for a node" in world.desk.record(ID).reason()
 
 
 async def test_replicas_outlive_a_restart_of_the_hub(world: ServingWorld) -> None:

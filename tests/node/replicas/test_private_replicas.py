@@ -32,6 +32,7 @@ from farlane.models.version_blocks import digests_of
 from farlane.node.agent import NodeAgent
 from farlane.node.replicas.opening import OPENED
 from farlane.node.settings import NodeSettings
+from farlane.testing.in_clear import in_clear
 from farlane.testing.running_hub import RunningHub
 from farlane.testing.waiting import until
 
@@ -106,14 +107,8 @@ class World:
 
     def in_clear(self) -> set[str]:
         """Return the folders of which some file has what the model's largest file has in its middle."""
-        content = max(shipped_model("novelist").iterdir(), key=lambda path: path.stat().st_size).read_bytes()
-        wanted = content[len(content) // 2 :][:64]
-        found = set()
-        for path in self.directory.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # it may go at any moment
-                if path.is_file() and wanted in path.read_bytes():
-                    found.add("/".join(path.relative_to(self.directory).parts[:2]))
-        return found
+        found = in_clear(self.directory, shipped_model("novelist"))
+        return {"/".join(path.parts[:2]) for path in found}
 
 
 def free_port() -> int:
