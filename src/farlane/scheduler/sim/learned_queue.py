@@ -64,6 +64,8 @@ def queue_scores(world: World, state: State, weights: Weights, backfill: bool) -
     columns = pool_columns(world, state)
     x = task_features(columns)
     g = global_features(columns, x, 1.0, 1.0 if backfill else 0.0, 1, 0.0)
+    if not np.any(weights.value != 0.0):  # the hidden layer says nothing, and costs most of the time
+        return score_tasks(weights, x, g, x[:0], weights.bias)
     embedded = encode(weights, x)
     return score_tasks(weights, x, g, embedded, surroundings(weights, embedded, g))
 
