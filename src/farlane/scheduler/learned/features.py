@@ -21,7 +21,7 @@ TASK_FEATURES = (
 """Columns of `task_features`."""
 GLOBAL_FEATURES = (
     "free", "free_gpu", "queue", "backlog", "request_backlog", "trust", "spread", "passing", "fitting", "nodes",
-    "churn",
+    "churn", "usual_size", "usual_time",
 )  # fmt: skip
 """Columns of `global_features`."""
 NODE_FEATURES = (
@@ -172,7 +172,7 @@ def global_features(
         nodes: that are online.
         churn: departures to expect of a node in an hour.
     """
-    g = np.empty(11)
+    g = np.empty(13)
     g[0] = of.free.mean()
     g[1] = free_gpu
     g[2] = np.log10(1.0 + len(of.wait_s)) / 3.0
@@ -184,6 +184,8 @@ def global_features(
     g[8] = of.fits.mean()
     g[9] = np.log10(1.0 + nodes) / 4.0
     g[10] = min(churn, 1.0)
+    g[11] = x[:, 3].mean()
+    g[12] = x[:, 1].mean()
     return g
 
 

@@ -105,7 +105,7 @@ def whole(view: View, of: TaskColumns, x: Floats, counts: Floats) -> Floats:
     """
     free, total = _pool(view)
     gpus = float(total[FIRST_GPU:].sum())
-    g = np.zeros(11)
+    g = np.zeros(13)
     g[1] = float(free[FIRST_GPU:].sum()) / gpus if gpus else 0.0
     g[7] = 1.0
     g[9] = np.log10(1.0 + int(view.nodes.online.sum())) / 4.0
@@ -120,6 +120,7 @@ def whole(view: View, of: TaskColumns, x: Floats, counts: Floats) -> Floats:
     g[5] = weight @ x[:, 2]
     g[6] = np.sqrt(weight @ (x[:, 1] - mean) ** 2)
     g[8] = weight @ of.fits
+    g[11], g[12] = weight @ x[:, 3], mean
     return g
 
 
