@@ -136,8 +136,7 @@ class Round:
                 self._on_choice(NodeChoice(group, places, p, y, members))
             return _numbers(members.mean(axis=0))
 
-        slots = np.maximum(board.slots(group.demands[0].tolist())[places.node], places.room)
-        return fill(score, places.room, slots, count)
+        return fill(score, places.room, count)
 
     def _band(self, group: Group) -> int:
         return band(group, self.view.now)

@@ -20,7 +20,7 @@ Score = Callable[[Ints, Ints], NDArray[np.floating]]
 """Scores of places, given their indices (q,) and how many tasks each has got by now (q,): (q,), higher is better."""
 
 
-def fill(score: Score, room: Ints, size: Ints, count: int, passes: int = PASSES) -> Ints:
+def fill(score: Score, room: Ints, count: int, passes: int = PASSES) -> Ints:
     """Share `count` tasks over the places by score.
 
     The tasks are parted into at most `passes` blocks. In a block, a place's score is taken to change evenly from
@@ -31,7 +31,6 @@ def fill(score: Score, room: Ints, size: Ints, count: int, passes: int = PASSES)
     Args:
         score: rates places.
         room: (p,) int64, at least 1 each; its sum is at least `count`.
-        size: (p,) int64, at least `room`: what each would hold empty.
         count: tasks, at least 1.
         passes: blocks at most, at least 1.
 
@@ -46,7 +45,7 @@ def fill(score: Score, room: Ints, size: Ints, count: int, passes: int = PASSES)
         if block == 1:
             changed, counts = np.array([int(np.argmax(now))]), np.ones(1, np.int64)
         else:
-            changed, counts = _block(score, now, room, given, size, block)
+            changed, counts = _block(score, now, room, given, block)
         given[changed] += counts
         left -= block
         if not left:
@@ -59,7 +58,7 @@ def fill(score: Score, room: Ints, size: Ints, count: int, passes: int = PASSES)
     return given
 
 
-def _block(score: Score, now: Floats, room: Ints, given: Ints, size: Ints, count: int) -> tuple[Ints, Ints]:
+def _block(score: Score, now: Floats, room: Ints, given: Ints, count: int) -> tuple[Ints, Ints]:
     """Return the places that get something of a block, and how many tasks each."""
     places = _best(now, np.flatnonzero(room > given), count)
     most = np.minimum(room[places] - given[places], count)
@@ -73,7 +72,7 @@ def _block(score: Score, now: Floats, room: Ints, given: Ints, size: Ints, count
         last[several] = score(there, given[there] + most[several] - 1)
     fall = np.maximum(first - last, 0.0) / np.maximum(most - 1, 1)
     even = several & (first == last)
-    counts = _bids(first, fall, even, most, size[places], count)
+    counts = _bids(first, fall, even, most, count)
     got = counts > 0
     return places[got], counts[got]
 
@@ -86,7 +85,7 @@ def _best(now: Floats, places: Ints, count: int) -> Ints:
     return places[np.argsort(-now[places], kind="stable")]
 
 
-def _bids(first: Floats, fall: Floats, even: NDArray[np.bool_], most: Ints, size: Ints, count: int) -> Ints:
+def _bids(first: Floats, fall: Floats, even: NDArray[np.bool_], most: Ints, count: int) -> Ints:
     """Share a block: the k-th task of a place bids `first - k fall`; the highest bids win, in order among equals.
 
     Args:
@@ -94,7 +93,6 @@ def _bids(first: Floats, fall: Floats, even: NDArray[np.bool_], most: Ints, size
         fall: (q,) at least 0, by how much each task lowers the next one's bid.
         even: (q,) where tasks change nothing: equals of these are levelled.
         most: (q,) tasks at most.
-        size: (q,) what each would hold empty.
         count: to share, at most the sum of `most`.
     """
     if (fall > 0).any():
@@ -109,7 +107,7 @@ def _bids(first: Floats, fall: Floats, even: NDArray[np.bool_], most: Ints, size
     tied = np.flatnonzero(reached > above)
     room = (reached - above)[tied]
     if even[tied].all() and int(room.sum()) > rest:
-        above[tied] += level(room, np.maximum(size[tied], room), rest)
+        above[tied] += level(room, room, rest)
     else:
         above[tied] += np.clip(rest - (np.cumsum(room) - room), 0, room)
     return above

@@ -6,7 +6,6 @@ taken as training's neutral value: no hazard, full reputation, no gangs and no d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlane.scheduler.learned.features import NodeColumns, TaskColumns, node_features, task_features
-from farlane.scheduler.ordering import MAX_PRIORITY, duration_bound
+from farlane.scheduler.ordering import MAX_PRIORITY
 from farlane.scheduler.queue_ahead import remaining_s
-from farlane.scheduler.view import CPU, FIRST_GPU, MEMORY, Bools, Floats, Group, View
+from farlane.scheduler.view import CPU, FIRST_GPU, MEMORY, Floats, Group, View
 
 Matrix = NDArray[np.float32]
 
@@ -26,6 +25,8 @@ UNBOUNDED = 1 << 40
 """A group that may have so many more leases is bounded by no budget."""
 NO_OPENING_S = 1e5
 """Until room is expected where no lease in force explains why there is none."""
+_CELLS = 1 << 18
+"""Groups x nodes that are compared at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,14 @@ class _Demands:
     """One alternative of each group, that of the least dominant share; (G,) each.
 
     share: of all that is online; column: of which resource; lacking: how much more of it than any node has free;
-    fits: 1 where some alternative fits somewhere now.
+    fits: 1 where some alternative fits somewhere now, caps on its price aside; gpus: the most of any alternative.
     """
 
     share: Floats
     column: NDArray[np.int64]
     lacking: Floats
     fits: Floats
+    gpus: Floats
 
 
 def task_view(view: View) -> TaskView:
@@ -67,34 +69,47 @@ def task_view(view: View) -> TaskView:
 
 def task_columns(view: View) -> TaskColumns:
     """Return the columns of a view's groups."""
-    groups, now = view.groups, view.now
+    groups = view.groups
+    told = np.array([_told(group) for group in groups], np.float64).reshape(len(groups), 7).T
+    timeout, duration, since, known, priority, deadline, spare = told
     demands = _demands(view)
-    request = _column(groups, lambda group: group.timeout_s)
-    expected = np.minimum(_column(groups, duration_bound), request)
-    since = _column(groups, lambda group: group.since)
+    expected = np.minimum(duration, timeout)
     free, total = _pool(view)
     free_share = np.divide(free, total, out=np.zeros_like(free), where=total > 0)
-    gpus = _column(groups, lambda group: float(group.demands[:, FIRST_GPU:].sum(axis=1).max(initial=0)))
-    deadline = _column(groups, lambda group: np.inf if group.deadline_at is None else group.deadline_at)
+    most = float(view.nodes.capacity[:, FIRST_GPU:].sum(axis=1).max(initial=1))
     return TaskColumns(
-        request_s=request,
+        request_s=timeout,
         expected_s=expected,
-        wait_s=np.maximum(now - since, 0.0),
+        wait_s=np.maximum(view.now - since, 0.0),
         share=demands.share,
         free=free_share[demands.column],
         opening_s=_opening_s(view, demands),
         fits=demands.fits,
         rank=_rank(since),
-        known=_column(groups, lambda group: group.run_time_s is not None),
-        priority=_column(groups, lambda group: group.priority) / MAX_PRIORITY,
-        slack_s=deadline - now - expected,
-        load_s=_column(groups, lambda group: _load_s(view, group)),
+        known=known,
+        priority=priority / MAX_PRIORITY,
+        slack_s=deadline - view.now - expected,
+        load_s=_load_s(view),
         gang=np.ones(len(groups)),
         dependents=np.zeros(len(groups)),
         options=_options(view),
-        spare_budget=_column(groups, _spare_budget),
-        gpus=gpus / max(1.0, float(view.nodes.capacity[:, FIRST_GPU:].sum(axis=1).max(initial=0))),
-        gpu_share=np.minimum(gpus, 1.0),
+        spare_budget=spare,
+        gpus=demands.gpus / most,
+        gpu_share=np.minimum(demands.gpus, 1.0),
+    )
+
+
+def _told(group: Group) -> tuple[float, ...]:
+    """Return a group's own numbers: one tuple, since a view may have thousands of groups."""
+    known = group.run_time_s is not None
+    return (
+        group.timeout_s,
+        group.timeout_s if group.run_time_s is None else group.run_time_s,
+        group.since,
+        known,
+        group.priority,
+        np.inf if group.deadline_at is None else group.deadline_at,
+        np.inf if group.affordable >= UNBOUNDED else group.affordable / max(1, group.count) - 1.0,
     )
 
 
@@ -152,18 +167,6 @@ def node_view(view: View) -> Matrix:
     return node_features(node_columns(view)).astype(np.float32)
 
 
-def address(array: NDArray[Any] | None) -> tuple[int, ...]:
-    """Return what tells arrays of one view apart without looking into them: groups of like tasks share masks."""
-    if array is None:
-        return ()
-    where: tuple[int, bool] = array.__array_interface__["data"]
-    return (where[0], *array.shape)
-
-
-def _column(groups: tuple[Group, ...], value: Callable[[Group], float]) -> Floats:
-    return np.array([value(group) for group in groups], np.float64)
-
-
 def _pool(view: View) -> tuple[Floats, Floats]:
     """Return what is free of each resource and what there is, of all nodes that are online: (3 + g,) each."""
     online = view.nodes.online.astype(np.float64)
@@ -188,34 +191,31 @@ def _demands(view: View) -> _Demands:
     share, of, lacking = np.ones(len(groups)), np.zeros(len(groups), np.int64), np.zeros(len(groups))
     share[owners[first]], of[owners[first]] = dominant[first], column[first]
     lacking[owners[first]] = rows[first, column[first]] - most[column[first]]
-    return _Demands(share, of, lacking, _fits(view, most))
+    possible = np.flatnonzero((rows <= most).all(axis=1))
+    gpus = np.zeros(len(groups))
+    np.maximum.at(gpus, owners, rows[:, FIRST_GPU:].sum(axis=1).astype(np.float64))
+    return _Demands(share, of, lacking, _fits(view, owners[possible], rows[possible]), gpus)
 
 
-def _fits(view: View, most: NDArray[np.int64]) -> Floats:
-    """Return 1 for the groups of which a task could start at once on some node: (G,)."""
-    known: dict[tuple[tuple[int, ...], ...], bool] = {}
-    found = np.zeros(len(view.groups))
-    for at, group in enumerate(view.groups):
-        like = (address(group.demands), address(group.eligible), address(group.allowed))
-        if like not in known:
-            known[like] = _fits_somewhere(view, group, most)
-        found[at] = known[like]
-    return found
+def _fits(view: View, owners: NDArray[np.int64], rows: NDArray[np.int64]) -> Floats:
+    """Return 1 for the groups of which a task could start at once on some node: (G,).
 
-
-def _fits_somewhere(view: View, group: Group, most: NDArray[np.int64]) -> bool:
-    free = view.nodes.free
-    for option, demand in enumerate(group.demands):
-        if (demand > most).any():
-            continue
-        able: Bools = group.eligible & view.nodes.online
-        if group.allowed is not None:
-            able &= group.allowed[option]
-        for column in np.flatnonzero(demand):
-            able &= free[:, column] >= demand[column]
-        if able.any():
-            return True
-    return False
+    Args:
+        view: of this round.
+        owners: (a,) rows of groups, rising, with an alternative each that may fit.
+        rows: (a, 3 + g) those demands.
+    """
+    groups, free = view.groups, np.ascontiguousarray(view.nodes.free.T)
+    fits = np.zeros(len(groups))
+    at_once = max(1, _CELLS // max(1, len(view.nodes.ids)))
+    for start in range(0, len(owners), at_once):
+        part, demand = owners[start : start + at_once], rows[start : start + at_once]
+        able = np.array([groups[at].eligible for at in part.tolist()])
+        able &= view.nodes.online
+        for column in np.flatnonzero(demand.any(axis=0)):
+            able &= free[column] >= demand[:, column, None]
+        fits[part[able.any(axis=1)]] = 1.0
+    return fits
 
 
 def _opening_s(view: View, demands: _Demands) -> Floats:
@@ -241,27 +241,21 @@ def _rank(since: Floats) -> Floats:
     return np.searchsorted(np.sort(since), since) / (len(since) - 1.0)
 
 
-def _load_s(view: View, group: Group) -> float:
-    if group.missing is None:
-        return 0.0
-    able = group.eligible & view.nodes.online
-    return float(group.missing[able].min()) / BANDWIDTH if able.any() else 0.0
+def _load_s(view: View) -> Floats:
+    """Return how long the nearest node would fetch what a task needs: (G,) seconds."""
+    load = np.zeros(len(view.groups))
+    for at, group in enumerate(view.groups):
+        if group.missing is not None and (able := group.eligible & view.nodes.online).any():
+            load[at] = float(group.missing[able].min()) / BANDWIDTH
+    return load
 
 
 def _options(view: View) -> Floats:
-    known: dict[tuple[int, ...], float] = {}
+    """Return the share of nodes that could ever run a task: (G,); groups of like tasks share their masks."""
     nodes = max(1, len(view.nodes.ids))
-    for group in view.groups:
-        like = address(group.eligible)
-        if like not in known:
-            known[like] = int(np.count_nonzero(group.eligible)) / nodes
-    return np.array([known[address(group.eligible)] for group in view.groups], np.float64)
-
-
-def _spare_budget(group: Group) -> float:
-    if group.affordable >= UNBOUNDED:
-        return np.inf
-    return group.affordable / max(1, group.count) - 1.0
+    masks = {id(group.eligible): group.eligible for group in view.groups}
+    share = {key: int(np.count_nonzero(mask)) / nodes for key, mask in masks.items()}
+    return np.array([share[id(group.eligible)] for group in view.groups], np.float64)
 
 
 def _of(part: NDArray[Any], all_of_it: NDArray[Any]) -> Floats:
