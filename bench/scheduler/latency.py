@@ -23,9 +23,8 @@ import numpy as np
 
 from bench.scheduler.decide import make_view
 from farlane.scheduler.board import Board
-from farlane.scheduler.learned.choices import Round
+from farlane.scheduler.learned.choices import Round, serve
 from farlane.scheduler.learned.ensemble import Ensemble, load
-from farlane.scheduler.learned.policy import decide
 from farlane.scheduler.learned.shipped import shipped_bytes
 from farlane.scheduler.learned.view_features import task_view
 from farlane.scheduler.sharing import Places
@@ -65,7 +64,7 @@ def time_scores(ensemble: Ensemble, view: View) -> Callable[[], object]:
 
 def time_round(ensemble: Ensemble, view: View) -> Callable[[], object]:
     """A whole decision."""
-    return lambda: decide(Round(ensemble, view))
+    return lambda: serve(Round(ensemble, view))
 
 
 def measure(

@@ -217,6 +217,8 @@ def _explain(found: Explanation) -> None:
         click.echo(f"to fix it: {found.fix}")
     if found.decider:
         click.echo(f"{found.decider}")
+    for sentence in found.weighed:
+        click.echo(f"weighed: {sentence}")
     if found.nodes:
         click.echo("")
         print_table(("NODE", "WHY NOT"), [(node.name, node.reason) for node in found.nodes])

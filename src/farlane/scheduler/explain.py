@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Protocol, runtime_checkable
 
+from farlane.domain.ids import NodeId
 from farlane.domain.units import seconds_text
 from farlane.errors import NotFound
 from farlane.scheduler.eligibility import Obstacle
 from farlane.scheduler.ordering import Order, fifo_order
 from farlane.scheduler.situation import NodeReason, Reason, Situation, situation, tasks_text
-from farlane.scheduler.view import Decision, View
+from farlane.scheduler.view import Decision, Group, View
 
 _NAMED_AT_MOST = 3
 
@@ -32,8 +34,35 @@ class Explanation:
     ahead: int = 0
 
 
+@runtime_checkable
+class Weighing(Protocol):
+    """A policy that can tell what it weighs."""
+
+    def order(self, view: View) -> list[Group]:
+        """Return the view's groups, the one to serve first in front."""
+        ...
+
+    def weigh(
+        self, view: View, key: int, name: Callable[[NodeId], str], node: int | None = None
+    ) -> tuple[str, ...]:
+        """Return what it weighs of a group's turn and node, in sentences.
+
+        name: of a node, for people; node: row of the one to explain, None: the one it would choose.
+        """
+        ...
+
+    def held_s(self, view: View, key: int) -> float:
+        """Return for how long, at most, it leaves a group waiting that could start; 0 where it does not."""
+        ...
+
+
 def explain(
-    view: View, key: int, obstacles: Sequence[Obstacle | None], decision: Decision, order: Order = fifo_order
+    view: View,
+    key: int,
+    obstacles: Sequence[Obstacle | None],
+    decision: Decision,
+    order: Order = fifo_order,
+    held_s: float = 0.0,
 ) -> Explanation:
     """Explain a group's situation in a view, given what a policy decided on it.
 
@@ -43,6 +72,7 @@ def explain(
         obstacles: one a node row, as `eligibility.first_obstacle` finds them.
         decision: what the policy decided on this very view.
         order: the policy's ordering, for who is ahead.
+        held_s: for how long, at most, the policy leaves the group waiting by choice.
 
     Raises:
         NotFound: no such group in the view, so nothing of it is waiting.
@@ -55,7 +85,11 @@ def explain(
     case = situation(view, group, obstacles, decision)
     nodes = case.node_reasons()
     return (
-        _never(case, nodes) or _offline(case, nodes) or _started(case, nodes) or _waiting(case, nodes, order)
+        _never(case, nodes)
+        or _offline(case, nodes)
+        or _held(case, nodes, held_s)
+        or _started(case, nodes)
+        or _waiting(case, nodes, order)
     )
 
 
@@ -105,6 +139,15 @@ def _offline(case: Situation, nodes: tuple[NodeReason, ...]) -> Explanation | No
         "start one of them again, or add a node like them",
         nodes,
     )
+
+
+def _held(case: Situation, nodes: tuple[NodeReason, ...], held_s: float) -> Explanation | None:
+    """Explain a group that could start and is left waiting by choice."""
+    if held_s <= 0 or case.placed or not case.fitting:
+        return None
+    text = f"the policy leaves it waiting for a better moment, for {seconds_text(held_s)} at most"
+    fix = "nothing needs fixing; a deadline or a higher priority makes it start sooner"
+    return Explanation(Reason.HELD, text, fix, nodes, case.view.now + held_s)
 
 
 def _started(case: Situation, nodes: tuple[NodeReason, ...]) -> Explanation | None:

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     NOT_ELIGIBLE = "not-eligible"
     BUDGET = "budget"
     OFFLINE = "offline"
+    HELD = "held"
     RESERVED = "reserved"
     BUSY = "busy"
     AVOIDED = "avoided"

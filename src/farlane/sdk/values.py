@@ -104,6 +104,8 @@ class Explanation:
     failures: tuple[Failure, ...]
     decider: str = ""
     """Who decides at this moment and why it is not the policy; empty where one rule always does."""
+    weighed: tuple[str, ...] = ()
+    """What a policy that scores weighs of the job's turn and of its node, in sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ def explanation_from_wire(message: client_pb2.ExplainReply) -> Explanation:
         nodes=tuple(NodeReason(NodeId(node.node), node.name, node.reason) for node in message.nodes),
         failures=tuple(failure_from_wire(failure) for failure in message.failures),
         decider=message.decider,
+        weighed=tuple(message.weighed),
     )
 
 

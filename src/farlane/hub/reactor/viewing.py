@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -52,6 +52,24 @@ def view_of(state: HubState, now: float, job: Job) -> tuple[View, GroupSource]:
     source, limits = _sources(job)[0], SharedLimits()
     group = _group(state, job, source, 0, limits)
     return View(now, node_columns(state, now), running_columns(state), (group,), tuple(limits.left)), source
+
+
+def placed_view(state: HubState, job: Job, now: float) -> tuple[View, int] | None:
+    """Return a view in which one running task of a job is yet to be placed, alone, and the node row where it is.
+
+    Of its nodes the one with most of its tasks. None where nothing of it runs.
+    """
+    node_id = max(job.running, key=lambda node: job.running[node].count, default=None)
+    if node_id is None:
+        return None
+    row, limits = state.table.rows[node_id], SharedLimits()
+    group = replace(
+        _group(state, job, GroupSource(job.id, None), 0, limits), count=1, affordable=UNLIMITED, uses=()
+    )
+    nodes = node_columns(state, now)
+    gpu = next(iter(job.running[node_id].counts), None)
+    nodes.free[row] += state.table.demand(job.requirement, gpu)
+    return View(now, nodes, running_columns(state), (group,), tuple(limits.left)), row
 
 
 def node_columns(state: HubState, now: float) -> NodeColumns:

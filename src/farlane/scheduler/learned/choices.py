@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from farlane.scheduler.board import Board
+from farlane.scheduler.heuristics import Heuristic
 from farlane.scheduler.learned.ensemble import Ensemble, TaskScores
 from farlane.scheduler.learned.filling import fill
 from farlane.scheduler.learned.pairing import Pairing, Usual, usual
 from farlane.scheduler.learned.view_features import Matrix, TaskView, node_view, task_view
 from farlane.scheduler.ordering import AGEING_S, BAND_POINTS, MAX_PRIORITY, effective_priority
 from farlane.scheduler.sharing import Places
-from farlane.scheduler.view import Bools, Group, Ints, View
+from farlane.scheduler.view import Bools, Decision, Group, Ints, View
 
+NAME = "learned"
 AGED_S = BAND_POINTS * AGEING_S
 """Work that has reached the highest priority and waited at least so long goes first, the oldest in front."""
 MAX_WAIT_S = 60.0
@@ -150,6 +152,17 @@ class Round:
     def embedded(self, group: Group) -> list[Matrix]:
         """Return a group's embedding by each member."""
         return [inner[self._rows[group.key]] for inner in self.scores.embedded]
+
+
+def serve(a_round: Round) -> Decision:
+    """Return what a round comes to: every group in order but those that wait by choice."""
+    held = a_round.held()
+
+    def order(_view: View) -> list[Group]:
+        every = a_round.order()
+        return [group for group in every if not held[a_round.row(group)]] if held.any() else every
+
+    return Heuristic(NAME, order, a_round.rule).decide(a_round.view)
 
 
 def _numbers(scores: Matrix) -> Matrix:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from farlane.domain.ids import NodeId
 from farlane.scheduler.assessment import Assessment
-from farlane.scheduler.heuristics import Heuristic
 from farlane.scheduler.learned.assessing import assess
-from farlane.scheduler.learned.choices import NodeChoice, Round
+from farlane.scheduler.learned.choices import MAX_WAIT_S, NAME, NodeChoice, Round, serve
 from farlane.scheduler.learned.ensemble import Ensemble
 from farlane.scheduler.learned.shipped import shipped_ensemble
+from farlane.scheduler.learned.weighing import weigh
 from farlane.scheduler.view import Decision, Group, View
-
-NAME = "learned"
 
 
 class LearnedPolicy:
@@ -38,25 +39,26 @@ class LearnedPolicy:
 
     def decide(self, view: View) -> Decision:
         """Return placements and reservations for every group of the view."""
-        return decide(Round(self.ensemble, view))
+        return serve(Round(self.ensemble, view))
 
     def assess(self, view: View) -> Assessment:
         """Return what `decide` would, how sure the networks are of it, and how likely each choice was."""
         choices: list[NodeChoice] = []
         a_round = Round(self.ensemble, view, choices.append)
-        return assess(a_round, decide(a_round), choices)
+        return assess(a_round, serve(a_round), choices)
 
     def order(self, view: View) -> list[Group]:
         """Return the view's groups, the one to serve first in front; also those that are left waiting."""
         return Round(self.ensemble, view).order()
 
+    def weigh(
+        self, view: View, key: int, name: Callable[[NodeId], str], node: int | None = None
+    ) -> tuple[str, ...]:
+        """Return what it weighs of one group on a view, in sentences; see `weighing.weigh`."""
+        return weigh(self.ensemble, view, key, name, node)
 
-def decide(a_round: Round) -> Decision:
-    """Return what a round comes to: every group in order but those that wait by choice."""
-    held = a_round.held()
-
-    def serve(_view: View) -> list[Group]:
-        order = a_round.order()
-        return [group for group in order if not held[a_round.row(group)]] if held.any() else order
-
-    return Heuristic(NAME, serve, a_round.rule).decide(a_round.view)
+    def held_s(self, view: View, key: int) -> float:
+        """Return for how long, at most, the networks leave a group waiting that could start; 0 where they do not."""
+        a_round = Round(self.ensemble, view)
+        at = a_round.row_of(key)
+        return max(0.0, MAX_WAIT_S - (view.now - view.groups[at].since)) if a_round.held()[at] else 0.0

@@ -825,6 +825,7 @@ class ExplainReply(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     DECIDER_FIELD_NUMBER: _builtins.int
+    WEIGHED_FIELD_NUMBER: _builtins.int
     job: _builtins.int
     state: _builtins.str
     dominant: _builtins.str
@@ -835,6 +836,10 @@ class ExplainReply(_message.Message):
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeReason]: ...
     @_builtins.property
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Failure]: ...
+    @_builtins.property
+    def weighed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what a policy that scores weighs of the job's turn and of its node, in sentences"""
+
     def __init__(
         self,
         *,
@@ -845,10 +850,11 @@ class ExplainReply(_message.Message):
         nodes: _abc.Iterable[Global___NodeReason] | None = ...,
         failures: _abc.Iterable[_types_pb2.Failure] | None = ...,
         decider: _builtins.str = ...,
+        weighed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decider", b"decider", "dominant", b"dominant", "failures", b"failures", "fix", b"fix", "job", b"job", "nodes", b"nodes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decider", b"decider", "dominant", b"dominant", "failures", b"failures", "fix", b"fix", "job", b"job", "nodes", b"nodes", "state", b"state", "weighed", b"weighed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
