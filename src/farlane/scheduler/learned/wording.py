@@ -26,6 +26,8 @@ TASK_WORDS = {
     "dependents": ("more tasks wait for it", "fewer tasks wait for it"),
     "options": ("more nodes could run it", "fewer nodes could run it"),
     "spare_budget": ("more budget to spare", "less budget to spare"),
+    "gpus": ("asks for more GPUs", "asks for fewer GPUs"),
+    "gpu_share": ("asks for more of a GPU", "asks for less of a GPU"),
 }
 """Task feature -> what it is called where the chosen one has more, and less, of it."""
 NODE_WORDS = {
