@@ -38,7 +38,7 @@ def test_an_episode_pays_and_tells_what_it_is_judged_by() -> None:
         assert not truncated
     assert info["setting"] == "b"
     assert info["return"] == pytest.approx(total)
-    drawn = int(np.random.default_rng(np.random.SeedSequence(3)).integers(1 << 62))
+    drawn = int(np.random.default_rng(np.random.SeedSequence(3)).integers(10_000, 1 << 62))
     world = queue().draw(drawn)
     assert info["cost"] == queue(backfill=True).rule_cost(world, drawn, int(Rule.FCFS))
     assert not observation["mask"].any()

@@ -9,6 +9,8 @@ from farlane.cli.lazy import LazyGroup
 SUBCOMMANDS = {
     "status": ("scheduler_status", "Who decides where tasks go at this moment, how often and why."),
     "replay": ("scheduler_replay", "Run your own history again under other policies."),
+    "train": ("scheduler_train", "Train a policy, pause, and go on."),
+    "export": ("scheduler_export", "Write finished trainings as a checkpoint."),
     "traces": ("scheduler_traces", "Traces of real clusters: list them, and fetch them."),
 }
 """Subcommand -> (module below farlane.cli, one line of help)."""

@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium import spaces
 
 from farlane.errors import InvalidInput
+from farlane.lab.evaluation.splits import TRAINING_SEEDS
 from farlane.lab.training.deals import fair_rows
 from farlane.lab.training.panel import Setting
 from farlane.lab.training.rollout import Game, Seen
@@ -67,7 +68,7 @@ class SchedulingEnv(gymnasium.Env[Observation, np.int64]):
         """Begin another episode; `options={"setting": NAME}` says of which setting."""
         super().reset(seed=seed)
         row = self._row((options or {}).get("setting"))
-        drawn = int(self.np_random.integers(1 << 62))
+        drawn = int(self.np_random.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))
         setting = self._settings[row]
         self._game = setting.game(setting.draw(drawn), drawn, setting.rules[0], self._width)
         self._seen, self._total, self._name = self._game.see(), 0.0, setting.name

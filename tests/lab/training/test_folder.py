@@ -25,7 +25,7 @@ def test_what_is_kept_comes_back(folder: RunFolder) -> None:
     assert found is not None
     assert found["a"].tolist() == [0, 1, 2]
     assert found["b"] == 2.5
-    again = RunFolder.resume(folder.path, None)
+    again = RunFolder.resume(folder.path)
     assert again.config() == b"name: it"
     assert again.about()["seed"] == 3
 
@@ -67,16 +67,14 @@ def test_pickles_are_refused(folder: RunFolder) -> None:
 def test_one_folder_is_one_run(folder: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="--resume"):
         RunFolder.create(folder.path, b"", {})
-    with pytest.raises(Conflict, match="another configuration"):
-        RunFolder.resume(folder.path, b"name: other")
     with pytest.raises(NotFound, match="no training run"):
-        RunFolder.resume(tmp_path, None)
+        RunFolder.resume(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="no folder"):
         RunFolder.create(tmp_path / "file", b"", {})
     (folder.path / "run.json").write_text("{")
     with pytest.raises(Corrupted, match="cannot be read"):
-        RunFolder.resume(folder.path, None)
+        RunFolder.resume(folder.path)
 
 
 def test_a_full_disk_leaves_the_state_before(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

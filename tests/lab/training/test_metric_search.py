@@ -9,10 +9,13 @@ pytest.importorskip("cma", reason="the lab extra is not installed: pip install '
 
 from tests.lab.training.small import queue
 
+from farlane.errors import InvalidSetting
 from farlane.lab.training.config import Search
-from farlane.lab.training.metric_search import MetricSearch
+from farlane.lab.training.coordinates import coordinates
+from farlane.lab.training.metric_search import MetricSearch, losses_each
 from farlane.lab.training.panel import Episode, Panel
-from farlane.scheduler.learned.network import flatten, random_weights
+from farlane.scheduler.learned.features import GLOBAL_FEATURES, TASK_FEATURES
+from farlane.scheduler.learned.network import SIZE, flatten, random_weights, unflatten
 from farlane.scheduler.sim.rules import Rule
 from farlane.scheduler.sim.world import Floats, World
 
@@ -36,7 +39,7 @@ SEARCH = Search(generations=30, population=8, spread=0.3, check_every=5)
 
 
 def bowl(size: int) -> MetricSearch:
-    return MetricSearch(SEARCH, Panel([Bowl()]), [0], seed=2, start=np.zeros(size))  # type: ignore[list-item]
+    return MetricSearch(SEARCH, Panel([Bowl()]), [0], seed=2, start=np.zeros(size), free=np.arange(size))  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("size", [5, 230])  # the second with a diagonal covariance
@@ -61,12 +64,30 @@ def test_it_goes_on_from_a_kept_state_exactly() -> None:
 
 
 def test_one_awful_sequence_does_not_decide() -> None:
-    panel = Panel([queue("a"), queue("b")])
     episodes = [Episode(0, 1), Episode(0, 2), Episode(1, 1), Episode(1, 2)]
     reference = np.full(4, 10.0)
     costs = np.array([[9.0, 9.0, 9.0, 1e9], [10.0, 10.0, 10.0, 10.0], [0.0, np.nan, 10.0, 10.0]])
-    losses = panel.losses(costs, reference, episodes, clip=1.0)
-    np.testing.assert_allclose(losses, [(3 * np.log(0.9) + 1.0) / 4, 0.0, 0.0], atol=1e-12)
+    losses = losses_each(Search(clip=1.0, mean_share=0.0), costs, reference, episodes)
+    np.testing.assert_allclose(losses.mean(axis=1), [(3 * np.log(0.9) + 1.0) / 4, 0.0, 0.0], atol=1e-12)
+    losses = losses_each(Search(clip=1.0, mean_share=1.0), costs, reference, episodes)
+    np.testing.assert_allclose(losses, [[np.log(0.9), 1.0], [0.0, 0.0], [1.0, 0.0]], atol=1e-12)
+
+
+def test_only_weights_that_can_matter_are_searched() -> None:
+    tasks = np.zeros((len(TASK_FEATURES), 3))
+    tasks[:2, 2] = 1.0  # two features vary
+    spans = {"task": tasks, "global": np.tile([0.0, 0.5, 1.0], (len(GLOBAL_FEATURES), 1))}
+    named = unflatten(np.arange(SIZE))
+    assert coordinates(["skip"], spans).tolist() == named.skip[:2].tolist()
+    found = set(coordinates([], spans).tolist())
+    assert found >= set(named.value.tolist())
+    assert found >= set(named.encode[:2].ravel().tolist())
+    assert not found & set(named.encode[2:].ravel().tolist())
+    assert not found & {*named.pair_value.tolist(), *named.wait.tolist(), *named.wait_bias.tolist()}
+    with pytest.raises(InvalidSetting, match="did you mean 'skip'"):
+        coordinates(["skipp"], spans)
+    with pytest.raises(InvalidSetting, match="ever varies"):
+        coordinates(["pair_skip"], spans)
 
 
 def test_the_panel_finds_the_best_rule_and_processes_give_the_same() -> None:

@@ -15,9 +15,8 @@ from tests.lab.training.small import queue
 
 from farlane.lab.training.config import Config, Imitation, Lublin, Ppo, Search
 from farlane.lab.training.curves import Watcher, sparkline
-from farlane.lab.training.folder import RunFolder
-from farlane.lab.training.run import Run
-from farlane.scheduler.sim.world import Floats
+from farlane.lab.training.folder import RunFolder, State
+from farlane.lab.training.run import Reached, Run
 
 CONFIG = Config(
     [Lublin()], width=8, rules=2,
@@ -31,14 +30,14 @@ class Killed(Exception):
     """Ends a run in the middle, as a signal would."""
 
 
-def run_in(path: Path, *, kill_at: int = 10**6, stop_at: float = np.inf) -> tuple[Floats | None, str]:
+def run_in(path: Path, *, kill_at: int = 10**6, stop_at: float = np.inf) -> tuple[Reached | None, str]:
     """Run until a step is killed (after it was appended to the curves, before its state is kept) or time is up."""
     folder = RunFolder(path) if (path / "config.yaml").exists() else RunFolder.create(path, b"", {})
     text = io.StringIO()
     count = 0
     save = folder.save
 
-    def kept(stage: str, state: dict[str, Floats]) -> None:
+    def kept(stage: str, state: State) -> None:
         nonlocal count
         count += 1
         if count >= kill_at:
@@ -65,7 +64,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
         with pytest.raises(Killed):
             run_in(broken, kill_at=kill_at)
     resumed, _ = run_in(broken)
-    np.testing.assert_array_equal(resumed, straight)
+    assert resumed is not None
+    np.testing.assert_array_equal(resumed.vector, straight.vector)
+    np.testing.assert_array_equal(resumed.losses, straight.losses)
     assert curves(broken) == curves(tmp_path / "straight")
     assert [row["stage"] for row in curves(broken)] == ["imitation"] * 3 + ["ppo"] * 3 + ["search"] * 3
     pictures = sorted(path.name for path in broken.glob("*.png"))

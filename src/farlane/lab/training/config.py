@@ -100,7 +100,8 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """CMA-ES on what a run is judged by.
 
     generations; population: vectors of each; spread: first standard deviation; sequences: per setting and generation,
-    the same for all vectors; clip: of the logarithm of a sequence's cost over the best rule's; check_every:
+    the same for all vectors; arrays: of the network that are searched, none for all that matter; clip, mean_share: see
+    `losses_each`; check_every:
     generations between two looks at sequences kept for that, `check_sequences` per setting.
     """
 
@@ -108,7 +109,9 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     population: Annotated[int, msgspec.Meta(ge=4)] = 16
     spread: Positive = 0.05
     sequences: AtLeastOne = 2
-    clip: Positive = 1.0
+    arrays: list[str] = []
+    clip: Positive = 1.5
+    mean_share: Share = 0.5
     check_every: AtLeastOne = 10
     check_sequences: AtLeastOne = 4
 
@@ -116,7 +119,8 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A training run.
 
-    settings: what episodes are drawn from, by weight; name: of the policy; seed: of everything; width: candidates that
+    settings: what episodes are drawn from, by weight; name: of the policy; seed: of everything; start: shipped
+    weights to go on from, random ones where none are named; width: candidates that
     a decision shows to training at most, a random choice of more; rules: sequences of each setting on which the best
     rule is found.
     """
@@ -124,6 +128,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: Annotated[list[Source], msgspec.Meta(min_length=1)]
     name: str = "policy"
     seed: Count = 1
+    start: str = ""
     width: AtLeastOne = 64
     rules: AtLeastOne = 8
     imitation: Imitation = Imitation()

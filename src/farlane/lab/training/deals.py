@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from farlane.lab.evaluation.splits import TRAINING_SEEDS
 from farlane.lab.training.panel import Setting
 from farlane.lab.training.rollout import Game
 from farlane.scheduler.sim.world import Floats
@@ -33,7 +34,9 @@ class Deals:
         """
         random = np.random.default_rng(seed)
         rows = fair_rows([setting.weight for setting in self.settings], count, random)
-        games = [self.game(row, int(random.integers(1 << 62))) for row in rows]
+        games = [
+            self.game(row, int(random.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))) for row in rows
+        ]
         return games, [self.scales[row] for row in rows]
 
     def game(self, row: int, seed: int) -> Game:

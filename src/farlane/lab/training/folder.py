@@ -54,25 +54,15 @@ class RunFolder:
         return folder
 
     @classmethod
-    def resume(cls, path: Path, config: bytes | None) -> RunFolder:
-        """Open a run to go on with.
-
-        Args:
-            path: of the folder.
-            config: what it must have been begun with; None for whatever it was.
+    def resume(cls, path: Path) -> RunFolder:
+        """Open a run.
 
         Raises:
-            NotFound: there is no run.
-            Conflict: it was begun with another configuration.
+            NotFound: there is none.
             Corrupted: its description cannot be read, or is of another format.
         """
         folder = cls(path)
-        begun = folder.config()
-        if config is not None and config != begun:
-            raise Conflict(
-                f"{path} was begun with another configuration than the one given; leave --config out to go on with "
-                f"{path / _CONFIG}, or begin anew in another folder"
-            )
+        folder.config()
         if folder.about().get("format") != FORMAT:
             raise Corrupted(f"{path / _ABOUT} is not of format {FORMAT}; it was written by another version")
         return folder

@@ -15,6 +15,8 @@ from farlane.lab.training.imitation import record
 from farlane.lab.training.panel import Panel
 from farlane.lab.training.seeds import RULES, WEIGHTS, seeds_of
 from farlane.lab.training.spans import spans_of
+from farlane.scheduler.learned import network
+from farlane.scheduler.learned.shipped import shipped_ensemble
 from farlane.scheduler.sim.world import Floats
 
 NAME = "ground"
@@ -56,6 +58,13 @@ def _found(config: Config, panel: Panel) -> dict[str, np.ndarray]:
         lessons, returns = record([deals.game(row, seed) for seed in seeds[:2]], _DECISIONS, seeds[0])
         scales.append(max(float(np.abs(returns).mean()), 1e-6))
         parts.append(lessons)
-    start = NetworkBrain().fresh(seeds_of(config.seed, WEIGHTS, 0, 1)[0])
     spans = {f"spans_{kind}": span for kind, span in spans_of(parts).items()}
-    return {"rules": np.array(rules), "scales": np.array(scales), "start": start, **spans}
+    return {"rules": np.array(rules), "scales": np.array(scales), "start": _start(config), **spans}
+
+
+def _start(config: Config) -> Floats:
+    """Return the weights to begin with: random ones, or the mean of the shipped ones that are named."""
+    if not config.start:
+        return NetworkBrain().fresh(seeds_of(config.seed, WEIGHTS, 0, 1)[0])
+    members = shipped_ensemble(config.start).members
+    return np.asarray(np.mean([network.flatten(weights) for weights in members], axis=0), np.float64)

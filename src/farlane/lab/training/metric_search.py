@@ -2,7 +2,7 @@
 
 The evolution strategy is that of Hansen and Ostermeier 2001 in the package `cma`; with many weights its covariance is
 diagonal (Ros and Hansen 2008, sep-CMA-ES). All vectors of a generation see the same episodes, half of them are mirror
-images of the others (Brockhoff et al. 2010), and heavy tails are bounded (`Panel.losses`).
+images of the others (Brockhoff et al. 2010), and heavy tails are bounded (`losses_each`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 
 from farlane.lab.training.config import Search
 from farlane.lab.training.folder import Row, State
-from farlane.lab.training.panel import Episode, Panel
+from farlane.lab.training.panel import LEAST_COST, Episode, Panel
 from farlane.lab.training.seeds import CHECK, SEARCH, seeds_of
-from farlane.scheduler.sim.world import Floats
+from farlane.scheduler.sim.world import Floats, Ints
 
 DIAGONAL_FROM = 200
 """With more weights than this the covariance is diagonal."""
@@ -31,9 +31,11 @@ class MetricSearch:
 
     name = "search"
 
-    def __init__(self, config: Search, panel: Panel, rules: Sequence[int], seed: int, start: Floats) -> None:
+    def __init__(
+        self, config: Search, panel: Panel, rules: Sequence[int], seed: int, start: Floats, free: Ints
+    ) -> None:
         self._config, self._panel, self._rules, self._seed = config, panel, tuple(rules), seed
-        self._start = start.astype(np.float64)
+        self._start, self._free = start.astype(np.float64), free
         self._strategy = self._fresh()
         self._told: list[Floats] = []
         self._best, self._best_loss = self._start, np.inf
@@ -58,16 +60,15 @@ class MetricSearch:
         if not self._told:
             self._look(self._start)
         vectors = self._strategy.ask()
-        episodes = self._episodes(SEARCH, self.steps, self._config.sequences)
-        costs = self._panel.costs(vectors, episodes)
-        losses = self._panel.losses(
-            costs, self._panel.reference(self._rules, episodes), episodes, self._config.clip
-        )
+        episodes = _episodes(self._panel, self._seed, SEARCH, self.steps, self._config.sequences)
+        costs = self._panel.costs([self._whole(vector) for vector in vectors], episodes)
+        reference = self._panel.reference(self._rules, episodes)
+        losses = losses_each(self._config, costs, reference, episodes) @ self._panel.shares
         self._tell(vectors, losses)
         row: Row = {"loss": float(losses.mean()), "least": float(losses.min())}
         row["spread"] = float(self._strategy.sigma)
         if self.steps % self._config.check_every == 0 or self.finished:
-            row["check"] = self._look(np.asarray(self._strategy.result.xfavorite))
+            row["check"] = self._look(self._whole(self._strategy.result.xfavorite))
             row["best"] = float(self._best_loss)
         return row
 
@@ -92,10 +93,16 @@ class MetricSearch:
     def _fresh(self) -> cma.CMAEvolutionStrategy:
         random = np.random.default_rng(seeds_of(self._seed, SEARCH, 0, 1)[0])
         options = {
-            "popsize": self._config.population, "CMA_diagonal": len(self._start) > DIAGONAL_FROM, "CMA_mirrors": 0.5,
+            "popsize": self._config.population, "CMA_diagonal": len(self._free) > DIAGONAL_FROM, "CMA_mirrors": 0.5,
             "seed": np.nan, "randn": lambda *shape: random.standard_normal(shape), "verbose": -9,
         }  # fmt: skip
-        return cma.CMAEvolutionStrategy(self._start, self._config.spread, options)
+        return cma.CMAEvolutionStrategy(self._start[self._free], self._config.spread, options)
+
+    def _whole(self, vector: Floats) -> Floats:
+        """Return all weights, with those that are searched put in."""
+        whole = self._start.copy()
+        whole[self._free] = vector
+        return whole
 
     def _tell(self, vectors: list[Floats], losses: Floats) -> None:
         self._strategy.tell(vectors, losses.tolist())
@@ -103,14 +110,47 @@ class MetricSearch:
 
     def _look(self, vector: Floats) -> float:
         """Judge a vector on the episodes kept for that; returns its loss, and remembers the best."""
-        episodes = self._episodes(CHECK, 0, self._config.check_sequences)
-        reference = self._panel.reference(self._rules, episodes)
-        costs = self._panel.costs([vector], episodes)
-        loss = float(self._panel.losses(costs, reference, episodes, self._config.clip)[0])
+        losses = check(self._config, self._panel, self._rules, self._seed, vector)
+        loss = float(losses @ self._panel.shares)
         if loss < self._best_loss:
             self._best, self._best_loss = vector, loss
         return loss
 
-    def _episodes(self, purpose: int, step: int, count: int) -> list[Episode]:
-        seeds = seeds_of(self._seed, purpose, step, count)
-        return [Episode(row, seed) for row in range(len(self._panel.settings)) for seed in seeds]
+
+def check(config: Search, panel: Panel, rules: Sequence[int], seed: int, vector: Floats) -> Floats:
+    """Return the loss of weights in each setting, on the episodes that are kept for choosing: (s,)."""
+    episodes = _episodes(panel, seed, CHECK, 0, config.check_sequences)
+    reference = panel.reference(rules, episodes)
+    found: Floats = losses_each(config, panel.costs([vector], episodes), reference, episodes)[0]
+    return found
+
+
+def losses_each(config: Search, costs: Floats, reference: Floats, episodes: Sequence[Episode]) -> Floats:
+    """Return how much more than the best rule weights cost in each setting, as a logarithm: (v, s).
+
+    0 is as good as the rule, -0.1 a tenth less. `mean_share` of it is the logarithm of mean cost over mean cost,
+    what is judged by in the end; the rest is the mean of each sequence's logarithm, in which a single heavy sequence
+    cannot decide. Both are bounded by +-clip.
+
+    Args:
+        config: clip and mean_share.
+        costs: (v, e) of v vectors on e episodes.
+        reference: (e,) of the rules.
+        episodes: (e,).
+    """
+    costs = np.where(np.isfinite(costs), np.maximum(costs, LEAST_COST), np.inf)
+    reference = np.maximum(reference, LEAST_COST)
+    rows = np.array([episode.setting for episode in episodes])
+    found = []
+    for row in np.unique(rows):
+        here = rows == row
+        each = np.clip(np.log(costs[:, here] / reference[here]), -config.clip, config.clip).mean(axis=1)
+        whole = np.log(costs[:, here].sum(axis=1) / reference[here].sum())
+        share = config.mean_share
+        found.append(share * np.clip(whole, -config.clip, config.clip) + (1.0 - share) * each)
+    return np.stack(found, axis=1)
+
+
+def _episodes(panel: Panel, seed: int, purpose: int, step: int, count: int) -> list[Episode]:
+    seeds = seeds_of(seed, purpose, step, count)
+    return [Episode(row, seed) for row in range(len(panel.settings)) for seed in seeds]

@@ -109,20 +109,10 @@ class Panel:
         jobs: list[Job] = [(episode, vector) for vector in vectors for episode in episodes]
         return np.array(self._run(jobs)).reshape(len(vectors), len(episodes))
 
-    def losses(self, costs: Floats, reference: Floats, episodes: Sequence[Episode], clip: float) -> Floats:
-        """Return logarithms of costs over the reference, bounded by +-clip, averaged by the settings' weights: (v,).
-
-        0 is as good as the best rule, -0.1 a tenth less. The bound keeps one sequence of a heavy tail from deciding.
-        """
-        ratios = np.log(np.maximum(costs, LEAST_COST)) - np.log(np.maximum(reference, LEAST_COST))
-        ratios = np.clip(np.where(np.isfinite(ratios), ratios, clip), -clip, clip)
-        shares = self._shares(episodes)
-        losses: Floats = ratios @ shares
-        return losses
-
-    def _shares(self, episodes: Sequence[Episode]) -> Floats:
-        rows = np.array([episode.setting for episode in episodes])
-        weights = np.array([self.settings[row].weight for row in rows]) / np.bincount(rows)[rows]
+    @property
+    def shares(self) -> Floats:
+        """Return the settings' weights, summing to 1: (s,)."""
+        weights = np.array([setting.weight for setting in self.settings])
         return np.asarray(weights / weights.sum())
 
     def _run(self, jobs: Sequence[Job]) -> list[float]:

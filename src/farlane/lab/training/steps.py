@@ -1,4 +1,4 @@
-"""A queue on one pool, one decision at a time, and what waiting costs meanwhile; compiled."""
+"""Queues one decision at a time, what waiting costs meanwhile, and what each decision sees; compiled."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import numpy as np
 
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.events import advance
-from farlane.scheduler.sim.learned_forward import global_features, task_features
+from farlane.scheduler.sim.learned_forward import global_features, node_features, pair_features, task_features
+from farlane.scheduler.sim.learned_packing import Fleet, forced_columns, node_columns, pair_columns
 from farlane.scheduler.sim.learned_queue import pool_columns
 from farlane.scheduler.sim.placing import TIGHTEST, place, unqueue
 from farlane.scheduler.sim.queueing import NO_NODE, first_fit, place_in_queue, wait_for_room
 from farlane.scheduler.sim.rules import score
 from farlane.scheduler.sim.scores import SHORT_S
 from farlane.scheduler.sim.state import DROPPED, GONE, NEXT_ARRIVAL, QUEUED, State
-from farlane.scheduler.sim.world import Floats, World
+from farlane.scheduler.sim.world import WHOLE_GPU, Floats, Ints, World
 
 
 @compiled
@@ -90,3 +91,25 @@ def put_first(world: World, state: State, rule: int) -> int:
         if value < lowest or (value == lowest and task < oldest):
             best, lowest, oldest = at, value, task
     return best
+
+
+@compiled
+def see_nodes(
+    world: World, state: State, fleet: Fleet, task: int, rows: Ints, added: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return features of a task that has to be placed, (T,), of the whole, (G,), of it on nodes, (n, P), and of those.
+
+    Args:
+        world: what is simulated.
+        state: now.
+        fleet: what never changes of the nodes.
+        task: its row, in the queue no more.
+        rows: (n,) nodes on which it fits.
+        added: (n,) fragments that it adds there, in thousandths of GPUs.
+    """
+    free_gpu = state.gpu_free.sum() / (fleet.gpus * WHOLE_GPU)
+    columns = forced_columns(world, fleet, task, free_gpu)
+    x = task_features(columns)
+    g = global_features(columns, x, free_gpu, 0.0, len(world.nodes.gpus), 0.0)
+    p = pair_features(pair_columns(world, state, fleet, task, rows, added))
+    return x[0], g, p, node_features(node_columns(world, state, fleet, rows))

@@ -1,0 +1,154 @@
+"""The settings of a configuration: where their episodes come from, drawn by seeds that say what an episode is for.
+
+The mixture is the configuration's list, each entry by its weight. Seeds in `splits.VALIDATION_SEEDS` give episodes for
+choosing, all others episodes for training: of a log, from the range for that use (`splits.split_jobs`). Nothing here
+ever draws what policies are judged on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from farlane.errors import InvalidSetting, NotFound
+from farlane.lab.evaluation.splits import VALIDATION_SEEDS, Range, split_jobs
+from farlane.lab.public_traces import TRACES
+from farlane.lab.published import inflated_order
+from farlane.lab.traces.openb import OpenbNodes, OpenbPods, read_nodes, read_pods
+from farlane.lab.traces.swf import SwfTrace, read_swf
+from farlane.lab.training.config import Config, Openb, Source, Swf
+from farlane.lab.training.packing_setting import PackingSetting
+from farlane.lab.training.panel import Setting
+from farlane.lab.training.queue_setting import QueueSetting
+from farlane.lab.worlds import packing_world, pool_world
+from farlane.scheduler.sim.world import World
+
+
+@dataclass(frozen=True)
+class LogEpisodes:
+    """Stretches of a log: trace; train, choose: rows that each use may see; length: jobs of a stretch."""
+
+    trace: SwfTrace
+    train: tuple[Range, ...]
+    choose: tuple[Range, ...]
+    length: int
+
+    def __call__(self, seed: int) -> World:
+        """Return a stretch, every one of its use being as likely."""
+        ranges = self.choose if seed in VALIDATION_SEEDS else self.train
+        random = np.random.default_rng(seed)
+        room = np.array([last - first - self.length + 1 for first, last in ranges])
+        row = int(random.choice(len(ranges), p=room / room.sum()))
+        return pool_world(self.trace, ranges[row][0] + int(random.integers(room[row])), self.length)
+
+
+@dataclass(frozen=True)
+class ListEpisodes:
+    """Orders in which a list's tasks arrive, until they have asked for `arrivals` times all GPUs."""
+
+    nodes: OpenbNodes
+    pods: OpenbPods
+    arrivals: float
+
+    def __call__(self, seed: int) -> World:
+        """Return an order; seeds say what it is for, as they do where policies are judged."""
+        return packing_world(
+            self.nodes, self.pods, inflated_order(self.nodes, self.pods, seed, self.arrivals)
+        )
+
+
+@dataclass(frozen=True)
+class Data:
+    """A file that was read: its name, and the SHA-256 of its bytes as they are here, in hex."""
+
+    name: str
+    sha256: str
+
+
+def settings_of(config: Config, traces: Path) -> tuple[list[Setting], list[Data]]:
+    """Return the settings of a configuration, and the files they are made from.
+
+    Args:
+        config: which settings.
+        traces: the directory of traces, as `farlane scheduler traces fetch` fills it.
+
+    Raises:
+        NotFound: a trace is not there; the message says how to get it.
+        InvalidSetting: a log is too short for the stretches that are asked for.
+        Corrupted, InvalidInput: a trace is damaged, or none.
+    """
+    library = Library(traces)
+    settings = [_setting(source, library) for source in config.settings]
+    return settings, library.data()
+
+
+class Library:
+    """Traces of a directory, each read once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._logs: dict[Path, SwfTrace] = {}
+        self._read: dict[str, Path] = {}
+
+    def path(self, name: str) -> Path:
+        """Return where a trace is; raises NotFound."""
+        known = {trace.name: trace.path for trace in TRACES}
+        path = self._directory / known.get(name, name)
+        if not path.is_file():
+            how = f"`farlane scheduler traces fetch {name}` brings it" if name in known else "put it there"
+            raise NotFound(
+                f"the trace {name!r} is not at {path}: {how}, name its directory with --traces, or train on settings "
+                "that need none"
+            )
+        self._read[name] = path
+        return path
+
+    def log(self, name: str) -> SwfTrace:
+        """Return a batch system's log; raises as `read_swf`."""
+        path = self.path(name)
+        if path not in self._logs:
+            self._logs[path] = read_swf(path)
+        return self._logs[path]
+
+    def data(self) -> list[Data]:
+        """Return what was asked for, with hashes."""
+        return [
+            Data(name, hashlib.sha256(path.read_bytes()).hexdigest())
+            for name, path in sorted(self._read.items())
+        ]
+
+
+def _setting(source: Source, library: Library) -> Setting:
+    if isinstance(source, Swf):
+        return _log_setting(source, library.log(source.trace))
+    if isinstance(source, Openb):
+        return _list_setting(source, library)
+    raise InvalidSetting(f"{source} is not made yet; use settings that are read from traces")
+
+
+def _list_setting(source: Openb, library: Library) -> Setting:
+    nodes = read_nodes(library.path(source.nodes))
+    pods = read_pods(library.path(source.trace), nodes.models)
+    usual = packing_world(nodes, pods, np.arange(len(pods))).tasks
+    name = Path(source.trace).name
+    return PackingSetting(name, ListEpisodes(nodes, pods, source.arrivals), usual, source.weight)
+
+
+def _log_setting(source: Swf, trace: SwfTrace) -> Setting:
+    split = split_jobs(len(trace))
+    train: tuple[Range, ...] = (source.jobs,) if any(source.jobs) else split.train
+    longest = min(last - first for first, last in (*train, *split.validation))
+    for first, last in (*train, *split.validation):
+        if last > len(trace) or last - first < source.length:
+            raise InvalidSetting(
+                f"{source.trace} has {len(trace)} jobs: rows {first} to {last} have no room for sequences of "
+                f"{source.length}; ask for shorter ones, {longest} at most, or for other rows"
+            )
+    backfill = "+backfill" if source.backfill else ""
+    name = f"{Path(source.trace).name}{backfill}"
+    return QueueSetting(
+        name, LogEpisodes(trace, train, split.validation, source.length), source.backfill, source.weight
+    )

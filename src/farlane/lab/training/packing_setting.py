@@ -1,0 +1,145 @@
+"""Packing as a setting to train on: tasks that are placed at once and stay; what counts is the share of GPUs in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from farlane.lab.training.rollout import NODE, Seen
+from farlane.lab.training.shown import padded, shown
+from farlane.lab.training.steps import see_nodes
+from farlane.scheduler.learned.network import unflatten
+from farlane.scheduler.sim.events import advance
+from farlane.scheduler.sim.fragments import Usual, usual_tasks
+from farlane.scheduler.sim.fragments_known import forget_node, learn_fragments, nothing_known
+from farlane.scheduler.sim.learned_packing import fleet_of, run_learned_packing
+from farlane.scheduler.sim.packing import Packing, run_packing
+from farlane.scheduler.sim.placing import TIGHTEST, fitting_nodes, place, unqueue
+from farlane.scheduler.sim.scores import gpu_allocation
+from farlane.scheduler.sim.state import GONE, QUEUED, new_state
+from farlane.scheduler.sim.world import WHOLE_GPU, Floats, Ints, Tasks, World
+
+RIVALS = (int(Packing.BEST_FIT), int(Packing.FGD), int(Packing.FGD_EXACT))
+_STEPS = 100.0
+"""FGD's scores are whole numbers up to this."""
+_IN_ORDER = frozenset({int(Packing.FGD), int(Packing.FGD_EXACT)})
+"""Rules whose published figures are of ties that go to the first node."""
+
+
+@dataclass(frozen=True)
+class PackingSetting:
+    """Tasks that are placed as they come, or given up; ties of weights are broken by chance.
+
+    name; source: of worlds, by a seed; list_tasks: what FGD takes for the usual tasks; weight; rules: the rivals.
+    """
+
+    name: str
+    source: Callable[[int], World]
+    list_tasks: Tasks
+    weight: float = 1.0
+    rules: tuple[int, ...] = RIVALS
+
+    def rule_name(self, rule: int) -> str:
+        """Return what a rule is called."""
+        return Packing(rule).name
+
+    def draw(self, seed: int) -> World:
+        """Return an episode."""
+        return self.source(seed)
+
+    def game(self, world: World, seed: int, rule: int, width: int) -> PackingGame:
+        """Return an episode that stops at each choice; FGD teaches, whatever the rule."""
+        return PackingGame(world, usual_tasks(self.list_tasks), width, seed)
+
+    def rule_cost(self, world: World, seed: int, rule: int) -> float:
+        """Return the share of GPUs that is left over under a rule."""
+        state = new_state(world)
+        noise = np.zeros((1, 1)) if rule in _IN_ORDER else _noise(world, seed)
+        run_packing(world, state, usual_tasks(self.list_tasks), rule, noise)
+        return 1.0 - gpu_allocation(world, state)
+
+    def policy_cost(self, world: World, seed: int, vector: Floats) -> float:
+        """Return the share of GPUs that is left over under weights."""
+        state = new_state(world)
+        usual = usual_tasks(self.list_tasks)
+        run_learned_packing(world, state, usual, unflatten(vector), _noise(world, seed))
+        return 1.0 - gpu_allocation(world, state)
+
+
+class PackingGame:
+    """One episode: which node each task gets; one that fits on a single node, or on none, is not asked about."""
+
+    def __init__(self, world: World, usual: Usual, width: int, seed: int) -> None:
+        self._world, self._usual, self._width = world, usual, width
+        self._random = np.random.default_rng(seed)
+        self.state = new_state(world)
+        self._known, self._fleet = nothing_known(world), fleet_of(world, usual)
+        self._rows = np.empty(len(world.nodes.gpus), np.int64)
+        self._total = max(1, int(world.nodes.gpus.sum())) * WHOLE_GPU
+        self._nodes: Ints = self._rows[:0]
+        self._best, self._task = 0, -1
+        self._go_on()
+
+    def see(self) -> Seen | None:
+        """Return the nodes on which the task fits; of more than the width, a random choice with FGD's among it."""
+        if self._task < 0:
+            return None
+        count = len(self._fitting)
+        places = shown(count, self._width, self._best, self._random)
+        self._nodes = self._fitting[places]
+        added = self._known.added[self._row][self._nodes]
+        x, g, p, y = see_nodes(self._world, self.state, self._fleet, self._task, self._nodes, added)
+        mask = np.zeros(self._width + 1, np.bool_)
+        mask[: len(places)] = True
+        rows = padded(np.concatenate([p, y], axis=1), self._width)
+        return Seen(NODE, rows, mask, g.astype(np.float32), x.astype(np.float32))
+
+    def taught(self) -> int:
+        """Return which of those FGD takes: where the least fragments are added, in its steps; of equals the first."""
+        return int(np.flatnonzero(self._nodes == self._fitting[self._best])[0])
+
+    def choose(self, at: int) -> float:
+        """Place the task, and go on to the next choice; returns the share of all GPUs that was placed on the way."""
+        before = int(self.state.gpu_free.sum())
+        self._place(int(self._nodes[at]))
+        self._go_on()
+        return (before - int(self.state.gpu_free.sum())) / self._total
+
+    def cost(self) -> float:
+        """Return the share of GPUs that is left over."""
+        return 1.0 - gpu_allocation(self._world, self.state)
+
+    def _go_on(self) -> None:
+        """Let tasks arrive until one can be placed on several nodes."""
+        self._task = -1
+        while self.state.marks[QUEUED] or advance(self._world, self.state):
+            if not self.state.marks[QUEUED]:
+                continue
+            task = unqueue(self.state, 0)
+            count = fitting_nodes(self._world, self.state, task, self._rows)
+            if count == 0:
+                self.state.status[task] = GONE
+                continue
+            self._fitting = self._rows[:count].copy()
+            self._row = learn_fragments(
+                self._world, self.state, self._usual, self._known, task, self._rows, count
+            )
+            self._task = task
+            if count > 1:
+                added = self._known.added[self._row][self._fitting]
+                self._best = int(np.argmax(np.floor(_STEPS / (1.0 + np.exp(added / WHOLE_GPU)))))
+                return
+            self._place(int(self._fitting[0]))
+            self._task = -1
+
+    def _place(self, node: int) -> None:
+        gpu = int(self._known.gpu[self._row, node])
+        place(self._world, self.state, self._task, node, gpu if gpu >= 0 else TIGHTEST)
+        forget_node(self._known, node)
+
+
+def _noise(world: World, seed: int) -> Floats:
+    """Return by what ties are broken: (t, n)."""
+    return np.random.default_rng(seed).random((len(world.tasks.arrival), len(world.nodes.gpus)))
