@@ -8,6 +8,7 @@ from farlane.cli.lazy import LazyGroup
 
 SUBCOMMANDS = {
     "status": ("scheduler_status", "Who decides where tasks go at this moment, how often and why."),
+    "explain": ("scheduler_explain", "What a learned policy's checkpoint says, and what each feature does."),
     "replay": ("scheduler_replay", "Run your own history again under other policies."),
     "train": ("scheduler_train", "Train a policy, pause, and go on."),
     "export": ("scheduler_export", "Write finished trainings as a checkpoint."),

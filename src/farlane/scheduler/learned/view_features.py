@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farlane.scheduler.learned.features import NodeColumns, TaskColumns, node_features, task_features
+from farlane.scheduler.learned.features import (
+    GLOBAL_FEATURES,
+    NODE_FEATURES,
+    NodeColumns,
+    TaskColumns,
+    node_features,
+    task_features,
+)
 from farlane.scheduler.ordering import MAX_PRIORITY
 from farlane.scheduler.queue_ahead import remaining_s
 from farlane.scheduler.view import CPU, FIRST_GPU, MEMORY, Floats, Group, View
@@ -120,7 +127,7 @@ def whole(view: View, of: TaskColumns, x: Floats, counts: Floats) -> Floats:
     """
     free, total = _pool(view)
     gpus = float(total[FIRST_GPU:].sum())
-    g = np.zeros(13)
+    g = np.zeros(len(GLOBAL_FEATURES))
     g[1] = float(free[FIRST_GPU:].sum()) / gpus if gpus else 0.0
     g[7] = 1.0
     g[9] = np.log10(1.0 + int(view.nodes.online.sum())) / 4.0
@@ -163,7 +170,7 @@ def node_columns(view: View) -> NodeColumns:
 def node_view(view: View) -> Matrix:
     """Return what the network sees of a view's nodes, (n, N) float32."""
     if not len(view.nodes.ids):
-        return np.zeros((0, 11), np.float32)
+        return np.zeros((0, len(NODE_FEATURES)), np.float32)
     return node_features(node_columns(view)).astype(np.float32)
 
 

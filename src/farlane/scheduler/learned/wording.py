@@ -69,7 +69,8 @@ GLOBAL_WORDS = {
     "backlog": "work that waits, as expected", "request_backlog": "work that waits, by time limits",
     "trust": "how near time limits are to expected runs", "spread": "how unlike the waiting tasks' lengths are",
     "passing": "whether small tasks may pass", "fitting": "share of waiting tasks that fit", "nodes": "nodes online",
-    "churn": "how often nodes leave",
+    "churn": "how often nodes leave", "usual_size": "how large waiting tasks are, on average",
+    "usual_time": "how long waiting tasks run, on average",
 }  # fmt: skip
 """Feature of the whole -> what it is."""
 HERE = "its model is already there"
@@ -82,10 +83,12 @@ def words(kind: str, name: str, chosen: float, other: float) -> str:
     """Return what a difference in one feature means, said of the chosen one."""
     if (kind, name) == ("pair", "load") and chosen <= 0.0 < other:
         return HERE
-    more, less = _BY_KIND[kind][name]
+    more, less = _BY_KIND[kind].get(name, (f"more {name}", f"less {name}"))
     return more if chosen > other else less
 
 
 def meaning(kind: str, name: str) -> str:
     """Return what a feature tells, for people: what is said where there is more of it."""
-    return GLOBAL_WORDS[name] if kind == "global" else _BY_KIND[kind][name][0]
+    if kind == "global":
+        return GLOBAL_WORDS.get(name, name)
+    return words(kind, name, 1.0, 0.0)
