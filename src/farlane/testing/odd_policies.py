@@ -82,7 +82,7 @@ class Eats:
         """Allocate until there is no more."""
         held = []
         while True:
-            held.append(np.ones(1 << 24))
+            held.append(np.empty(1 << 24))
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,22 @@ def test_a_line_that_was_cut_off_is_passed_over_and_a_foreign_one_named(tmp_path
         list(read_decisions(tmp_path / "nowhere"))
 
 
+def test_names_of_features_are_written_once_a_file_and_told_of_each_decision(
+    tmp_path: Path, done: Round
+) -> None:
+    entry = logged(done, "learned")
+    writer = DecisionWriter(tmp_path, FILES * 4096)
+    for at in range(30):
+        writer.write(replace_time(entry, float(at)))
+        writer.write(
+            replace_time(logged(replace(done, answer=None, verdict=Verdict(Why.TIMEOUT)), "learned"), 0.0)
+        )
+    assert [each.names for each in read_decisions(tmp_path)] == [("a", "b"), ()] * 30
+    texts = [file.path.read_text() for file in log_files(tmp_path)]
+    assert len(texts) > 2
+    assert all(text.count('"names"') == 1 for text in texts)
+
+
 def test_equal_views_have_equal_digests(build) -> None:
     nodes = build.nodes((4, 8))
     one, same = (build.view(nodes, build.group(nodes)) for _ in range(2))

@@ -22,7 +22,7 @@ from farlane.sdk.deciding import deciding_status
 from farlane.testing.odd_policies import odd
 from farlane.testing.running_hub import RunningHub, submit
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 async def until(reached: Callable[[], bool]) -> None:
@@ -34,7 +34,7 @@ async def until(reached: Callable[[], bool]) -> None:
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[RunningHub]:
-    settings = HubSettings(policy=odd("Raises"), policy_shadow=("fifo", "spread"))
+    settings = HubSettings(policy=odd("Raises"), policy_shadow=("fifo", "spread"), decision_budget_s=30.0)
     async with RunningHub(tmp_path, settings=settings) as running:
         yield running
 

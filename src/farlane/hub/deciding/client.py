@@ -16,9 +16,10 @@ from typing import Any
 from farlane.errors import FarlaneError
 from farlane.hub.deciding.answers import AnswerShape, read_answer, read_placements
 from farlane.hub.deciding.blocks import Block
-from farlane.hub.deciding.circuit import Starts
+from farlane.hub.deciding.circuit import STARTS, Starts
 from farlane.hub.deciding.columns import SnapshotReader, SnapshotWriter
 from farlane.hub.deciding.guard import Why
+from farlane.kit.backoff import Backoff
 from farlane.scheduler.assessment import Assessment
 from farlane.scheduler.view import Placement, View
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 HANG_BUDGETS, LEAST_HANG_S = 8.0, 2.0
 """A decision may take so many budgets, and at least so long, before the process is ended."""
+ALARM = 1.5
+"""The kernel ends a hanging process after so many times that, in case the hub cannot."""
 START_S = 30.0
 """How long a process may take until it can decide."""
 
@@ -34,13 +37,15 @@ START_S = 30.0
 class WorkerPlan:
     """What a worker is started with.
 
-    policy: empty for shadow rules alone; budget_s: how long an answer may take; memory_bytes: its address space.
+    policy: empty for shadow rules alone; budget_s: how long an answer may take; memory_bytes: its address space;
+    restarts: how long one that died stays dead.
     """
 
     policy: str
     shadows: tuple[str, ...]
     budget_s: float
     memory_bytes: int
+    restarts: Backoff = STARTS
 
     @property
     def hang_s(self) -> float:
@@ -82,7 +87,7 @@ class DecidingClient:
         self._views = [Block.new(), Block.new()]
         self._answers = [Block.new(), Block.new()]
         self._writers = [SnapshotWriter(block) for block in self._views]
-        self._starts = Starts()
+        self._starts = Starts(backoff=plan.restarts)
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: list[subprocess.Popen[bytes]] = []
         self._line: socket.socket | None = None
@@ -174,7 +179,7 @@ class DecidingClient:
         plan = self.plan
         command = [
             sys.executable, "-m", "farlane.hub.deciding.worker", "--line", str(passed[0]), "--blocks",
-            *map(str, passed[1:]), "--hang", str(plan.hang_s), "--memory", str(plan.memory_bytes),
+            *map(str, passed[1:]), "--hang", str(ALARM * plan.hang_s), "--memory", str(plan.memory_bytes),
             "--policy", plan.policy, "--shadow", *plan.shadows,
         ]  # fmt: skip
         try:

@@ -1,7 +1,8 @@
 """The decision log: what was decided, how likely that was and what shadow rules would have done, as lines of JSON.
 
 Files `decisions-000001.jsonl` and on lie in one folder; a new one begins when the last is full, and the oldest goes.
-This module alone knows the format: it writes lines and reads them.
+The names of a policy's features stand on a file's first line that has any, and again where they change. This module
+alone knows the format: it writes lines and reads them.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ def read_decisions(path: Path) -> Iterator[LoggedDecision]:
 
 
 def _read(path: Path) -> Iterator[LoggedDecision]:
+    names: tuple[str, ...] = ()
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
@@ -141,7 +143,12 @@ def _read(path: Path) -> Iterator[LoggedDecision]:
                 raise Corrupted(
                     f"{path}, line {number} has format {found.format}; this version reads {FORMAT}"
                 )
-            yield found
+            names = found.names or names
+            yield msgspec.structs.replace(found, names=names) if _has_own(found) else found
+
+
+def _has_own(decision: LoggedDecision) -> bool:
+    return any(each.own for each in (*decision.chosen, *decision.proposed))
 
 
 class DecisionWriter:
@@ -160,6 +167,7 @@ class DecisionWriter:
         # A new file each time: the last one may end in half a line.
         self._number = known[-1].number + 1 if known else 1
         self._written = 0
+        self._names: tuple[str, ...] = ()
 
     def write(self, decision: LoggedDecision) -> None:
         """Append one decision.
@@ -167,15 +175,23 @@ class DecisionWriter:
         Raises:
             OSError: it cannot be written.
         """
-        line = _ENCODER.encode(decision) + b"\n"
+        line = self._line(decision)
         if self._written and self._written + len(line) > self._file_bytes:
             self._number += 1
-            self._written = 0
+            self._written, self._names = 0, ()
+            line = self._line(decision)
         if not self._written:
             self._drop_oldest()
+        self._names = decision.names or self._names
         with self._path().open("ab") as file:
             file.write(line)
         self._written += len(line)
+
+    def _line(self, decision: LoggedDecision) -> bytes:
+        """Return a line; names of features stand only where a file has others before it, or none."""
+        if decision.names == self._names:
+            decision = msgspec.structs.replace(decision, names=())
+        return _ENCODER.encode(decision) + b"\n"
 
     def _path(self) -> Path:
         return self._folder / f"{PREFIX}{self._number:06d}{SUFFIX}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from farlane.errors import InvalidSetting
 from farlane.hub.deciding.client import WorkerPlan
 from farlane.hub.deciding.desk import Desk, DeskPlan
-from farlane.hub.deciding.naming import is_foreign
+from farlane.hub.deciding.naming import is_foreign, warmed
 from farlane.hub.settings import HubSettings
 from farlane.kit.suggestions import hint
 from farlane.scheduler.heuristics import HEURISTICS, Heuristic
@@ -44,7 +44,7 @@ def policy_of(settings: HubSettings) -> Policy | Desk:
     worker = WorkerPlan(
         asked, settings.policy_shadow, settings.decision_budget_s, settings.decision_memory_bytes
     )
-    own = policy_named(asked) if asked and not is_foreign(asked) else None
+    own = warmed(policy_named(asked)) if asked and not is_foreign(asked) else None
     log = (settings.directory / LOG, settings.decision_log_bytes) if settings.decision_log_bytes else None
     return Desk(DeskPlan(rule, own, settings.decision_inline_pairs, worker), log)
 

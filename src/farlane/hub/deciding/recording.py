@@ -91,7 +91,7 @@ def logged(done: Round, policy: str) -> LoggedDecision:
         waiting=sum(group.count for group in view.groups), chosen=_rows(view, rows, weighed if by_policy else None),
         proposed=() if answer is None or by_policy else _rows(asked, answer.decision.placements, weighed),
         shadows={name: _sent(asked, placed) for name, placed in done.shadows.items()},
-        names=() if answer is None else answer.names,
+        names=() if answer is None or not len(answer.features) else answer.names,
         drift=0.0 if answer is None else answer.drift, disagreement=0.0 if answer is None else answer.disagreement,
         more=max(0, len(rows) - MOST_ROWS),
     )  # fmt: skip
@@ -136,7 +136,11 @@ class Weighed:
         if row is None:
             return 0.0, 1.0, ()
         answer = self._answer
-        own = tuple(answer.features[row].tolist()) if len(answer.features) else ()
+        own = (
+            tuple(np.round(answer.features[row].astype(np.float64), 6).tolist())
+            if len(answer.features)
+            else ()
+        )
         return float(answer.scores[row]), float(answer.propensities[row]), own
 
 

@@ -22,7 +22,7 @@ from farlane.errors import FarlaneError
 from farlane.hub.deciding.answers import write_answer, write_placements
 from farlane.hub.deciding.blocks import Block
 from farlane.hub.deciding.columns import SnapshotReader
-from farlane.hub.deciding.naming import load_policy
+from farlane.hub.deciding.naming import is_foreign, load_policy, warmed
 from farlane.scheduler.assessment import assess
 from farlane.scheduler.policy import Policy, policy_named
 from farlane.scheduler.view import View
@@ -127,6 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
     blocks = [Block(at, writable=number >= 2) for number, at in enumerate(options.blocks)]
     try:
         policy = load_policy(options.policy) if options.policy else None
+        if policy is not None and not is_foreign(options.policy):
+            warmed(policy)
         shadows = [policy_named(name) for name in options.shadow]
     except FarlaneError as error:
         line.sendall(json.dumps({"failed": error.message}).encode() + b"\n")
