@@ -54,9 +54,14 @@ def tightest(board: Board, group: Group, places: Places, count: int) -> Ints:
     Source: best fit as the baseline of Weng et al. 2023 (FGD, USENIX ATC) scores it: free shares, summed.
     """
     largest = board.capacity.max(axis=1, initial=1)
-    left = (1.0 / largest) @ board.free[:, places.node]
+    # Summed in the order of the columns, not by a matrix product: so equal nodes tie on every machine.
+    left = np.zeros(len(places.node))
+    weights = 1.0 / largest
+    for weight, free in zip(weights, board.free[:, places.node], strict=True):
+        left += weight * free
     if len(group.demands) > 1:
-        left -= (group.demands / largest).sum(axis=1)[places.option]
+        for weight, wanted in zip(weights, group.demands.T, strict=True):
+            left -= weight * wanted[places.option]
     order = np.argsort(left, kind="stable")
     shared = np.empty_like(places.room)
     room = places.room[order]
