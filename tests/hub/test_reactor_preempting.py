@@ -16,11 +16,13 @@ from farlane.domain.failures import MAX_MOVES, Failure, FailureKind
 from farlane.domain.ids import TaskId, job_of
 from farlane.domain.jobs import ServeWork
 from farlane.domain.nodes import SERVES
+from farlane.domain.prices import RateVector
 from farlane.domain.records import AttemptsFailed
 from farlane.domain.resources import GIB, Resources
+from farlane.hub.reactor import preempting
 from farlane.hub.reactor.commands import GrantLeases, RevokeLeases
 from farlane.hub.reactor.preempting import AT_ONCE, DISTANCE, PATIENCE_S, Victim, fewest
-from farlane.testing.builders import RATES, T4, a_gpu_node, a_job, a_node, gpus
+from farlane.testing.builders import A100, RATES, T4, a_gpu_node, a_job, a_node, gpus
 from farlane.testing.small_world import SmallWorld
 from farlane.testing.world_checks import (
     check_accounts,
@@ -156,6 +158,30 @@ def test_a_gpu_is_freed_by_who_holds_one_and_no_more_than_is_needed() -> None:
     (revoked,) = [command for command in out if isinstance(command, RevokeLeases)]
     assert len(revoked.tasks) == 1
     assert high.leased == 1
+    check_all(world)
+
+
+def test_a_kind_of_gpu_that_is_too_dear_is_not_made_room_on() -> None:
+    world = SmallWorld("fifo", 1e9, preempt=True)
+    dear = RateVector(0, 0, (("T4", 1_000), ("A100", 10**9)), 0)
+    world.join(a_gpu_node("g1", (T4, 1), (A100, 1), rates=dear))
+    world.submit(replace(LOW, resources=gpus(1)), 2, key="low")
+    world.schedule()
+    high = world.submit(replace(HIGH, resources=gpus(1), max_price=10**9), 1, key="high")
+    out = world.tick(PATIENCE_S)
+    (granted,) = [command for command in out if isinstance(command, GrantLeases)]
+    assert (granted.job, granted.gpu) == (high.id, T4)
+    check_all(world)
+
+
+def test_nodes_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preempting, "MOST_NODES", 1)
+    world = a_world()
+    world.join(a_node("n2", cpu=2000))
+    full(world, 4)
+    high = world.submit(HIGH, 4, key="high")
+    world.tick(PATIENCE_S)
+    assert high.leased == 4
     check_all(world)
 
 

@@ -136,6 +136,41 @@ class TestSound:
         await until(lambda: {first, second} <= set(stage.finished))
         assert stage.desk.tally.fallbacks == 0
 
+    async def test_while_there_is_nothing_new_to_see_it_is_not_asked_again(self, make: Make) -> None:
+        stage = make(odd("Sound"))
+        await stage.ready()
+        stage.working = False
+        stage.submit("a", 5)  # one more than fits
+        await until(lambda: stage.desk.tally.rounds == 1)
+
+        def beat() -> None:
+            stage.engine.run(lambda reactor, now: reactor.hear_node(now, NodeId("id-n1")))
+
+        await until(lambda: (beat(), stage.desk.tally.rounds == 2)[1])
+        for _ in range(20):
+            beat()
+            await asyncio.sleep(0.002)
+        assert stage.desk.tally.rounds <= 3
+        stage.join("n2")
+        await until(lambda: len(stage.engine.reactor.state.nodes["id-n2"].leases) == 1)  # type: ignore[index]
+
+    async def test_a_view_that_cannot_be_sent_is_the_rules(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stage = make(odd("Sound"))
+        await stage.ready()
+
+        def full(view: object, answered: object) -> int:
+            raise OSError("no room")
+
+        monkeypatch.setattr(stage.desk.client, "send", full)
+        with caplog.at_level("CRITICAL"):
+            await stage.finish("a")
+        assert (stage.desk.tally.why, stage.desk.tally.text) == (
+            Why.FAILED,
+            "the view cannot be sent: OSError: no room",
+        )
+
     async def test_a_node_that_went_meanwhile_gets_nothing(self, make: Make) -> None:
         stage = make(odd("Sound"))
         await stage.ready()

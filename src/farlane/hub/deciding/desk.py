@@ -5,6 +5,7 @@ While the policy's process decides the hub goes on: a round asks and returns, a 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from farlane.hub.deciding.client import DecidingClient, Outcome, WorkerPlan
 from farlane.hub.deciding.guard import FAULTS, Verdict, Why, carried, judge, what_holds
 from farlane.hub.deciding.recording import Recorder
 from farlane.hub.deciding.shadowing import Round, Shadowing
+from farlane.hub.deciding.stillness import Stillness
 from farlane.hub.deciding.tally import Tally
 from farlane.hub.reactor.reactor import Reactor
 from farlane.hub.reactor.viewing import GroupSource
@@ -25,6 +27,7 @@ from farlane.scheduler.assessment import Assessment, assess
 from farlane.scheduler.policy import Policy, validate
 from farlane.scheduler.view import Decision, Placement, View
 
+log = logging.getLogger(__name__)
 Sources = dict[int, GroupSource]
 
 
@@ -85,6 +88,7 @@ class Desk:
         self._asked: Asked | None = None
         self._outcome: Outcome | None = None
         self._proven = False
+        self._stillness = Stillness()
 
     def open(self) -> None:
         """Start the worker; call it on the running loop."""
@@ -155,14 +159,27 @@ class Desk:
         verdict, moment = self._who(), Moment(view, sources)
         if verdict.why is not Why.POLICY:
             self._by_rule(reactor, now, moment, verdict)
+        elif self._stillness.holds(view):
+            return False
         elif self._is_small(view):
             self._inline(reactor, now, events, moment)
         else:
-            assert self.client is not None  # else `_who` names the rule
-            number = self.client.send(view, self._hear)
-            self._asked = Asked(view, sources, _meanings(reactor, sources), events, number)
-            return False
+            return self._ask(reactor, now, events, moment)
         return True
+
+    def _ask(self, reactor: Reactor, now: float, events: int, moment: Moment) -> bool:
+        """Send the view to the worker; returns whether the rule had to decide, since that cannot be done."""
+        assert self.client is not None  # else `_who` names the rule
+        try:
+            number = self.client.send(moment.view, self._hear)
+        except Exception as error:  # no memory for the block, for one
+            log.exception("the view cannot be sent to the deciding process")
+            text = f"the view cannot be sent: {type(error).__name__}: {error}"
+            self.circuit.failed(time.monotonic())
+            self._by_rule(reactor, now, moment, Verdict(Why.FAILED, text))
+            return True
+        self._asked = Asked(*moment, _meanings(reactor, moment.sources), events, number)
+        return False
 
     def _who(self) -> Verdict:
         """Return who decides this round: the policy, or why not."""
@@ -264,6 +281,7 @@ class Desk:
         self._shadowing.decided(self.client, done, number)
         reactor.apply(now, moment.sources, done.decision)
         self.tally.count(done.verdict.why, done.verdict.text, now)
+        self._stillness.decided(moment.view, len(done.decision.placements))
 
 
 def _tasks(placements: Iterable[Placement]) -> int:
