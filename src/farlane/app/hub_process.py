@@ -20,6 +20,7 @@ from farlane.app.shared_models import deploying
 from farlane.hub.credentials import Credentials
 from farlane.hub.deciding.desk import Desk
 from farlane.hub.deciding.opening import policy_of
+from farlane.hub.deciding.promoted import with_promoted
 from farlane.hub.gateway.gateway import Gateway
 from farlane.hub.service import HubService
 from farlane.hub.settings import HubSettings
@@ -51,7 +52,7 @@ async def serve(layout: Layout, settings: HubSettings) -> None:
     clock = SystemClock()
     settlement, keys = settlement_of(settings, store.network, clock, lambda: service.hub)
     service = HubService(
-        settings, store, blobs, policy_of(settings), clock,
+        settings, store, blobs, policy_of(with_promoted(settings)), clock,
         (certificate.certificate_pem, certificate.key_pem), Credentials(layout.credentials).lookup, settlement, keys,
         hub_admission(settings, certificate.spki_sha256, clock),
     )  # fmt: skip

@@ -10,6 +10,7 @@ SUBCOMMANDS = {
     "status": ("scheduler_status", "Who decides where tasks go at this moment, how often and why."),
     "explain": ("scheduler_explain", "What a learned policy's checkpoint says, and what each feature does."),
     "replay": ("scheduler_replay", "Run your own history again under other policies."),
+    "promote": ("scheduler_promote", "Put a checkpoint in force if your own history excludes a loss."),
     "train": ("scheduler_train", "Train a policy, pause, and go on."),
     "export": ("scheduler_export", "Write finished trainings as a checkpoint."),
     "traces": ("scheduler_traces", "Traces of real clusters: list them, and fetch them."),

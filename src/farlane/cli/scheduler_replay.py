@@ -48,7 +48,7 @@ def replay(policies: tuple[str, ...], store: Path | None, last: int | None, as_j
     history = read_history(store, last)
     outcomes = {RECORDED: recorded(history)}
     for name, policy in zip(dict.fromkeys(policies or RULES), chosen, strict=True):
-        outcomes[name] = run(history, policy, progress=_shown(name))
+        outcomes[name] = run(history, policy, progress=progress_of(name))
     found = figures(history, outcomes)
     if as_json:
         print_json(
@@ -92,7 +92,9 @@ def _number(figure: Figure) -> str:
     return f"{figure.value:.4g} [{figure.low:.4g}, {figure.high:.4g}]"
 
 
-def _shown(name: str) -> Callable[[int, int], None]:
+def progress_of(name: str) -> Callable[[int, int], None]:
+    """Return what shows on a terminal how far a replay is."""
+
     def show(done: int, tasks: int) -> None:
         if on_terminal() and (done == tasks or done % 200 == 0):
             click.echo(f"\r{name}: {done} of {tasks} tasks", err=True, nl=done >= tasks)

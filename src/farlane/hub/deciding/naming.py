@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from pathlib import Path
 
 import numpy as np
 
 from farlane.domain.ids import JobId, NodeId
 from farlane.errors import InvalidSetting
+from farlane.hub.deciding.promoted import PREFIX
 from farlane.scheduler.assessment import assess
+from farlane.scheduler.learned.ensemble import Ensemble, load
+from farlane.scheduler.learned.policy import LearnedPolicy
 from farlane.scheduler.policy import Policy, policy_named
 from farlane.scheduler.view import FIRST_GPU, Group, NodeColumns, RunningColumns, View
 
 
 def is_foreign(name: str) -> bool:
     """Tell whether a policy is not the scheduler's own: such a one is only ever loaded in the worker."""
-    return ":" in name
+    return ":" in name and not name.startswith(PREFIX)
 
 
 def warmed(policy: Policy) -> Policy:
@@ -41,11 +45,13 @@ def warmed(policy: Policy) -> Policy:
 
 
 def load_policy(name: str) -> Policy:
-    """Return a policy by name, importing it if it is foreign.
+    """Return a policy by name, importing it if it is foreign, or reading it from the checkpoint that is promoted.
 
     Raises:
         InvalidSetting: there is none of that name.
     """
+    if name.startswith(PREFIX):
+        return LearnedPolicy(Ensemble(load(Path(name.removeprefix(PREFIX)).read_bytes())))
     if not is_foreign(name):
         return policy_named(name)
     module, _, attribute = name.partition(":")

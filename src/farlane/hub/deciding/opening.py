@@ -5,11 +5,11 @@ from __future__ import annotations
 from farlane.errors import InvalidSetting
 from farlane.hub.deciding.client import WorkerPlan
 from farlane.hub.deciding.desk import Desk, DeskPlan
-from farlane.hub.deciding.naming import is_foreign, warmed
+from farlane.hub.deciding.naming import is_foreign, load_policy, warmed
 from farlane.hub.settings import HubSettings
 from farlane.kit.suggestions import hint
 from farlane.scheduler.heuristics import HEURISTICS, Heuristic
-from farlane.scheduler.policy import Policy, policy_named
+from farlane.scheduler.policy import Policy
 
 LOG = "decisions"
 """The folder of the decision log, below the hub's directory."""
@@ -27,7 +27,7 @@ def rule_of(settings: HubSettings) -> Policy:
     if settings.policy in RULES:
         return RULES[settings.policy]
     if not is_foreign(settings.policy):
-        policy_named(settings.policy)
+        load_policy(settings.policy)
     return _rule(settings.policy_fallback, "policy_fallback")
 
 
@@ -44,7 +44,7 @@ def policy_of(settings: HubSettings) -> Policy | Desk:
     worker = WorkerPlan(
         asked, settings.policy_shadow, settings.decision_budget_s, settings.decision_memory_bytes
     )
-    own = warmed(policy_named(asked)) if asked and not is_foreign(asked) else None
+    own = warmed(load_policy(asked)) if asked and not is_foreign(asked) else None
     log = (settings.directory / LOG, settings.decision_log_bytes) if settings.decision_log_bytes else None
     return Desk(DeskPlan(rule, own, settings.decision_inline_pairs, worker), log)
 
