@@ -73,7 +73,7 @@ class Round:
             self.scores = replace(self.scores, mean=_numbers(self.scores.mean))
         self._rows = {group.key: at for at, group in enumerate(view.groups)}
         self._y: Matrix | None = None
-        self._kinds: list[Usual] = []
+        self._kinds: Usual | None = None
 
     def row(self, group: Group) -> int:
         """Return a group's place in the view."""
@@ -136,7 +136,8 @@ class Round:
             members = self.ensemble.nodes(embedded, p, y, self.seen.g)
             if self._on_choice is not None and len(at) == len(places.node) and not given.any():
                 self._on_choice(NodeChoice(group, places, p, y, members))
-            return _numbers(members.mean(axis=0))
+            mean: Matrix = members.mean(axis=0)
+            return mean if np.isfinite(mean).all() else _numbers(mean)
 
         return fill(score, places.room, count)
 
