@@ -22,8 +22,9 @@ from farlane.errors import (
     Unavailable,
 )
 from farlane.models.adding import Description, add
+from farlane.models.blocks.assembly import DiskAssembly
 from farlane.models.catalog.values import Author
-from farlane.models.cid import Cid
+from farlane.models.cid import Cid, Octets
 from farlane.models.exporting import export_folder
 from farlane.models.manifest.values import Encryption
 from farlane.models.repository import Repository
@@ -215,17 +216,22 @@ async def test_a_client_that_goes_away_lets_its_files_go(hub: RunningHub, own: R
     await until(lambda: manifest not in kept(hub).blocks.held())
 
 
-async def test_a_full_disk_in_mid_push_loses_nothing(hub: RunningHub, own: Repository) -> None:
+async def test_a_full_disk_in_mid_push_loses_nothing(
+    hub: RunningHub, own: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write = DiskAssembly.write
 
-    def fill(done: int) -> None:
-        if done > 2 * MIB:  # the kernel refuses what lies beyond, as a full disk does
-            resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MIB, before[1]))
+    def write_on_a_full_disk(self: DiskAssembly, index: int, data: Octets) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 * MIB, before[1]))  # the kernel refuses what lies beyond
+        write(self, index, data)
 
     async with hub.client() as client:
         try:
-            with pytest.raises(DiskFull):
-                await models(client).push(own, "lab/mini", on_progress=lambda one: fill(one.done_bytes))
+            with monkeypatch.context() as full:
+                full.setattr(DiskAssembly, "write", write_on_a_full_disk)
+                with pytest.raises(DiskFull):
+                    await models(client).push(own, "lab/mini")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         with pytest.raises(NotFound):
