@@ -13,8 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/contracts.py"
-SHARES = 5
-PROOF_SHARES = 3
+SHARES = 15
+PROOF_SHARES = 6
+"""Another share of the planted bugs every day, until so many days have planted all; `make soak` plants all at once."""
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -23,6 +24,12 @@ pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1500)]
 def toolchain() -> None:
     if os.environ.get("CI") != "true" and not (ROOT / "contracts/node_modules").is_dir():
         pytest.skip("forge is missing; to get it run `npm ci` in contracts/ (needs Node.js 20)")
+
+
+@pytest.fixture
+def analysers() -> None:
+    if os.environ.get("CI") != "true" and not (ROOT / ".venv-contracts/.installed").exists():
+        pytest.skip("slither and halmos are missing; to get them run `make slither`")
 
 
 def run(*arguments: str) -> str:
@@ -36,7 +43,6 @@ def test_unit_fuzz_and_invariant_tests_pass() -> None:
 
 
 def test_a_share_of_the_planted_bugs_is_found() -> None:
-    # Another share every day, so that five days have planted all of them.
     output = run("mutants", "--share", f"{int(time.time() // 86400) % SHARES}/{SHARES}")
     assert "planted bugs were found" in output
 
@@ -45,6 +51,13 @@ def test_a_share_of_the_planted_bugs_is_found() -> None:
 @pytest.mark.timeout(0)
 def test_all_planted_bugs_are_found() -> None:
     run("mutants")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.usefixtures("analysers")
+def test_the_proofs_find_all_planted_bugs() -> None:
+    assert "MISSED" not in run("halmos", "--planted")
 
 
 @pytest.mark.soak
@@ -62,12 +75,6 @@ def test_gas_is_what_the_snapshot_says() -> None:
     assert accepted <= 132_000
     disputed = sum(int(kept[step]) for step in ("openJob", "submitResult", "dispute", "resolve"))
     assert disputed <= 205_000
-
-
-@pytest.fixture
-def analysers() -> None:
-    if os.environ.get("CI") != "true" and not (ROOT / ".venv-contracts/.installed").exists():
-        pytest.skip("slither and halmos are missing; to get them run `make slither`")
 
 
 @pytest.mark.usefixtures("analysers")
