@@ -46,11 +46,12 @@ check: $(VENV)/.installed-dev $(CONTRACT_TOOLS) ## everything static: lint, form
 	$(BIN)/python -m pytest -q tests/house
 
 # The two halves of what `check` finds without running anything; it runs them side by side, mypy being as slow as the rest.
-.PHONY: check-types check-source
-check-types:
+.PHONY: check-types
+check-types: ## the half of `check` that mypy does
 	$(BIN)/mypy
 
-check-source:
+.PHONY: check-source
+check-source: ## the other half: lint, format, floors, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PYTHONPATH=src $(BIN)/lint-imports --no-logo
