@@ -13,6 +13,11 @@ SUBCOMMANDS = {
     "promote": ("scheduler_promote", "Put a checkpoint in force if your own history excludes a loss."),
     "train": ("scheduler_train", "Train a policy, pause, and go on."),
     "export": ("scheduler_export", "Write finished trainings as a checkpoint."),
+    "evaluate": ("scheduler_evaluate", "Measure a policy's weights against every rule, with a report."),
+    "compare": (
+        "scheduler_compare",
+        "Compare two policies on the same sequences: better, worse, or nobody can tell.",
+    ),
     "traces": ("scheduler_traces", "Traces of real clusters: list them, and fetch them."),
 }
 """Subcommand -> (module below farlane.cli, one line of help)."""

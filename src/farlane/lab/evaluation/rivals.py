@@ -16,6 +16,7 @@ from farlane.lab.evaluation.merging import merged
 from farlane.scheduler.learned.checkpoint import MAX_BYTES, Checkpoint, read_checkpoint
 from farlane.scheduler.learned.features import GLOBAL_FEATURES, NODE_FEATURES, PAIR_FEATURES, TASK_FEATURES
 from farlane.scheduler.learned.network import SHAPES, Weights
+from farlane.scheduler.learned.shipped import shipped_bytes
 from farlane.scheduler.sim.packing import Packing
 from farlane.scheduler.sim.rules import Rule
 
@@ -23,6 +24,8 @@ FEATURES = {
     "task": TASK_FEATURES, "global": GLOBAL_FEATURES, "node": NODE_FEATURES, "pair": PAIR_FEATURES,
 }  # fmt: skip
 """What checkpoints have to be trained for."""
+SHIPPED = "shipped"
+"""Stands for the weights that come with the package."""
 FIXED_TIES = " (fixed ties)"
 
 
@@ -108,6 +111,26 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return read_checkpoint(data, FEATURES, SHAPES)
     except FarlaneError as error:
         raise type(error)(f"{path}: {error.message}", **error.facts) from error
+
+
+def read_weights(path: Path | None) -> tuple[Checkpoint, int]:
+    """Return a checkpoint and its size in bytes; None stands for the shipped one. Raises as `load_checkpoint`."""
+    if path is not None:
+        return load_checkpoint(path), path.stat().st_size
+    data = shipped_bytes()
+    return read_checkpoint(data, FEATURES, SHAPES), len(data)
+
+
+def policy_named(kind: Kind, name: str) -> Policy:
+    """Return the policy that people mean: `shipped`, the file of a checkpoint (*.npz), or a rule of a setting.
+
+    Raises:
+        NotFound: there is no such rule or file; and as `load_checkpoint`.
+    """
+    if name == SHIPPED or name.endswith(".npz"):
+        checkpoint, _ = read_weights(None if name == SHIPPED else Path(name))
+        return LearnedPolicy.of(name, members_of(checkpoint))
+    return rule_named(kind, name)
 
 
 def members_of(checkpoint: Checkpoint) -> tuple[Weights, ...]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from farlane.errors import InvalidInput
 from farlane.lab.evaluation.rivals import LearnedPolicy, Policy
 from farlane.scheduler.sim.fragments import Usual
+from farlane.scheduler.sim.learned_packing import run_learned_packing
 from farlane.scheduler.sim.learned_queue import run_learned_queue
 from farlane.scheduler.sim.packing import run_packing
 from farlane.scheduler.sim.queueing import run_queue
@@ -57,7 +57,8 @@ def packing_state(world: World, policy: Policy, usual: Usual, seed: int) -> Stat
     state = new_state(world)
     shape = (len(world.tasks.arrival), len(world.nodes.gpus))
     if isinstance(policy, LearnedPolicy):
-        raise InvalidInput("packing by a network is not there yet")
+        run_learned_packing(world, state, usual, policy.weights, np.random.default_rng(seed).random(shape))
+        return state
     noise = np.zeros((1, 1)) if policy.fixed_ties else np.random.default_rng(seed).random(shape)
     run_packing(world, state, usual, policy.rule, noise)
     return state

@@ -24,12 +24,15 @@ from farlane.lab.worlds import packing_world, pool_world
 from farlane.scheduler.sim.fragments import Usual, usual_tasks
 from farlane.scheduler.sim.world import World
 
+PUBLISHED, CHOOSING = "published protocol", "for choosing"
+
 
 @dataclass(frozen=True, slots=True)
 class QueueSetting:
     """Sequences of a log on its machine.
 
-    name of the log; path; starts: first rows; length: jobs of each; block: how many neighbours share jobs; backfill.
+    name of the log; path; starts: first rows; length: jobs of each; block: how many neighbours share jobs; backfill;
+    protocol: which sequences these are, where titles have to tell.
     """
 
     name: str
@@ -38,13 +41,14 @@ class QueueSetting:
     length: int
     block: int
     backfill: bool
+    protocol: str = ""
     kind: Kind = Kind.QUEUE
     counts: str = "slowdown"
 
     @property
     def title(self) -> str:
         """Return what tables call it."""
-        return f"{self.name}, backfill" if self.backfill else self.name
+        return ", ".join(filter(None, (self.name, "backfill" * self.backfill, self.protocol)))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -101,22 +105,29 @@ Setting = QueueSetting | PackingSetting
 
 
 def held_out(
-    log: Found, backfill: bool, *, count: int = SEQUENCES, seed: int = 0, unseen: bool = False
+    log: Found,
+    backfill: bool,
+    *,
+    count: int = SEQUENCES,
+    length: int = SEQUENCE_JOBS,
+    seed: int = 0,
+    unseen: bool = False,
 ) -> QueueSetting:
     """Return the sequences of a log on which policies are judged; see `splits`."""
     split = split_jobs(len(log_at(log.path)), unseen=unseen)
-    return _queue(log, draw_sequences(split.test, seed, count=count), backfill)
+    return _queue(log, draw_sequences(split.test, seed, count=count, length=length), backfill)
 
 
-def for_choosing(log: Found, backfill: bool) -> QueueSetting:
+def for_choosing(log: Found, backfill: bool, length: int = SEQUENCE_JOBS) -> QueueSetting:
     """Return the sequences of a log on which rules and weights are chosen."""
-    return _queue(log, validation_sequences(split_jobs(len(log_at(log.path)))), backfill)
+    split = split_jobs(len(log_at(log.path)))
+    return _queue(log, validation_sequences(split, length=length), backfill, CHOOSING)
 
 
 def published(log: Found, backfill: bool) -> QueueSetting:
     """Return the ten sequences of RLScheduler's tables."""
     starts = table_starts(len(log_at(log.path)))
-    return QueueSetting(log.name, log.path, tuple(starts.tolist()), SEQUENCE_JOBS, 1, backfill)
+    return QueueSetting(log.name, log.path, tuple(starts.tolist()), SEQUENCE_JOBS, 1, backfill, PUBLISHED)
 
 
 def packing(found: Found, nodes: Path, *, count: int = 10) -> PackingSetting:
@@ -124,5 +135,6 @@ def packing(found: Found, nodes: Path, *, count: int = 10) -> PackingSetting:
     return PackingSetting(found.name, found.path, nodes, tuple(TEST_SEEDS[:count]))
 
 
-def _queue(log: Found, drawn: Sequences, backfill: bool) -> QueueSetting:
-    return QueueSetting(log.name, log.path, tuple(drawn.starts.tolist()), drawn.length, drawn.block, backfill)
+def _queue(log: Found, drawn: Sequences, backfill: bool, protocol: str = "") -> QueueSetting:
+    starts = tuple(drawn.starts.tolist())
+    return QueueSetting(log.name, log.path, starts, drawn.length, drawn.block, backfill, protocol)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from math import ceil, comb, inf, isfinite
 from statistics import NormalDist
 
@@ -150,6 +151,7 @@ def _measured(means: Floats, measure: Measure) -> Floats:
     return np.asarray(np.exp(gap) if measure is Measure.TYPICAL_RATIO else gap)
 
 
+@lru_cache(maxsize=8)
 def _counts(n: int, block: int, resamples: int, seed: int) -> Floats:
     """Return how often each pair is in each resample: (resamples, n), rows sum to n."""
     random = np.random.default_rng(seed)
