@@ -23,7 +23,8 @@ settings:
 rules: 1
 imitation: {epochs: 0}
 ppo: {iterations: 0}
-search: {generations: 2, population: 4, sequences: 1, check_sequences: 1, arrays: [skip]}
+judging: {sequences: 1}
+searches: [{generations: 2, population: 4, sequences: 1, arrays: {skip: []}}]
 """
 
 
@@ -54,7 +55,7 @@ def test_a_run_pauses_goes_on_and_is_exported(
 ) -> None:
     out, from_here = home / "out", ["--traces", str(traces), "--workers", "0"]
     command = ["scheduler", "train", "--out", str(out), *from_here]
-    assert main([*command, "--config", str(home / "run.yaml"), "--minutes", "1e-9"]) == 0
+    assert main([*command, "--config", str(home / "run.yaml"), "--pause", "1e-9"]) == 0
     assert "--resume" in capsys.readouterr().out
     assert main(["scheduler", "export", str(out), "-o", str(home / "no.npz")]) == 1
     assert "not finished" in capsys.readouterr().err

@@ -36,7 +36,13 @@ CHECKPOINT = "checkpoint.npz"
     "--traces", type=click.Path(path_type=Path), metavar="DIR",
     help="The directory of traces [default: traces below FARLANE_DIR or ~/.farlane].",
 )  # fmt: skip
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Pause after so long.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True),
+    help="Be done after so long: the stages share the time, and end early.",
+)  # fmt: skip
+@click.option(
+    "--pause", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="Pause after so long."
+)
 @click.option("--workers", type=click.IntRange(min=0), help="Processes of the search [default: one a core].")
 @json_option
 def train(
@@ -45,6 +51,7 @@ def train(
     resume: bool,
     traces: Path | None,
     minutes: float | None,
+    pause: float | None,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -70,9 +77,9 @@ def train(
         folder = RunFolder.create(out, _text(config), about(config, [each.name for each in settings], data))
     else:
         _same_data(folder, {each.name: each.sha256 for each in data})
-    stop_at = began + 60 * minutes if minutes else float("inf")
+    pause_at, end_at = (began + 60 * each if each else float("inf") for each in (pause, minutes))
     with Watcher(Console(stderr=True), folder.curves()) as watcher:
-        run = Run(config, folder, settings, watcher, time.monotonic, stop_at, _workers(workers))
+        run = Run(config, folder, settings, watcher, time.monotonic, pause_at, end_at, _workers(workers))
         reached = run.go()
     if reached is not None:
         atomic_write(out / CHECKPOINT, export([folder]), 0o644)

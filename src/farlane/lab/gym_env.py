@@ -26,6 +26,8 @@ from farlane.lab.training.shown import COLUMNS
 from farlane.scheduler.learned.features import GLOBAL_FEATURES, TASK_FEATURES
 
 Observation = dict[str, Any]
+_DRAWS = 20
+"""Episodes that are drawn until one has something to decide."""
 
 
 class SchedulingEnv(gymnasium.Env[Observation, np.int64]):
@@ -68,12 +70,17 @@ class SchedulingEnv(gymnasium.Env[Observation, np.int64]):
         """Begin another episode; `options={"setting": NAME}` says of which setting."""
         super().reset(seed=seed)
         row = self._row((options or {}).get("setting"))
-        drawn = int(self.np_random.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))
         setting = self._settings[row]
-        self._game = setting.game(setting.draw(drawn), drawn, setting.rules[0], self._width)
-        self._seen, self._total, self._name = self._game.see(), 0.0, setting.name
-        if self._seen is None:
-            raise InvalidInput(f"an episode of {setting.name} has nothing to decide; draw longer ones")
+        for _ in range(_DRAWS):
+            drawn = int(self.np_random.integers(TRAINING_SEEDS.start, TRAINING_SEEDS.stop))
+            self._game = setting.game(setting.draw(drawn), drawn, setting.rules[0], self._width)
+            self._seen, self._total, self._name = self._game.see(), 0.0, setting.name
+            if self._seen is not None:
+                break
+        else:
+            raise InvalidInput(
+                f"{_DRAWS} episodes of {setting.name} had nothing to decide; ask for longer ones"
+            )
         shown = _observation(self._seen)
         return shown, {"mask": shown["mask"], "setting": setting.name}
 

@@ -8,6 +8,8 @@ import pytest
 
 from farlane.errors import InvalidSetting, NotFound
 from farlane.lab.training.config import Lublin, Swf, parse_config, read_config
+from farlane.lab.training.coordinates import features_of
+from farlane.lab.training.shipped import shipped_config, shipped_names, without_traces
 
 
 def test_a_configuration_is_read(tmp_path: Path) -> None:
@@ -33,8 +35,10 @@ def test_a_configuration_is_read(tmp_path: Path) -> None:
         ("settings: [{source: lublin}]\nppo: {klip: 1}", "ppo: no key 'klip'; did you mean 'clip'"),
         ("seting: 1", "no key 'seting'; did you mean 'settings'"),
         ("settings: []", "length >= 1"),
-        ("settings: [{source: lublin}]\nsearch: {population: 2}", ">= 4"),
+        ("settings: [{source: lublin}]\nsearches: [{population: 2}]", ">= 4"),
         ("settings: [{source: swf}]", "trace"),
+        ("settings: [{source: lublin}]\nsearches: [{name: a}, {name: a}]", "names of their own; found a, a"),
+        ("settings: [{source: lublin}]\nsearches: [{name: ../a}]", "name"),
         ("settings: 3", "Expected `array`"),
         ("- 3", "Expected `object`"),
         ("{", "no YAML"),
@@ -50,3 +54,20 @@ def test_what_is_wrong_is_told(text: str, told: str) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="expected a YAML file"):
         read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_configurations_mean_something(name: str) -> None:
+    config = shipped_config(name)
+    assert config.name == name
+    for search in config.searches:
+        for array, kept in search.arrays.items():
+            assert set(kept) <= set(features_of(array))
+    for array, entries in config.start.set.items():
+        assert set(entries) <= set(features_of(array))
+    assert without_traces(config).settings
+
+
+def test_an_unknown_shipped_configuration_names_the_nearest() -> None:
+    with pytest.raises(NotFound, match="did you mean 'default'"):
+        shipped_config("defualt")

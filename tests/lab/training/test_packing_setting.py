@@ -15,7 +15,7 @@ from farlane.scheduler.learned.network import SIZE, flatten, random_weights
 from farlane.scheduler.sim.fragments import usual_tasks
 from farlane.scheduler.sim.packing import Packing
 from farlane.scheduler.sim.plain import no_changes, no_rows, plain_nodes, plain_tasks
-from farlane.scheduler.sim.world import ANY_GPU, WHOLE_GPU, Ints, World
+from farlane.scheduler.sim.world import ANY_GPU, WHOLE_GPU, Ints, Tasks, World
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,16 @@ class Pods:
 
 
 def setting() -> PackingSetting:
-    return PackingSetting("pods", Pods(), Pods()(0).tasks)
+    return PackingSetting("pods", listed, lead=0.5)
+
+
+def listed(seed: int) -> tuple[World, Tasks]:
+    return Pods()(seed), Pods()(0).tasks
 
 
 def test_a_game_that_follows_the_teacher_is_the_rules_run() -> None:
     world = Pods()(3)
-    game = PackingGame(world, usual_tasks(setting().list_tasks), width=6, seed=1)
+    game = PackingGame(world, usual_tasks(listed(3)[1]), width=6, seed=1)
     total = 0.0
     while (seen := game.see()) is not None:
         assert seen.kind == NODE
@@ -65,8 +69,16 @@ def test_the_network_scores_as_the_rule_that_its_weights_spell() -> None:
     skip = np.zeros(len(PAIR_FEATURES))
     skip[PAIR_FEATURES.index("fragments")] = -1.0
     fewest = flatten(random_weights(0)._replace(pair_skip=skip))
-    costs = [setting().policy_cost(Pods()(seed), seed, fewest) for seed in range(4)]
+    costs = [setting().policy_cost(seed, fewest) for seed in range(4)]
     exact = [setting().rule_cost(Pods()(seed), seed, int(Packing.FGD_EXACT)) for seed in range(4)]
-    chance = [setting().policy_cost(Pods()(seed), seed, np.zeros(SIZE)) for seed in range(4)]
+    chance = [setting().policy_cost(seed, np.zeros(SIZE)) for seed in range(4)]
     assert np.mean(costs) == pytest.approx(np.mean(exact), abs=0.05)
     assert np.mean(costs) < np.mean(chance)
+
+
+def test_an_episode_that_the_same_weights_began_comes_to_the_same() -> None:
+    weights = flatten(random_weights(1)._replace(pair_skip=np.linspace(-1, 1, len(PAIR_FEATURES))))
+    for seed in range(3):
+        assert setting().policy_cost(seed, weights, weights) == setting().policy_cost(seed, weights)
+    others = [setting().policy_cost(seed, weights, np.zeros(SIZE)) for seed in range(5)]
+    assert others != [setting().policy_cost(seed, weights) for seed in range(5)]

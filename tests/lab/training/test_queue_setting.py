@@ -77,9 +77,9 @@ def test_costs_of_rules_and_of_weights() -> None:
     world = setting.draw(7)
     costs = {rule: setting.rule_cost(world, 7, rule) for rule in setting.rules}
     assert costs[int(Rule.SJF)] < costs[int(Rule.FCFS)]
-    nothing = setting.policy_cost(world, 7, np.zeros(SIZE))
+    nothing = setting.policy_cost(7, np.zeros(SIZE))
     assert nothing == costs[int(Rule.FCFS)]  # of equal scores the first in the queue goes
     skip = np.zeros(len(TASK_FEATURES))
     skip[TASK_FEATURES.index("request")] = -1.0
     short_first = flatten(random_weights(0)._replace(skip=skip))
-    assert setting.policy_cost(world, 7, short_first) == costs[int(Rule.SJF)]
+    assert setting.policy_cost(7, short_first) == costs[int(Rule.SJF)]

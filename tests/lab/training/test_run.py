@@ -13,7 +13,7 @@ pytest.importorskip("jax", reason="the lab extra is not installed: pip install '
 
 from tests.lab.training.small import queue
 
-from farlane.lab.training.config import Config, Imitation, Lublin, Ppo, Search
+from farlane.lab.training.config import Config, Imitation, Judging, Lublin, Ppo, Search
 from farlane.lab.training.curves import Watcher, sparkline
 from farlane.lab.training.folder import RunFolder, State
 from farlane.lab.training.run import Reached, Run
@@ -22,7 +22,7 @@ CONFIG = Config(
     [Lublin()], width=8, rules=2,
     imitation=Imitation(epochs=3, episodes=2, decisions=16, batch=8),
     ppo=Ppo(iterations=3, episodes=2, batch=16, epochs=2, warmup=1),
-    search=Search(generations=3, population=4, sequences=1, check_every=2, check_sequences=1),
+    searches=[Search(generations=3, population=4, sequences=1, check_every=2)], judging=Judging(sequences=1),
 )  # fmt: skip
 
 
@@ -30,7 +30,9 @@ class Killed(Exception):
     """Ends a run in the middle, as a signal would."""
 
 
-def run_in(path: Path, *, kill_at: int = 10**6, stop_at: float = np.inf) -> tuple[Reached | None, str]:
+def run_in(
+    path: Path, *, kill_at: int = 10**6, pause_at: float = np.inf, end_at: float = np.inf
+) -> tuple[Reached | None, str]:
     """Run until a step is killed (after it was appended to the curves, before its state is kept) or time is up."""
     folder = RunFolder(path) if (path / "config.yaml").exists() else RunFolder.create(path, b"", {})
     text = io.StringIO()
@@ -47,7 +49,9 @@ def run_in(path: Path, *, kill_at: int = 10**6, stop_at: float = np.inf) -> tupl
     folder.save = kept  # type: ignore[method-assign]
     ticks = iter(range(10**6))
     with Watcher(Console(file=text, width=200)) as watcher:
-        run = Run(CONFIG, folder, [queue("a", count=14)], watcher, lambda: float(next(ticks)), stop_at)
+        run = Run(
+            CONFIG, folder, [queue("a", count=14)], watcher, lambda: float(next(ticks)), pause_at, end_at
+        )
         return run.go(), text.getvalue()
 
 
@@ -75,9 +79,17 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_time_is_up_pauses_after_a_step(tmp_path: Path) -> None:
-    found, _ = run_in(tmp_path / "run", stop_at=3.0)
+    found, _ = run_in(tmp_path / "run", pause_at=4.0)
     assert found is None
     assert 1 <= len(curves(tmp_path / "run")) < 9
+
+
+def test_a_run_with_little_time_shares_it_out_and_ends(tmp_path: Path) -> None:
+    found, _ = run_in(tmp_path / "run", end_at=16.0)
+    assert found is not None
+    steps = [row["stage"] for row in curves(tmp_path / "run")]
+    assert 1 <= len(steps) < 9
+    assert "search" in steps  # the last stage had its part
 
 
 def test_a_sparkline_shows_lows_and_highs() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -36,23 +36,27 @@ class Swf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="so
 class Openb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="source", tag="openb"):
     """Packing of Alibaba's lists of tasks, shuffled, until `arrivals` times all GPUs were asked for.
 
-    trace, nodes: as for `swf`; of the tasks, and of the nodes.
+    trace, nodes: as for `swf`; of the tasks, and of the nodes. variant: what of the list each episode has more of, see
+    `variants.VARIANTS`; empty for the list as it is. lead: share of the arrivals that, in a search, the centre of a
+    generation places once, so that its vectors run the rest alone.
     """
 
     trace: str
     nodes: str = "openb-gpu-node"
     arrivals: Positive = 1.3
+    variant: Literal["", "shares", "gangs", "cpu", "models"] = ""
+    lead: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     weight: Positive = 1.0
 
 
 class Lublin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="source", tag="lublin"):
     """Our own generator of batch jobs after Lublin and Feitelson; needs no trace.
 
-    processors: of the machine; load: offered, 1 would fill it; length, backfill, weight: as for `swf`.
+    processors: of the machine; load: times as many arrivals as in the paper; length, backfill, weight: as for `swf`.
     """
 
     processors: AtLeastOne = 256
-    load: Positive = 0.9
+    load: Positive = 1.0
     length: AtLeastOne = 512
     backfill: bool = False
     weight: Positive = 1.0
@@ -65,7 +69,7 @@ class Imitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Copying the best rule.
 
     episodes: per setting, whose decisions are recorded; decisions: kept of each at most; epochs: passes over all of
-    them; batch: decisions of a step; step: of Adam.
+    them; batch: decisions of a step; step: of Adam; share: as for a search.
     """
 
     epochs: Count = 20
@@ -73,6 +77,7 @@ class Imitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decisions: AtLeastOne = 256
     batch: AtLeastOne = 128
     step: Positive = 3e-3
+    share: Positive = 0.25
 
 
 class Ppo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +85,8 @@ class Ppo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     iterations; episodes: of each; batch: decisions of a minibatch; epochs: passes over an iteration's decisions; step:
     of Adam; clip; discount; trace: lambda of GAE; entropy: its weight; kl: of old and new policy, beyond which an
-    iteration's passes end early; warmup: first iterations that train the value head alone.
+    iteration's passes end early; warmup: first iterations that train the value head alone; share:
+    as for a search.
     """
 
     iterations: Count = 100
@@ -94,46 +100,70 @@ class Ppo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entropy: Annotated[float, msgspec.Meta(ge=0)] = 1e-3
     kl: Positive = 0.02
     warmup: Count = 5
+    share: Positive = 1.0
+
+
+class Judging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How losses are reckoned: see `losses.losses_each`.
+
+    sequences: of each setting on which stages are compared, kept for that.
+    """
+
+    sequences: AtLeastOne = 4
+    clip: Positive = 1.0
+    mean_share: Share = 0.5
 
 
 class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """CMA-ES on what a run is judged by.
 
-    generations; population: vectors of each; spread: first standard deviation; sequences: per setting and generation,
-    the same for all vectors; arrays: of the network that are searched, none for all that matter; clip, mean_share: see
-    `losses_each`; check_every:
-    generations between two looks at sequences kept for that, `check_sequences` per setting.
+    name: of the stage; of: which settings; arrays: of the network that are searched, with the features to which their
+    last axis is kept, none for all that vary; no arrays: all that matter; generations; population: vectors of each;
+    spread: first standard deviation; sequences: per setting and generation, the same for all vectors; check_every:
+    generations between two looks at sequences kept for that; share: of the time, among the stages, where it is
+    limited.
     """
 
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")] = "search"
+    of: Literal["all", "queues", "packing"] = "all"
+    arrays: dict[str, list[str]] = {}
     generations: Count = 200
     population: Annotated[int, msgspec.Meta(ge=4)] = 16
     spread: Positive = 0.05
     sequences: AtLeastOne = 2
-    arrays: list[str] = []
-    clip: Positive = 1.5
-    mean_share: Share = 0.5
     check_every: AtLeastOne = 10
-    check_sequences: AtLeastOne = 4
+    share: Positive = 1.0
+
+
+class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The weights to begin with.
+
+    shipped: the name of shipped weights, random ones where none is named; set: entries of arrays of one axis to put
+    in, by the names of their features.
+    """
+
+    shipped: str = ""
+    set: dict[str, dict[str, float]] = {}
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A training run.
 
-    settings: what episodes are drawn from, by weight; name: of the policy; seed: of everything; start: shipped
-    weights to go on from, random ones where none are named; width: candidates that
-    a decision shows to training at most, a random choice of more; rules: sequences of each setting on which the best
-    rule is found.
+    settings: what episodes are drawn from, by weight; name: of the policy; seed: of everything; width: candidates that
+    a decision shows to copying and gradients at most, a random choice of more; rules: sequences of each setting on
+    which the best rule is found. Stages follow in the order of the fields; one without steps is left out.
     """
 
     settings: Annotated[list[Source], msgspec.Meta(min_length=1)]
     name: str = "policy"
     seed: Count = 1
-    start: str = ""
     width: AtLeastOne = 64
     rules: AtLeastOne = 8
+    start: Start = Start()
+    judging: Judging = Judging()
     imitation: Imitation = Imitation()
     ppo: Ppo = Ppo()
-    search: Search = Search()
+    searches: list[Search] = msgspec.field(default_factory=lambda: [Search()])
 
     @property
     def needs_traces(self) -> bool:
@@ -165,9 +195,13 @@ def parse_config(text: bytes, named: str) -> Config:
         raise InvalidSetting(f"{named} is no YAML: {error}") from error
     _check_keys(raw, Config, named)
     try:
-        return msgspec.convert(raw, Config)
+        config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
         raise InvalidSetting(f"{named}: {error}") from error
+    names = ["ground", "imitation", "ppo", "result", *(search.name for search in config.searches)]
+    if len(set(names)) < len(names):
+        raise InvalidSetting(f"{named}: stages need names of their own; found {', '.join(names[4:])}")
+    return config
 
 
 def _check_keys(raw: Any, expected: Any, where: str) -> None:
@@ -178,13 +212,13 @@ def _check_keys(raw: Any, expected: Any, where: str) -> None:
     if not isinstance(raw, dict):
         return
     kinds = {kind.__struct_config__.tag: kind for kind in _structs(expected)}
+    if not kinds:  # a plain table
+        return
     kind = kinds.get(raw.get("source"), kinds.get(None))
     if kind is None:
-        if expected:
-            raise InvalidSetting(
-                f"{where}: source {raw.get('source')!r}; {hint(str(raw.get('source')), map(str, kinds))}"
-            )
-        return
+        raise InvalidSetting(
+            f"{where}: source {raw.get('source')!r}; {hint(str(raw.get('source')), map(str, kinds))}"
+        )
     types = get_type_hints(kind)
     for key, value in raw.items():
         if key != "source" and key not in types:

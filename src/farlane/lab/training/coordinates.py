@@ -9,54 +9,82 @@ import numpy as np
 from farlane.errors import InvalidSetting
 from farlane.kit.suggestions import hint
 from farlane.scheduler.learned import network
+from farlane.scheduler.learned.ensemble import FEATURES
 from farlane.scheduler.sim.world import Bools, Floats, Ints
 
 AXES: dict[str, tuple[str, ...]] = {
     "encode": ("task",), "skip": ("task",), "mix": ("task", "global"), "context": ("global",),
     "wait_skip": ("global",), "node": ("node",), "node_skip": ("node",), "pair": ("pair",), "pair_skip": ("pair",),
-    "around": ("global",),
+    "pair_mix": ("pair", "global"), "around": ("global",),
 }  # fmt: skip
 """What the first axes of an array stand for; those left out are hidden units."""
 WAITING = frozenset({"wait", "wait_skip", "wait_bias"})
 PLACING = frozenset(
-    {"node", "node_bias", "pair", "at", "of", "around", "pair_bias", "pair_value", "pair_skip", "node_skip"}
+    {
+        "node",
+        "node_bias",
+        "pair",
+        "at",
+        "of",
+        "around",
+        "pair_bias",
+        "pair_mix",
+        "pair_value",
+        "pair_skip",
+        "node_skip",
+    }
 )
 """Arrays of the node head: without effect where no node is ever chosen."""
 
 
-def coordinates(arrays: Sequence[str], spans: Mapping[str, Floats]) -> Ints:
+def features_of(array: str) -> tuple[str, ...]:
+    """Return the names of an array's last axis that stands for features, none where there is no such axis.
+
+    Raises:
+        InvalidSetting: the network has no such array.
+    """
+    if array not in network.SHAPES:
+        raise InvalidSetting(f"no array {array!r} in the network; {hint(array, network.SHAPES)}")
+    return FEATURES[AXES[array][-1]] if array in AXES else ()
+
+
+def coordinates(arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats]) -> Ints:
     """Return which entries of a vector of weights to search: rising.
 
     Args:
-        arrays: names of `network.Weights`; none: all that can matter in what was seen, waiting left out.
+        arrays: of `network.Weights`, by name, with the features to which the last axis that stands for some is kept,
+            none for all; no array: all that can matter in what was seen, waiting left out.
         spans: of the features as they were seen; what never varies is left alone.
 
     Raises:
-        InvalidSetting: an array is unknown, or nothing is left.
+        InvalidSetting: an array or a feature is unknown, or nothing is left.
     """
-    for name in arrays:
-        if name not in network.SHAPES:
-            raise InvalidSetting(
-                f"search, arrays: no array {name!r} in the network; {hint(name, network.SHAPES)}"
-            )
-    kept = [_free(name, shape, arrays, spans).ravel() for name, shape in network.SHAPES.items()]
-    found = np.flatnonzero(np.concatenate(kept)).astype(np.int64)
+    for name, kept in arrays.items():
+        known = features_of(name)
+        for feature in kept:
+            if feature not in known:
+                raise InvalidSetting(f"{name} has no feature {feature!r}; {hint(feature, known)}")
+    entries = [_free(name, shape, arrays, spans).ravel() for name, shape in network.SHAPES.items()]
+    found = np.flatnonzero(np.concatenate(entries)).astype(np.int64)
     if not len(found):
-        raise InvalidSetting(
-            f"search, arrays: nothing that {', '.join(arrays)} weigh ever varies in these settings"
-        )
+        raise InvalidSetting(f"nothing that {', '.join(arrays)} weigh ever varies in these settings")
     return found
 
 
-def _free(name: str, shape: tuple[int, ...], arrays: Sequence[str], spans: Mapping[str, Floats]) -> Bools:
+def _free(
+    name: str, shape: tuple[int, ...], arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats]
+) -> Bools:
     """Return which entries of an array to search."""
     if arrays:
         wanted = name in arrays
     else:
         wanted = name not in WAITING and (name not in PLACING or "pair" in spans)
     free = np.full(shape, wanted)
-    for axis, kind in enumerate(AXES.get(name, ())):
+    kinds = AXES.get(name, ())
+    for axis, kind in enumerate(kinds):
         span = spans.get(kind)
         varies = np.zeros(shape[axis], np.bool_) if span is None else span[:, 0] < span[:, 2]
+        if axis == len(kinds) - 1 and arrays.get(name):
+            varies = varies & np.isin(FEATURES[kind], arrays[name])
         free &= varies.reshape([-1 if at == axis else 1 for at in range(len(shape))])
     return free

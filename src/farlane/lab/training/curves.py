@@ -52,7 +52,7 @@ class Watcher:
 
     def say(self, text: str) -> None:
         """Tell what happens now."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def show(self, row: Row, steps: int) -> None:
         """Show a point of a stage that has so many steps in all."""

@@ -8,6 +8,7 @@ ever draws what policies are judged on.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +16,18 @@ import numpy as np
 
 from farlane.errors import InvalidSetting, NotFound
 from farlane.lab.evaluation.splits import VALIDATION_SEEDS, Range, split_jobs
+from farlane.lab.generators.lublin import LublinSettings, lublin_world
 from farlane.lab.public_traces import TRACES
 from farlane.lab.published import inflated_order
 from farlane.lab.traces.openb import OpenbNodes, OpenbPods, read_nodes, read_pods
 from farlane.lab.traces.swf import SwfTrace, read_swf
-from farlane.lab.training.config import Config, Openb, Source, Swf
+from farlane.lab.training.config import Config, Lublin, Openb, Source, Swf
 from farlane.lab.training.packing_setting import PackingSetting
 from farlane.lab.training.panel import Setting
 from farlane.lab.training.queue_setting import QueueSetting
+from farlane.lab.training.variants import varied
 from farlane.lab.worlds import packing_world, pool_world
-from farlane.scheduler.sim.world import World
+from farlane.scheduler.sim.world import Tasks, World
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,31 @@ class LogEpisodes:
 
 @dataclass(frozen=True)
 class ListEpisodes:
-    """Orders in which a list's tasks arrive, until they have asked for `arrivals` times all GPUs."""
+    """Orders in which a list's tasks arrive, or a variant's, until they have asked for `arrivals` times all GPUs."""
 
     nodes: OpenbNodes
     pods: OpenbPods
     arrivals: float
+    variant: str
+
+    def __call__(self, seed: int) -> tuple[World, Tasks]:
+        """Return an order, and the list's tasks; seeds say what it is for, as they do where policies are judged."""
+        pods = varied(self.pods, self.nodes, self.variant, np.random.default_rng([seed, 1]))
+        order = inflated_order(self.nodes, pods, seed, self.arrivals)
+        usual = packing_world(self.nodes, pods, np.arange(len(pods))).tasks
+        return packing_world(self.nodes, pods, order), usual
+
+
+@dataclass(frozen=True)
+class MadeUpJobs:
+    """Queues of our own generator: processors; load: times as many arrivals as in the paper; length: jobs."""
+
+    settings: LublinSettings
+    length: int
 
     def __call__(self, seed: int) -> World:
-        """Return an order; seeds say what it is for, as they do where policies are judged."""
-        return packing_world(
-            self.nodes, self.pods, inflated_order(self.nodes, self.pods, seed, self.arrivals)
-        )
+        """Return a queue."""
+        return lublin_world(self.length, seed, self.settings)
 
 
 @dataclass(frozen=True)
@@ -126,15 +143,22 @@ def _setting(source: Source, library: Library) -> Setting:
         return _log_setting(source, library.log(source.trace))
     if isinstance(source, Openb):
         return _list_setting(source, library)
-    raise InvalidSetting(f"{source} is not made yet; use settings that are read from traces")
+    made = LublinSettings(processors=source.processors, load=source.load)
+    name = f"lublin-{source.processors}-{source.load:g}"
+    return _queue(name, MadeUpJobs(made, source.length), source)
 
 
 def _list_setting(source: Openb, library: Library) -> Setting:
     nodes = read_nodes(library.path(source.nodes))
     pods = read_pods(library.path(source.trace), nodes.models)
-    usual = packing_world(nodes, pods, np.arange(len(pods))).tasks
-    name = Path(source.trace).name
-    return PackingSetting(name, ListEpisodes(nodes, pods, source.arrivals), usual, source.weight)
+    episodes = ListEpisodes(nodes, pods, source.arrivals, source.variant)
+    name = Path(source.trace).name + (f"+{source.variant}" if source.variant else "")
+    return PackingSetting(name, episodes, source.lead, source.weight)
+
+
+def _queue(name: str, episodes: Callable[[int], World], source: Swf | Lublin) -> Setting:
+    name += "+backfill" if source.backfill else ""
+    return QueueSetting(name, episodes, source.backfill, source.weight)
 
 
 def _log_setting(source: Swf, trace: SwfTrace) -> Setting:
@@ -147,8 +171,5 @@ def _log_setting(source: Swf, trace: SwfTrace) -> Setting:
                 f"{source.trace} has {len(trace)} jobs: rows {first} to {last} have no room for sequences of "
                 f"{source.length}; ask for shorter ones, {longest} at most, or for other rows"
             )
-    backfill = "+backfill" if source.backfill else ""
-    name = f"{Path(source.trace).name}{backfill}"
-    return QueueSetting(
-        name, LogEpisodes(trace, train, split.validation, source.length), source.backfill, source.weight
-    )
+    episodes = LogEpisodes(trace, train, split.validation, source.length)
+    return _queue(Path(source.trace).name, episodes, source)

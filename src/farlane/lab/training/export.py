@@ -15,11 +15,12 @@ from farlane.lab.training.config import Config, parse_config
 from farlane.lab.training.episodes import Data
 from farlane.lab.training.folder import RunFolder
 from farlane.lab.training.ground import NAME as GROUND
+from farlane.lab.training.ground import spans_in
 from farlane.lab.training.run import RESULT
+from farlane.lab.training.spans import merged
 from farlane.scheduler.learned import network
 from farlane.scheduler.learned.ensemble import FEATURES, dump
 from farlane.scheduler.learned.manifest import Manifest, Source, Span
-from farlane.scheduler.sim.world import Floats
 
 LICENCE = "Apache-2.0"
 
@@ -110,13 +111,6 @@ def _means(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _spans(folders: Sequence[RunFolder]) -> dict[str, tuple[Span, ...]]:
-    """Return the widest ranges that any of the runs saw, and the means of their means."""
-    grounds = [folder.load(GROUND) or {} for folder in folders]
-    found: dict[str, tuple[Span, ...]] = {}
-    for kind in FEATURES:
-        seen: list[Floats] = [ground[f"spans_{kind}"] for ground in grounds if f"spans_{kind}" in ground]
-        if seen:
-            low, mean, high = np.stack(seen).transpose(2, 0, 1)
-            columns = zip(low.min(axis=0), mean.mean(axis=0), high.max(axis=0), strict=True)
-            found[kind] = tuple(Span(*(float(value) for value in column)) for column in columns)
-    return found
+    """Return the ranges of features that the runs saw."""
+    seen = [span for folder in folders for span in spans_in(folder.load(GROUND) or {"rules": np.zeros(0)})]
+    return {kind: tuple(Span(*row) for row in span.tolist()) for kind, span in merged(seen).items()}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from farlane.errors import InvalidSetting
 from farlane.lab.training.adam import Moments, descend, no_moments
 from farlane.lab.training.brain import Brain
 from farlane.lab.training.config import Imitation
@@ -42,6 +43,9 @@ def record(games: Sequence[Game], decisions: int, seed: int) -> tuple[Lessons, F
 
     Returns:
         The decisions, and what each game's rewards came to: (games,).
+
+    Raises:
+        InvalidSetting: no game had a decision.
     """
     random = np.random.default_rng(seed)
     kept: list[tuple[Seen, int]] = []
@@ -56,6 +60,8 @@ def record(games: Sequence[Game], decisions: int, seed: int) -> tuple[Lessons, F
         chosen = random.permutation(len(made))[:decisions]
         kept += [made[at] for at in chosen]
         returns.append(total)
+    if not kept:
+        raise InvalidSetting("no episode had anything to decide: ask for longer ones, or for more load")
     kind, rows, mask, context, about = stacked([seen for seen, _ in kept])
     actions = np.array([action for _, action in kept])
     return Lessons(kind, (rows, mask, context, about), mask, actions), np.array(returns)
@@ -72,11 +78,6 @@ class Copying:
         self._moments = no_moments(self._weights)
         self.steps = 0
         self._update = {kind: _compiled(brain.forward(kind), config.step) for kind in (TASK, NODE)}
-
-    @property
-    def finished(self) -> bool:
-        """Whether all passes are done."""
-        return self.steps >= self._config.epochs
 
     @property
     def result(self) -> Floats:
@@ -96,6 +97,9 @@ class Copying:
             foreseen.append(float(right))
         self.steps += 1
         return {"loss": float(np.mean(losses)), "foreseen": float(np.mean(foreseen))}
+
+    def end(self) -> None:
+        """Do nothing: the last step left the weights as they are."""
 
     def state(self) -> State:
         """Return what to keep."""

@@ -2,22 +2,23 @@
 
 The evolution strategy is that of Hansen and Ostermeier 2001 in the package `cma`; with many weights its covariance is
 diagonal (Ros and Hansen 2008, sep-CMA-ES). All vectors of a generation see the same episodes, half of them are mirror
-images of the others (Brockhoff et al. 2010), and heavy tails are bounded (`losses_each`).
+images of the others (Brockhoff et al. 2010), and heavy tails are bounded (`losses.losses_each`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import cma
 import numpy as np
 
 from farlane.lab.training.config import Search
 from farlane.lab.training.folder import Row, State
-from farlane.lab.training.panel import LEAST_COST, Episode, Panel
-from farlane.lab.training.seeds import CHECK, SEARCH, seeds_of
+from farlane.lab.training.seeds import SEARCH, seeds_of
 from farlane.scheduler.sim.world import Floats, Ints
 
+Judge = Callable[[Floats], float]
+Trial = Callable[[list[Floats], Floats, int], Floats]
 DIAGONAL_FROM = 200
 """With more weights than this the covariance is diagonal."""
 
@@ -27,28 +28,29 @@ class MetricSearch:
 
     What it holds is the losses it told the strategy: with these and the seed the strategy comes to the same state
     again, bit by bit, so that nothing of it has to be stored.
+
+    Args:
+        config: what to do.
+        judge: a vector -> its loss in each setting of the search, on episodes that are kept for choosing.
+        trial: vectors, their centre and a step -> their losses, (v,), on episodes for training.
+        seed: of the strategy.
+        start: all weights.
+        free: which of them are searched.
     """
 
-    name = "search"
-
     def __init__(
-        self, config: Search, panel: Panel, rules: Sequence[int], seed: int, start: Floats, free: Ints
+        self, config: Search, judge: Judge, trial: Trial, seed: int, start: Floats, free: Ints
     ) -> None:
-        self._config, self._panel, self._rules, self._seed = config, panel, tuple(rules), seed
+        self._config, self._judge, self._trial, self._seed = config, judge, trial, seed
         self._start, self._free = start.astype(np.float64), free
         self._strategy = self._fresh()
         self._told: list[Floats] = []
-        self._best, self._best_loss = self._start, np.inf
+        self._best, self._best_loss, self._looked = self._start, np.inf, -1
 
     @property
     def steps(self) -> int:
         """Generations so far."""
         return len(self._told)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all generations are done."""
-        return self.steps >= self._config.generations
 
     @property
     def result(self) -> Floats:
@@ -60,17 +62,19 @@ class MetricSearch:
         if not self._told:
             self._look(self._start)
         vectors = self._strategy.ask()
-        episodes = _episodes(self._panel, self._seed, SEARCH, self.steps, self._config.sequences)
-        costs = self._panel.costs([self._whole(vector) for vector in vectors], episodes)
-        reference = self._panel.reference(self._rules, episodes)
-        losses = losses_each(self._config, costs, reference, episodes) @ self._panel.shares
+        losses = self._trial([self._whole(vector) for vector in vectors], self._centre(), self.steps)
         self._tell(vectors, losses)
         row: Row = {"loss": float(losses.mean()), "least": float(losses.min())}
         row["spread"] = float(self._strategy.sigma)
-        if self.steps % self._config.check_every == 0 or self.finished:
-            row["check"] = self._look(self._whole(self._strategy.result.xfavorite))
-            row["best"] = float(self._best_loss)
+        if self.steps % self._config.check_every == 0:
+            row["check"] = self._look(self._centre())
+            row["best"] = self._best_loss
         return row
+
+    def end(self) -> None:
+        """Look at the centre a last time."""
+        if self._looked != self.steps:
+            self._look(self._centre())
 
     def state(self) -> State:
         """Return what to keep."""
@@ -80,12 +84,13 @@ class MetricSearch:
             "start": self._start,
             "best": self._best,
             "best_loss": np.array(self._best_loss),
+            "looked": np.array(self._looked),
         }
 
     def restore(self, state: State) -> None:
         """Come to the state of a kept search by telling a fresh strategy the same losses."""
         self._start, self._best = state["start"], state["best"]
-        self._best_loss = float(state["best_loss"])
+        self._best_loss, self._looked = float(state["best_loss"]), int(state["looked"])
         self._strategy, self._told = self._fresh(), []
         for losses in state["told"]:
             self._tell(self._strategy.ask(), losses)
@@ -108,49 +113,12 @@ class MetricSearch:
         self._strategy.tell(vectors, losses.tolist())
         self._told.append(np.asarray(losses, np.float64))
 
+    def _centre(self) -> Floats:
+        return self._whole(self._strategy.mean)
+
     def _look(self, vector: Floats) -> float:
         """Judge a vector on the episodes kept for that; returns its loss, and remembers the best."""
-        losses = check(self._config, self._panel, self._rules, self._seed, vector)
-        loss = float(losses @ self._panel.shares)
+        loss, self._looked = self._judge(vector), self.steps
         if loss < self._best_loss:
             self._best, self._best_loss = vector, loss
         return loss
-
-
-def check(config: Search, panel: Panel, rules: Sequence[int], seed: int, vector: Floats) -> Floats:
-    """Return the loss of weights in each setting, on the episodes that are kept for choosing: (s,)."""
-    episodes = _episodes(panel, seed, CHECK, 0, config.check_sequences)
-    reference = panel.reference(rules, episodes)
-    found: Floats = losses_each(config, panel.costs([vector], episodes), reference, episodes)[0]
-    return found
-
-
-def losses_each(config: Search, costs: Floats, reference: Floats, episodes: Sequence[Episode]) -> Floats:
-    """Return how much more than the best rule weights cost in each setting, as a logarithm: (v, s).
-
-    0 is as good as the rule, -0.1 a tenth less. `mean_share` of it is the logarithm of mean cost over mean cost,
-    what is judged by in the end; the rest is the mean of each sequence's logarithm, in which a single heavy sequence
-    cannot decide. Both are bounded by +-clip.
-
-    Args:
-        config: clip and mean_share.
-        costs: (v, e) of v vectors on e episodes.
-        reference: (e,) of the rules.
-        episodes: (e,).
-    """
-    costs = np.where(np.isfinite(costs), np.maximum(costs, LEAST_COST), np.inf)
-    reference = np.maximum(reference, LEAST_COST)
-    rows = np.array([episode.setting for episode in episodes])
-    found = []
-    for row in np.unique(rows):
-        here = rows == row
-        each = np.clip(np.log(costs[:, here] / reference[here]), -config.clip, config.clip).mean(axis=1)
-        whole = np.log(costs[:, here].sum(axis=1) / reference[here].sum())
-        share = config.mean_share
-        found.append(share * np.clip(whole, -config.clip, config.clip) + (1.0 - share) * each)
-    return np.stack(found, axis=1)
-
-
-def _episodes(panel: Panel, seed: int, purpose: int, step: int, count: int) -> list[Episode]:
-    seeds = seeds_of(seed, purpose, step, count)
-    return [Episode(row, seed) for row in range(len(panel.settings)) for seed in seeds]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from farlane.scheduler.sim.world import WHOLE_GPU, Floats, Ints, Tasks, World
 RIVALS = (int(Packing.BEST_FIT), int(Packing.FGD), int(Packing.FGD_EXACT))
 _STEPS = 100.0
 """FGD's scores are whole numbers up to this."""
+_TIES = 61
 _IN_ORDER = frozenset({int(Packing.FGD), int(Packing.FGD_EXACT)})
 """Rules whose published figures are of ties that go to the first node."""
 
@@ -32,14 +34,16 @@ _IN_ORDER = frozenset({int(Packing.FGD), int(Packing.FGD_EXACT)})
 class PackingSetting:
     """Tasks that are placed as they come, or given up; ties of weights are broken by chance.
 
-    name; source: of worlds, by a seed; list_tasks: what FGD takes for the usual tasks; weight; rules: the rivals.
+    name; source: by a seed, worlds and what FGD takes for the usual tasks; lead: share of the arrivals that may be
+    placed once for several weights, 0 for none; weight; rules: the rivals.
     """
 
     name: str
-    source: Callable[[int], World]
-    list_tasks: Tasks
+    source: Callable[[int], tuple[World, Tasks]]
+    lead: float = 0.0
     weight: float = 1.0
     rules: tuple[int, ...] = RIVALS
+    kind: str = "packing"
 
     def rule_name(self, rule: int) -> str:
         """Return what a rule is called."""
@@ -47,25 +51,75 @@ class PackingSetting:
 
     def draw(self, seed: int) -> World:
         """Return an episode."""
-        return self.source(seed)
+        return self.source(seed)[0]
 
     def game(self, world: World, seed: int, rule: int, width: int) -> PackingGame:
         """Return an episode that stops at each choice; FGD teaches, whatever the rule."""
-        return PackingGame(world, usual_tasks(self.list_tasks), width, seed)
+        return PackingGame(world, usual_tasks(self.source(seed)[1]), width, seed)
 
     def rule_cost(self, world: World, seed: int, rule: int) -> float:
         """Return the share of GPUs that is left over under a rule."""
-        state = new_state(world)
-        noise = np.zeros((1, 1)) if rule in _IN_ORDER else _noise(world, seed)
-        run_packing(world, state, usual_tasks(self.list_tasks), rule, noise)
+        state, usual = new_state(world), usual_tasks(self.source(seed)[1])
+        t = len(world.tasks.arrival)
+        noise = np.zeros((1, 1)) if rule in _IN_ORDER else _noise(world, seed, 0, t)
+        run_packing(world, state, usual, rule, noise)
         return 1.0 - gpu_allocation(world, state)
 
-    def policy_cost(self, world: World, seed: int, vector: Floats) -> float:
-        """Return the share of GPUs that is left over under weights."""
+    def policy_cost(self, seed: int, vector: Floats, lead: Floats | None = None) -> float:
+        """Return the share of GPUs that is left over under weights; others may have placed the first tasks."""
+        rest = self._begun(seed, lead)
+        state = new_state(rest.world)
+        state.free[:], state.gpu_free[:] = rest.free, rest.gpu_free
+        run_learned_packing(rest.world, state, rest.usual, unflatten(vector), rest.noise)
+        return 1.0 - gpu_allocation(rest.world, state)
+
+    def _begun(self, seed: int, lead: Floats | None) -> _Begun:
+        """Return an episode whose first tasks are placed by the leading weights, or none; the last ones are kept."""
+        key = self.name, seed, b"" if lead is None else lead.tobytes()
+        if key not in _kept:
+            while len(_kept) >= _KEPT:
+                del _kept[next(iter(_kept))]
+            _kept[key] = self._begin(seed, lead)
+        return _kept[key]
+
+    def _begin(self, seed: int, lead: Floats | None) -> _Begun:
+        world, tasks = self.source(seed)
+        usual, t = usual_tasks(tasks), len(world.tasks.arrival)
+        first = 0 if lead is None else int(self.lead * t)
         state = new_state(world)
-        usual = usual_tasks(self.list_tasks)
-        run_learned_packing(world, state, usual, unflatten(vector), _noise(world, seed))
-        return 1.0 - gpu_allocation(world, state)
+        if lead is not None and first:
+            head = _stretch(world, 0, first)
+            state = new_state(head)
+            run_learned_packing(head, state, usual, unflatten(lead), _noise(world, seed, 0, first))
+        return _Begun(
+            _stretch(world, first, t), usual, state.free, state.gpu_free, _noise(world, seed, first, t)
+        )
+
+
+class _Begun(NamedTuple):
+    """What is left of an episode: world; usual tasks; what is free; by what ties are broken."""
+
+    world: World
+    usual: Usual
+    free: Ints
+    gpu_free: Ints
+    noise: Floats
+
+
+_KEPT = 6
+_kept: dict[tuple[str, int, bytes], _Begun] = {}
+"""The last episodes that were begun in this process, which several weights go on with."""
+
+
+def _stretch(world: World, first: int, last: int) -> World:
+    """Return a world of some of the tasks, none of which waits for another or starts with one."""
+    t = len(world.tasks.arrival)
+    columns = {name: column[first:last] for name, column in world.tasks._asdict().items() if len(column) == t}
+    alone = np.arange(last - first)
+    tasks = world.tasks._replace(**columns)._replace(
+        first_child=np.zeros(len(alone) + 1, np.int64), gang=alone
+    )
+    return world._replace(tasks=tasks)
 
 
 class PackingGame:
@@ -140,6 +194,7 @@ class PackingGame:
         forget_node(self._known, node)
 
 
-def _noise(world: World, seed: int) -> Floats:
-    """Return by what ties are broken: (t, n)."""
-    return np.random.default_rng(seed).random((len(world.tasks.arrival), len(world.nodes.gpus)))
+def _noise(world: World, seed: int, first: int, last: int) -> Floats:
+    """Return by what ties of some tasks are broken: (last - first, n); few rows, again and again, are chance enough."""
+    table = np.random.default_rng(seed).random((_TIES, len(world.nodes.gpus)))
+    return np.asarray(table[np.arange(first, last) % _TIES])

@@ -24,6 +24,10 @@ class Setting(Protocol):
         """Of the setting, for people."""
 
     @property
+    def kind(self) -> str:
+        """What a search calls it: queues or packing."""
+
+    @property
     def weight(self) -> float:
         """Of the setting among all."""
 
@@ -50,8 +54,8 @@ class Setting(Protocol):
             width: candidates.
         """
 
-    def policy_cost(self, world: World, seed: int, vector: Floats) -> float:
-        """Return what weights, as one vector, come to."""
+    def policy_cost(self, seed: int, vector: Floats, lead: Floats | None) -> float:
+        """Return what weights, as one vector, come to on a draw; others may have run its first part."""
 
 
 class Episode(NamedTuple):
@@ -61,8 +65,8 @@ class Episode(NamedTuple):
     seed: int
 
 
-Job = tuple[Episode, int | Floats]
-"""An episode, and what runs it: a rule, or weights."""
+Job = tuple[Episode, int | Floats, Floats | None]
+"""An episode, what runs it (a rule, or weights), and the weights that may run its first part once for all."""
 
 
 class Panel:
@@ -93,7 +97,7 @@ class Panel:
 
     def _best_rule(self, row: int, seeds: Sequence[int]) -> int:
         rules = self.settings[row].rules
-        jobs: list[Job] = [(Episode(row, seed), rule) for rule in rules for seed in seeds]
+        jobs: list[Job] = [(Episode(row, seed), rule, None) for rule in rules for seed in seeds]
         costs = np.maximum(self._run(jobs), LEAST_COST).reshape(len(rules), len(seeds))
         return rules[int(np.log(costs).mean(axis=1).argmin())]
 
@@ -101,18 +105,26 @@ class Panel:
         """Return what each setting's rule comes to on episodes: (e,)."""
         wanted = [(episode, rules[episode.setting]) for episode in episodes]
         new = [job for job in wanted if job not in self._reference]
-        self._reference.update(zip(new, self._run(new), strict=True))
+        found = self._run([(episode, rule, None) for episode, rule in new])
+        self._reference.update(zip(new, found, strict=True))
         return np.array([self._reference[job] for job in wanted])
 
-    def costs(self, vectors: Sequence[Floats], episodes: Sequence[Episode]) -> Floats:
-        """Return what weights come to on episodes: (v, e)."""
-        jobs: list[Job] = [(episode, vector) for vector in vectors for episode in episodes]
-        return np.array(self._run(jobs)).reshape(len(vectors), len(episodes))
+    def costs(
+        self, vectors: Sequence[Floats], episodes: Sequence[Episode], lead: Floats | None = None
+    ) -> Floats:
+        """Return what weights come to on episodes: (v, e).
 
-    @property
-    def shares(self) -> Floats:
-        """Return the settings' weights, summing to 1: (s,)."""
-        weights = np.array([setting.weight for setting in self.settings])
+        Args:
+            vectors: weights.
+            episodes: what they run.
+            lead: weights that run the first part of episodes once for all vectors, where the setting has such a part.
+        """
+        jobs: list[Job] = [(episode, vector, lead) for episode in episodes for vector in vectors]
+        return np.array(self._run(jobs)).reshape(len(episodes), len(vectors)).T
+
+    def shares(self, rows: Sequence[int]) -> Floats:
+        """Return the weights of some settings, summing to 1: (rows,)."""
+        weights = np.array([self.settings[row].weight for row in rows])
         return np.asarray(weights / weights.sum())
 
     def _run(self, jobs: Sequence[Job]) -> list[float]:
@@ -137,9 +149,8 @@ def _cost_here(job: Job) -> float:
 
 
 def _cost(settings: Sequence[Setting], job: Job) -> float:
-    episode, choice = job
+    episode, choice, lead = job
     setting = settings[episode.setting]
-    world = setting.draw(episode.seed)
     if isinstance(choice, int):
-        return setting.rule_cost(world, episode.seed, choice)
-    return setting.policy_cost(world, episode.seed, choice)
+        return setting.rule_cost(setting.draw(episode.seed), episode.seed, choice)
+    return setting.policy_cost(episode.seed, choice, lead)

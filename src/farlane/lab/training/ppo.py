@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from farlane.errors import InvalidSetting
 from farlane.lab.training.adam import Moments, descend, no_moments
 from farlane.lab.training.brain import Answers, Brain
 from farlane.lab.training.config import Ppo
@@ -44,11 +45,6 @@ class PolicyGradients:
         self._update = {kind: _compiled(brain.forward(kind), config) for kind in (TASK, NODE)}
 
     @property
-    def finished(self) -> bool:
-        """Whether all iterations are done."""
-        return self.steps >= self._config.iterations
-
-    @property
     def result(self) -> Floats:
         """The weights now, as one vector."""
         return self._brain.vector(self._weights)
@@ -56,13 +52,20 @@ class PolicyGradients:
     def step(self) -> Row:
         """Play and learn; returns the mean return, in those of the best rules, and how training went."""
         first, *others = seeds_of(self._seed, PPO, self.steps, 2 + self._config.episodes)
-        games, scales = self._deal(first, self._config.episodes)
+        games, scales_of = self._deal(first, self._config.episodes)
         randoms = [np.random.default_rng(seed) for seed in others[1:]]
-        played = play(games, partial(self._answers, self._weights), randoms)
+        found = play(games, partial(self._answers, self._weights), randoms)
+        played = [game for game in found if game is not None]
+        scales = [scale for game, scale in zip(found, scales_of, strict=True) if game is not None]
+        if not played:
+            raise InvalidSetting("no episode had anything to decide: ask for longer ones, or for more load")
         taken, kind, total = self._taken(played, scales)
         row = self._learn(taken, kind, np.random.default_rng(others[0]))
         self.steps += 1
         return {"return": total, **row}
+
+    def end(self) -> None:
+        """Do nothing: the last step left the weights as they are."""
 
     def state(self) -> State:
         """Return what to keep."""

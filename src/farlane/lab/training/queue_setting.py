@@ -35,6 +35,7 @@ class QueueSetting:
     backfill: bool
     weight: float = 1.0
     rules: tuple[int, ...] = RIVALS
+    kind: str = "queues"
 
     def rule_name(self, rule: int) -> str:
         """Return what a rule is called."""
@@ -54,8 +55,9 @@ class QueueSetting:
         run_queue(world, state, rule, self.backfill)
         return float(bounded_slowdowns(world, state).mean())
 
-    def policy_cost(self, world: World, seed: int, vector: Floats) -> float:
+    def policy_cost(self, seed: int, vector: Floats, lead: Floats | None = None) -> float:
         """Return the average bounded slowdown under weights."""
+        world = self.draw(seed)
         state = new_state(world)
         run_learned_queue(world, state, unflatten(vector), self.backfill)
         return float(bounded_slowdowns(world, state).mean())

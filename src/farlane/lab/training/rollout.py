@@ -94,7 +94,7 @@ class _Course:
 
 def play(
     games: Sequence[Game], answer: Answer, randoms: Sequence[np.random.Generator] | None = None
-) -> list[Played]:
+) -> list[Played | None]:
     """Play games to their ends.
 
     Args:
@@ -103,14 +103,14 @@ def play(
         randoms: a generator for each game, to choose by chance; None: the likeliest is chosen.
 
     Returns:
-        One for each game that had a decision.
+        What was played, in the order of the games; None for one that had nothing to decide.
     """
     courses = [_Course(game, None if randoms is None else randoms[at]) for at, game in enumerate(games)]
     while open_ones := [course for course in courses if course.next is not None]:
         log_p, values = answer([course.next for course in open_ones if course.next is not None])
         for at, course in enumerate(open_ones):
             course.go_on(log_p[at], float(values[at]))
-    return [course.played() for course in courses if course.seen]
+    return [course.played() if course.seen else None for course in courses]
 
 
 def stacked(seen: Sequence[Seen]) -> tuple[Ints, Singles, Bools, Singles, Singles]:

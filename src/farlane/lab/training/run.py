@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -10,17 +10,19 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from farlane.lab.training.brain import NetworkBrain
-from farlane.lab.training.config import Config
+from farlane.lab.training.config import Config, Search
 from farlane.lab.training.coordinates import coordinates
 from farlane.lab.training.curves import Watcher, plot
 from farlane.lab.training.deals import Deals
 from farlane.lab.training.folder import Row, RunFolder, State
 from farlane.lab.training.ground import Ground, prepare
 from farlane.lab.training.imitation import Copying, record
-from farlane.lab.training.metric_search import MetricSearch, check
+from farlane.lab.training.losses import check, episodes_of, losses_each
+from farlane.lab.training.metric_search import MetricSearch
 from farlane.lab.training.panel import Panel, Setting
 from farlane.lab.training.ppo import PolicyGradients
-from farlane.lab.training.seeds import IMITATION, seeds_of
+from farlane.lab.training.seeds import IMITATION, SEARCH, seeds_of
+from farlane.lab.training.spans import merged
 from farlane.scheduler.sim.world import Floats
 
 RESULT = "result"
@@ -48,6 +50,9 @@ class Stage(Protocol):
     def step(self) -> Row:
         """Do a step, and return its figures."""
 
+    def end(self) -> None:
+        """Do what has to be done after the last step."""
+
     def state(self) -> State:
         """Return what to keep."""
 
@@ -55,12 +60,27 @@ class Stage(Protocol):
         """Come to a kept state: from there on all is as if there had been no pause."""
 
 
+class Plan(NamedTuple):
+    """A stage to come.
+
+    name; steps: at most; share: of the time; compared: whether its result has to be compared with its start; build:
+    start -> the stage.
+    """
+
+    name: str
+    steps: int
+    share: float
+    compared: bool
+    build: Callable[[Floats], Stage]
+
+
 @dataclass
 class Run:
     """A run on its way.
 
     config: what to do; folder: where; settings: what episodes are drawn from; watcher: who is told; clock: seconds;
-    stop_at: of it, when to pause after a step; workers: processes of the search.
+    pause_at: of it, when to pause after a step; end_at: when to be done, the time being shared out among the stages;
+    workers: processes of the search.
     """
 
     config: Config
@@ -68,11 +88,12 @@ class Run:
     settings: Sequence[Setting]
     watcher: Watcher
     clock: Callable[[], float]
-    stop_at: float = np.inf
+    pause_at: float = np.inf
+    end_at: float = np.inf
     workers: int = 0
 
     def go(self) -> Reached | None:
-        """Do what is left to do; returns what it came to, None where the time was up before.
+        """Do what is left to do; returns what it came to, None where it paused before.
 
         Raises:
             DiskFull: the state of the last step could not be kept; the one before was.
@@ -87,54 +108,66 @@ class Run:
 
     def _stages(self, panel: Panel) -> Reached | None:
         ground = prepare(self.folder, self.config, panel, self.watcher)
-        deals = Deals(self.settings, ground.rules, ground.scales, self.config.width)
-        judge = partial(check, self.config.search, panel, ground.rules, self.config.seed)
-        best = Reached(ground.start, np.full(len(self.settings), np.inf))
-        for name, steps, build in (
-            ("imitation", self.config.imitation.epochs, partial(self._copying, deals)),
-            ("ppo", self.config.ppo.iterations, partial(self._gradients, deals)),
-            ("search", self.config.search.generations, partial(self._search, panel, ground)),
-        ):
-            if not steps:
-                continue
-            reached = self._stage(name, steps, partial(build, best.vector), judge)
-            if reached is None:
+        everything = range(len(self.settings))
+        judge = partial(check, self.config.judging, panel, ground.rules, self.config.seed, everything)
+        shares = panel.shares(everything)
+        plans = [plan for plan in self._plans(panel, ground) if plan.steps]
+        vector = ground.start
+        for at, plan in enumerate(plans):
+            share = plan.share / sum(each.share for each in plans[at:])
+            result = self._stage(plan, vector, share, lambda tried: float(judge(tried) @ shares))
+            if result is None:
                 return None
-            loss, before = (float(each.losses @ panel.shares) for each in (reached, best))
-            self.watcher.say(
-                f"{name}: {np.exp(loss):.3f} of the best rules' cost, on sequences kept for choosing"
+            vector = result
+        kept = self.folder.load(RESULT)
+        losses = judge(vector) if kept is None else kept["losses"]
+        self.folder.save(RESULT, {"vector": vector, "losses": losses})
+        return Reached(vector, losses)
+
+    def _plans(self, panel: Panel, ground: Ground) -> Iterator[Plan]:
+        deals = Deals(self.settings, ground.rules, ground.scales, self.config.width)
+        imitation, ppo = self.config.imitation, self.config.ppo
+        yield Plan("imitation", imitation.epochs, imitation.share, True, partial(self._copying, deals))
+        yield Plan("ppo", ppo.iterations, ppo.share, True, partial(self._gradients, deals))
+        for config in self.config.searches:
+            rows = [row for row, each in enumerate(self.settings) if config.of in ("all", each.kind)]
+            steps = config.generations if rows else 0
+            yield Plan(
+                config.name, steps, config.share, False, partial(self._search, panel, ground, config, rows)
             )
-            best = reached if loss < before else best
-        self.folder.save(RESULT, {"vector": best.vector, "losses": best.losses})
-        return best
 
     def _stage(
-        self, name: str, steps: int, build: Callable[[], Stage], judge: Callable[[Floats], Floats]
-    ) -> Reached | None:
-        """Do what is left of a stage, and judge its result; None where the time was up before."""
-        kept = self.folder.load(name)
-        if kept is not None and "losses" in kept:
-            return Reached(kept["result"], kept["losses"])
-        stage = build()
+        self, plan: Plan, start: Floats, share: float, loss: Callable[[Floats], float]
+    ) -> Floats | None:
+        """Do what is left of a stage; returns the better of its start and its result, None where it paused."""
+        kept = self.folder.load(plan.name)
+        if kept is not None and "done" in kept:
+            return kept["result"]
+        stage = plan.build(start)
         if kept is not None:
             stage.restore(kept)
-        self.folder.forget_after(name, stage.steps)
-        while stage.steps < steps:
-            if self.clock() >= self.stop_at:
+        self.folder.forget_after(plan.name, stage.steps)
+        over_at = self.clock() + share * (self.end_at - self.clock()) if self.end_at < np.inf else np.inf
+        while stage.steps < plan.steps and self.clock() < over_at:
+            if self.clock() >= self.pause_at:
                 return None
             began = self.clock()
-            row: Row = {"stage": name, "step": stage.steps + 1, **stage.step()}
+            row: Row = {"stage": plan.name, "step": stage.steps + 1, **stage.step()}
             row["seconds"] = round(self.clock() - began, 3)
             self.folder.append(row)
-            self.folder.save(name, self._kept(stage))
-            self.watcher.show(row, steps)
-        reached = Reached(stage.result, judge(stage.result))
-        self.folder.save(name, self._kept(stage) | {"losses": reached.losses})
-        return reached
-
-    @staticmethod
-    def _kept(stage: Stage) -> State:
-        return stage.state() | {"steps": np.array(stage.steps), "result": stage.result}
+            self.folder.save(plan.name, stage.state() | {"steps": np.array(stage.steps)})
+            self.watcher.show(row, plan.steps)
+        stage.end()
+        result = stage.result
+        if plan.compared:
+            before, after = loss(start), loss(result)
+            self.watcher.say(
+                f"{plan.name}: loss {after:.3f} on sequences kept for choosing, {before:.3f} before"
+            )
+            result = result if after < before else start
+        done = {"steps": np.array(stage.steps), "result": result, "done": np.array(True)}
+        self.folder.save(plan.name, stage.state() | done)
+        return result
 
     def _copying(self, deals: Deals, start: Floats) -> Stage:
         config = self.config.imitation
@@ -147,7 +180,22 @@ class Run:
     def _gradients(self, deals: Deals, start: Floats) -> Stage:
         return PolicyGradients(self.config.ppo, NetworkBrain(), deals.deal, self.config.seed, start)
 
-    def _search(self, panel: Panel, ground: Ground, start: Floats) -> Stage:
-        free = coordinates(self.config.search.arrays, ground.spans)
-        self.watcher.say(f"searching {len(free)} of {len(start)} weights")
-        return MetricSearch(self.config.search, panel, ground.rules, self.config.seed, start, free)
+    def _search(
+        self, panel: Panel, ground: Ground, config: Search, rows: Sequence[int], start: Floats
+    ) -> Stage:
+        free = coordinates(config.arrays, merged([ground.spans[row] for row in rows]))
+        self.watcher.say(f"{config.name}: {len(free)} of {len(start)} weights, {len(rows)} settings")
+        shares, judging, seed = panel.shares(rows), self.config.judging, self.config.seed
+
+        def judge(vector: Floats) -> float:
+            return float(check(judging, panel, ground.rules, seed, rows, vector) @ shares)
+
+        def trial(vectors: list[Floats], centre: Floats, step: int) -> Floats:
+            episodes = episodes_of(rows, seeds_of(seed, SEARCH, step, config.sequences))
+            costs = panel.costs(vectors, episodes, centre)
+            losses: Floats = (
+                losses_each(judging, costs, panel.reference(ground.rules, episodes), episodes) @ shares
+            )
+            return losses
+
+        return MetricSearch(config, judge, trial, seed, start, free)
