@@ -39,6 +39,10 @@ def test_the_past_is_compared_with_what_it_would_have_been(
     found = json.loads(capsys.readouterr().out)
     assert (found["jobs"], found["tasks"]) == (20, 60)
     assert [row["policy"] for row in found["policies"]] == ["recorded", "fifo", "spread"]
+    assert (
+        main(["scheduler", "replay", "--json", "--policy", "fifo", "--policy", "spread", "--simulated"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out) == found
     assert main(["scheduler", "replay", "--store", str(store), "--last", "5"]) == 0
     said = capsys.readouterr()
     assert "shortest-first" in said.out

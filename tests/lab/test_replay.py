@@ -110,3 +110,12 @@ def test_progress_is_told_and_nothing_is_refused() -> None:
     assert told == [(1, 1)]
     with pytest.raises(InvalidInput, match="no task"):
         replay(a_history([ELM], []), FIFO)
+
+
+def test_work_of_high_priority_displaces_where_that_is_asked_for() -> None:
+    low, high = a_job(profile="", priority=10), a_job(profile="", priority=90)
+    history = a_history(
+        [ELM], [a_past_job(0, [100.0], low), a_past_job(1, [1.0], high), a_past_job(20, [1.0], high)]
+    )
+    assert seconds(replay(history, FIFO, round_s=5.0).started)[1] == 100
+    assert seconds(replay(history, FIFO, round_s=5.0, preempt=True).started)[1] < 30

@@ -33,22 +33,38 @@ RULES = ("fifo", "shortest-first", "best-fit", "spread")
 @click.option(
     "--last", type=click.IntRange(1), metavar="JOBS", help="Replay only so many of the newest jobs."
 )
+@click.option(
+    "--preempt", is_flag=True, help="Let work of high priority displace others, as `hub.preempt` does."
+)
+@click.option(
+    "--simulated",
+    is_flag=True,
+    help="Run rules on the simulator that mirrors them: the same, and many times as fast where numba is installed.",
+)
 @json_option
-def replay(policies: tuple[str, ...], store: Path | None, last: int | None, as_json: bool) -> None:
+def replay(
+    policies: tuple[str, ...], store: Path | None, last: int | None, preempt: bool, simulated: bool, as_json: bool
+) -> None:  # fmt: skip
     """Run the hub's own history again under policies, and compare what comes of it.
 
     Jobs come as they came, nodes come and go as they did, tasks run as long as they did; the hub's own reactor does the
     rest, in virtual time. Intervals are 95 % bootstrap intervals over days (or runs of jobs where there are few days).
     """
+    from farlane.lab.hub_columns import simulate, unlike
     from farlane.lab.policies import policy_of
+    from farlane.lab.replay import ROUND_S
     from farlane.lab.replay import replay as run
     from farlane.lab.replay_report import RECORDED, figures, recorded
 
     chosen = [policy_of(name) for name in dict.fromkeys(policies or RULES)]
     history = read_history(store, last)
     outcomes = {RECORDED: recorded(history)}
+    mirrored = simulated and not preempt and not unlike(history)
     for name, policy in zip(dict.fromkeys(policies or RULES), chosen, strict=True):
-        outcomes[name] = run(history, policy, progress=progress_of(name))
+        if mirrored and name in RULES:
+            outcomes[name] = simulate(history, name, ROUND_S)
+        else:
+            outcomes[name] = run(history, policy, preempt=preempt, progress=progress_of(name))
     found = figures(history, outcomes)
     if as_json:
         print_json(

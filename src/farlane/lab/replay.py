@@ -91,6 +91,7 @@ def replay(
     policy: Policy,
     *,
     round_s: float | None = ROUND_S,
+    preempt: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Outcome:
     """Run a history to its end.
@@ -99,6 +100,7 @@ def replay(
         history: what happened.
         policy: decides instead of whoever did.
         round_s: seconds until another round while work waits and nothing happens; None: none.
+        preempt: whether tasks of low priority make room for those of high, as the setting `hub.preempt` says.
         progress: told how many tasks have ended, of how many, now and then.
 
     Raises:
@@ -106,7 +108,7 @@ def replay(
     """
     if not history.tasks:
         raise InvalidInput("the history has no task; there is nothing to replay")
-    return _Replay(history, policy, round_s, progress).run()
+    return _Replay(history, policy, round_s, progress, preempt).run()
 
 
 class _Replay:
@@ -116,9 +118,10 @@ class _Replay:
         policy: Policy,
         round_s: float | None,
         progress: Callable[[int, int], None],
+        preempt: bool,
     ) -> None:
         self._history, self._policy, self._round_s, self._progress = history, policy, round_s, progress
-        self._reactor = Reactor(1, FOREVER_S)
+        self._reactor = Reactor(1, FOREVER_S, preempt=preempt)
         self._reactor.state.accounts.seed(month_of(history.begin), ())
         self._first, total = first_tasks(history), history.tasks
         self._started, self._ended = np.full(total, np.nan), np.full(total, np.nan)
@@ -134,7 +137,7 @@ class _Replay:
         self._batch = 0
         self._rounds = self._leases = self._over = 0
         self._round_at = np.inf
-        self._budgets = any(job.spec.budget is not None for job in history.jobs)
+        self._ticks = preempt or any(job.spec.budget is not None for job in history.jobs)
         self._now = 0.0
 
     def run(self) -> Outcome:
@@ -164,7 +167,7 @@ class _Replay:
             _, _, _, happen = heapq.heappop(self._events)
             happen()
             self._obey()
-        if self._budgets:
+        if self._ticks:
             self._reactor.tick(now)
             self._obey()
         if self._reactor.state.waiting:

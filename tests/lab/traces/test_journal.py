@@ -12,11 +12,13 @@ from farlane.domain.failures import FailureKind
 from farlane.domain.ids import NodeId
 from farlane.domain.records import NodeRegistered
 from farlane.errors import InvalidInput, NotFound
+from farlane.hub.deciding.opening import LOG
 from farlane.hub.presence import EVERYBODY, Presence
 from farlane.hub.store.sqlite.past import Past, read_past
 from farlane.lab.history import Change, History
 from farlane.lab.traces.journal import history_of, read_journal
 from farlane.testing.builders import a_failure, a_job, a_node
+from farlane.testing.past_worlds import keep_world
 from farlane.testing.small_world import SmallWorld
 
 ELM, OAK = a_node("elm", cpu=1000), a_node("oak", cpu=1000)
@@ -147,6 +149,16 @@ def test_stores_of_every_version_are_read(tmp_path: Path, version: int) -> None:
     found = read_past(path)
     assert found.records
     assert len(read_journal(path).jobs) > 0
+
+
+def test_who_decided_is_told_from_the_decision_log(tmp_path: Path) -> None:
+    world = SmallWorld()
+    world.join(ELM)
+    world.submit(a_job(), 1)
+    keep_world(world, tmp_path / "store.db")
+    assert not any("decision log" in note for note in read_journal(tmp_path / "store.db").notes)
+    (tmp_path / LOG).mkdir()
+    assert not any("decision log" in note for note in read_journal(tmp_path / "store.db").notes)
 
 
 def test_what_is_no_store_is_said(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ their job or profile did, or until they are stopped again at the same moment; th
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from farlane.domain.failures import FailureKind
 from farlane.domain.ids import JobId, NodeId, job_text
 from farlane.domain.jobs import JobState, TaskState
 from farlane.domain.records import (
@@ -25,7 +26,9 @@ from farlane.domain.records import (
     TasksRequeued,
     WorkRecord,
 )
-from farlane.errors import InvalidInput
+from farlane.errors import FarlaneError, InvalidInput
+from farlane.hub.deciding.decision_log import read_decisions
+from farlane.hub.deciding.opening import LOG
 from farlane.hub.presence import EVERYBODY, FILE, Presence, read_presence
 from farlane.hub.store.sqlite.past import Past, read_past
 from farlane.lab.history import Change, History, PastJob
@@ -33,6 +36,8 @@ from farlane.lab.history import Change, History, PastJob
 SHORT_ABSENCE_S = 15.0
 """A node that is back so soon has kept its work: its absence is left out."""
 LEAST_RUN_S = 1e-4
+_GONE = frozenset({FailureKind.NODE_LOST, FailureKind.HANDED_BACK})
+"""Failures that tell of a node that went."""
 
 
 @dataclass(slots=True)
@@ -54,8 +59,25 @@ class _Tasks:
 
 
 def read_journal(store: Path) -> History:
-    """Read the history of the hub whose store this is; raises as `read_past`, and InvalidInput where nothing ran."""
-    return history_of(read_past(store), read_presence(store.with_name(FILE)))
+    """Read the history of the hub whose store this is; raises as `read_past`, and InvalidInput where nothing ran.
+
+    Its notes say who decided then, as far as the decision log beside the store tells.
+    """
+    found = history_of(read_past(store), read_presence(store.with_name(FILE)))
+    return replace(found, notes=(*found.notes, *_who_decided(store.with_name(LOG))))
+
+
+def _who_decided(log: Path) -> tuple[str, ...]:
+    if not log.is_dir():
+        return ()
+    try:
+        counts = Counter(f"{each.policy or each.who} ({each.who})" for each in read_decisions(log))
+    except FarlaneError as error:
+        return (f"the decision log cannot be read: {error.message}",)
+    if not counts:
+        return ()
+    told = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return (f"who decided then, by rounds in the decision log: {told}",)
 
 
 def history_of(past: Past, presence: Iterable[Presence] = ()) -> History:
