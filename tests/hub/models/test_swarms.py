@@ -44,6 +44,16 @@ def test_a_swarm_is_forgotten_with_its_last_member(world: World) -> None:
     assert len(world.swarms) == 0
 
 
+def test_who_has_all_of_it_is_known(world: World) -> None:
+    assert world.swarms.whole(ONE) == frozenset()
+    world.sit("a", have=True)
+    second = world.sit("b")
+    second.has([0, 1, 2])
+    assert world.swarms.whole(ONE) == {"a"}
+    second.has([3])
+    assert world.swarms.whole(ONE) == {"a", "b"}
+
+
 def test_everybody_is_ended_when_the_hub_stops(world: World) -> None:
     world.sit("a")
     world.sit("b", TWO)

@@ -33,10 +33,11 @@ async def test_eight_nodes_take_little_more_than_one_copy_from_the_hub(
 
 
 async def test_who_comes_later_fetches_from_who_has_it(
-    node: MakeNode, version: str, content: dict[str, bytes]
+    hub: RunningHub, node: MakeNode, version: str, content: dict[str, bytes]
 ) -> None:
     async with node("n1") as first, node("n2") as second:
         await first.fetch(version)
+        await until(lambda: len(hub.service.swarms.whole(parse_cid(version))) == 1)
         assert await second.fetch(version) == content
         assert second.cache.figures.peers >= sum(map(len, content.values()))
         assert first.cache.read().sent == second.cache.figures.peers
@@ -84,10 +85,12 @@ async def test_nodes_go_on_with_one_another_while_the_hub_is_away(
     hub: RunningHub, node: MakeNode, version: str, content: dict[str, bytes]
 ) -> None:
     async with behind(node, rate=1e6) as first, node("n2") as second:
-        await first.fetch(version)
-        fetching = asyncio.ensure_future(second.fetch(version))
         cid = parse_cid(version)
-        await until(lambda: len(hub.service.swarms.members(cid)) == 2)
+        await first.fetch(version)
+        # What the hub has not heard of yet it would send itself.
+        await until(lambda: len(hub.service.swarms.whole(cid)) == 1)
+        fetching = asyncio.ensure_future(second.fetch(version))
+        await until(lambda: first.cache.read().sent > 0)  # the second knows where to ask, and has its ticket
         await hub.stop()
         try:
             assert await fetching == content

@@ -98,6 +98,12 @@ class Swarms:
         found = self._gatherings.get(root)
         return frozenset(found.seats) if found is not None else frozenset()
 
+    def whole(self, root: Cid) -> frozenset[str]:
+        """Return the nodes of a swarm that have said they have all of it."""
+        found = self._gatherings.get(root)
+        members = found.swarm.members.items() if found is not None else ()
+        return frozenset(node for node, member in members if member.complete)
+
     def take_seat(
         self,
         root: Cid,
