@@ -109,6 +109,10 @@ bench-models: $(BENCH_VENV)/.installed $(KUBO) ## names, updates and transfer of
 bench-gateway: $(VENV)/.installed-dev ## what the gateway costs per request
 	@$(BIN)/python -m bench.gateway
 
+.PHONY: bench-scheduler
+bench-scheduler: $(VENV)/.installed-dev ## the scheduler beside rules and published figures; TRACES=DIR, ARGS="-o report"
+	@$(BIN)/python -m bench.scheduler --traces $(or $(TRACES),.cache/traces) $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## long fault injection
 	@$(BIN)/python -m pytest -rs -m soak --timeout=0 $(ARGS)
