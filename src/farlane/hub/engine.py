@@ -138,6 +138,8 @@ class Engine:
     async def tick_once(self) -> None:
         """Wait a moment, then let time pass for the reactor."""
         await asyncio.sleep(TICK_S)
+        if isinstance(self.policy, Desk):
+            self.policy.tick()
         if self.failure is None:
             self.run(lambda reactor, now: reactor.tick(now))
 

@@ -14,6 +14,7 @@ from farlane.domain.ids import JobId, NodeId, task_id
 from farlane.domain.jobs import TaskState
 from farlane.domain.records import Column
 from farlane.hub.deciding import client as client_module
+from farlane.hub.deciding import desk as desk_module
 from farlane.hub.deciding.circuit import STARTS
 from farlane.hub.deciding.client import WorkerPlan
 from farlane.hub.deciding.desk import Desk, DeskPlan
@@ -61,7 +62,9 @@ class Stage:
         return job.id
 
     async def ready(self) -> None:
-        await until(lambda: self.desk.client is not None and self.desk.client.ready)
+        client = self.desk.client
+        assert client is not None
+        await until(lambda: (self.desk.tick(), client.ready)[1])
 
     async def finish(self, key: str, count: int = 1) -> None:
         job = self.submit(key, count)
@@ -186,8 +189,9 @@ class TestSound:
         assert not stage.engine.reactor.state.nodes[node].leases
 
     async def test_small_views_are_decided_in_the_hub_once_the_process_has_proven_sound(
-        self, make: Make
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(desk_module, "INLINE_SHARE", 0)
         stage = make(odd("Sound"), own=Sound(), shadows=("spread",))
         await stage.ready()
         for key in "abc":
@@ -197,6 +201,17 @@ class TestSound:
         assert sum(tally.seconds["process"].buckets) == 1
         assert sum(tally.seconds["inline"].buckets) == 2
         assert tally.shadows["spread"].rounds == 3
+
+    async def test_a_busy_hub_has_its_decisions_made_in_the_process(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(desk_module, "INLINE_SHARE", 10**9)
+        stage = make(odd("Sound"), own=Sound())
+        await stage.ready()
+        for key in "abc":
+            await stage.finish(key)
+        assert sum(stage.desk.tally.seconds["process"].buckets) == 2
+        assert sum(stage.desk.tally.seconds["inline"].buckets) == 1
 
     @pytest.mark.parametrize(("own", "why"), [(Raises(), Why.FAILED), (DRIFTS, Why.DRIFT)])
     async def test_in_the_hub_the_guard_is_the_same(self, make: Make, own: Policy, why: Why) -> None:
@@ -285,9 +300,29 @@ class TestOdd:
         os.kill(client.pid, signal.SIGKILL)
         await until(lambda: client.pid is None)
         await stage.finish("a")
-        await until(lambda: (client.keep_alive(), client.ready)[1])
+        while not client.ready:  # the hub's clock brings it back, also while there is nothing to do
+            await stage.engine.tick_once()
         await stage.finish("b")
         assert stage.desk.tally.why is Why.POLICY
+
+    async def test_killed_again_and_again_under_load_it_loses_nothing(self, make: Make) -> None:
+        stage = make(odd("Sound"), restarts=Backoff(0.01, 0.02), shadows=("fifo",))
+        client = stage.desk.client
+        assert client is not None
+        jobs = []
+        for at in range(60):
+            jobs.append(stage.submit(f"k{at}", 3))
+            await asyncio.sleep(0.005)
+            if at % 15 == 0:
+                await stage.ready()
+                stage.submit(f"asked{at}", 2)
+                await asyncio.sleep(0)
+                os.kill(client.pid, signal.SIGKILL)  # type: ignore[arg-type]  # it is ready
+                await until(lambda: client.pid is None)
+            client.keep_alive()
+        await until(lambda: set(jobs) <= set(stage.finished))
+        assert client.starts >= 4
+        assert not stage.engine.reactor.state.waiting
 
     async def test_one_that_eats_memory_takes_its_process_with_it(self, make: Make) -> None:
         stage = make(odd("Eats"), memory=600 << 20)

@@ -28,6 +28,8 @@ from farlane.scheduler.policy import Policy, validate
 from farlane.scheduler.view import Decision, Placement, View
 
 log = logging.getLogger(__name__)
+INLINE_SHARE = 10
+"""The policy may take an eleventh of the loop: after a decision of t seconds in the hub the next waits 10 t."""
 Sources = dict[int, GroupSource]
 
 
@@ -89,11 +91,17 @@ class Desk:
         self._outcome: Outcome | None = None
         self._proven = False
         self._stillness = Stillness()
+        self._next_inline = 0.0
 
     def open(self) -> None:
         """Start the worker; call it on the running loop."""
         if self.plan.worker is not None and self.client is None:
             self.client = DecidingClient(self.plan.worker, self._shadowing.hear)
+            self.client.keep_alive()
+
+    def tick(self) -> None:
+        """Let time pass: a worker that died starts again when it may, though nothing is to be decided."""
+        if self.client is not None:
             self.client.keep_alive()
 
     def attach(self, wake: Callable[[], None]) -> None:
@@ -200,9 +208,14 @@ class Desk:
         return Verdict(Why.POLICY)
 
     def _is_small(self, view: View) -> bool:
-        """Tell whether the policy may be asked in the hub itself: its own, proven in the process, on a small view."""
+        """Tell whether the policy may be asked in the hub itself.
+
+        It is the scheduler's own, has proven sound in its process, the view is small, and the hub has the time: a busy
+        one has its decisions made elsewhere.
+        """
         pairs = len(view.groups) * len(view.nodes.ids)
-        return self.plan.own is not None and self._proven and pairs <= self.plan.inline_pairs
+        may = self.plan.own is not None and self._proven and pairs <= self.plan.inline_pairs
+        return may and time.perf_counter() >= self._next_inline
 
     def _hear(self, outcome: Outcome) -> None:
         self._outcome = outcome
@@ -216,6 +229,7 @@ class Desk:
         except Exception as error:
             answer, why, text = None, Why.FAILED, f"{type(error).__name__}: {error}"
         took_s = time.perf_counter() - began
+        self._next_inline = began + took_s + INLINE_SHARE * took_s
         self.tally.took("inline", took_s)
         asked = Asked(moment.view, moment.sources, {}, events)
         self._take(reactor, now, asked, Outcome(answer, why, text, took_s), moment)
