@@ -10,10 +10,11 @@ from farlane.lab.generators.settings import NetworkSettings
 from farlane.scheduler.sim.world import Changes, Floats, Nodes, Tasks, World
 
 
-def global_network(settings: NetworkSettings, seed: int) -> World:
+def global_network(settings: NetworkSettings, seed: int, *, most: int = 1 << 62) -> World:
     """Return a day of a network; equal settings and seed give equal worlds.
 
-    Nodes, catalogue and each kind of work have random numbers of their own: more load leaves the nodes as they are.
+    Nodes, catalogue and each kind of work have random numbers of their own: more load leaves the nodes as they are. Of
+    each kind of work no more is made up once it has `most` tasks.
     """
     streams = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(2 + len(MAKERS))]
     nodes, changes = make_machines(settings, streams[0])
@@ -21,9 +22,10 @@ def global_network(settings: NetworkSettings, seed: int) -> World:
     work = settings.load * capacity(nodes, changes, settings.hours * HOUR)
     jobs, users, arrivals = [], [], []
     for share, maker, random in zip(settings.mix, MAKERS, streams[2:], strict=True):
-        left = work * share / sum(settings.mix)
-        while left > 0.0:
+        left, count = work * share / sum(settings.mix), 0
+        while left > 0.0 and count < most:
             job = maker(settings, crowd, random)
+            count += len(job.run_s)
             user = int(random.choice(settings.users, p=crowd.weight))
             left -= job.work
             jobs.append(job)

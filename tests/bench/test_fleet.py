@@ -1,0 +1,27 @@
+"""The bench of a fleet: a tiny network runs under every rule that it shows, and the table has all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench.scheduler.fleet import COLUMNS, POLICIES, cell, overall, run_scenario, show_table
+
+from farlane.lab.generators.settings import NetworkSettings
+
+TINY = NetworkSettings(nodes=4, hours=0.5, load=0.3, users=3, models=6, datacentre=0.0)
+
+
+def test_every_policy_runs_and_has_a_row(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = run_scenario("tiny", TINY, 1, tuple(POLICIES), None)
+    show_table("tiny", found)
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(" | ")[0].strip("| ") for row in rows[5:]] == list(POLICIES)
+    assert all(row.count("|") == len(COLUMNS) + 3 for row in rows[3:])
+    base = found["product"]
+    assert overall(base, base).tolist() == [1.0]
+
+
+def test_a_cell_is_a_mean_and_its_interval() -> None:
+    assert cell(np.array([2.0, 2.0, 2.0]), "{:.1f}") == "2.0 [2.0, 2.0]"
