@@ -66,7 +66,7 @@ def test_the_binding_resource_decides_and_memory_is_never_overcommitted(build, p
 def test_a_queue_that_fills_one_resource_does_not_keep_off_work_without_it(build, policy):
     nodes = build.nodes((4, 64, 10))
     disk_queue = [(0, (1, 1, 30), 0.05)]
-    group = build.group(nodes, count=9, demand=(1, 1))
+    group = build.group(nodes, count=9, demand=(1, 1), since=build.now - 100)
     assert build.placed(decide(build, policy, nodes, group, running=disk_queue)) == {0: 3}
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farlane.scheduler.explain import Weighing
 from farlane.scheduler.policy import POLICIES, policy_named, validate
 from farlane.scheduler.view import RunningColumns
 
@@ -62,10 +63,13 @@ def test_work_that_may_not_queue_ahead_never_overcommits(views, policy, data):
 @given(st.data())
 def test_no_unreserved_node_is_left_with_room_for_a_waiting_task(views, policy, data):
     view = data.draw(views())
-    decision = policy_named(policy).decide(view)
+    rule = policy_named(policy)
+    decision = rule.decide(view)
     left = after(view, decision)
     reserved = {each.node for each in decision.reservations}
     for group in view.groups:
+        if isinstance(rule, Weighing) and rule.held_s(view, group.key) > 0:
+            continue  # left waiting by choice, within bounds that the policy's own tests check
         placed = sum(each.count for each in decision.placements if each.group == group.key)
         if placed >= min(group.count, group.affordable):
             continue
