@@ -46,6 +46,7 @@ class Stage:
         self.desk.open()
         self.finished: list[JobId] = []
         self.batch = 0
+        self.epoch = 1
         self.working = True
         self.engine = Engine(
             Reactor(1, 10.0), MemoryStore(), self.desk, SystemClock(), self._perform, lambda error: None
@@ -80,7 +81,7 @@ class Stage:
         self.batch += 1
         count = len(grant.indices)
         ended = EndedBatch(
-            self.batch, 1, [task_id(grant.job, index) for index in grant.indices], grant.attempts,
+            self.batch, self.epoch, [task_id(grant.job, index) for index in grant.indices], grant.attempts,
             bytes([TaskState.DONE]) * count, Column([b""] * count), {}, {}, [1] * count, [0] * count, [0] * count,
         )  # fmt: skip
         self.engine.run(lambda reactor, now: reactor.end_attempts(now, grant.node, ended))
@@ -173,6 +174,23 @@ class TestSound:
             Why.FAILED,
             "the view cannot be sent: OSError: no room",
         )
+
+    async def test_a_hub_that_starts_over_forgets_what_the_earlier_one_asked(self, make: Make) -> None:
+        stage = make(odd("Sound"))
+        await stage.ready()
+        stage.submit("a")
+        await asyncio.sleep(0)  # the question is under way
+        reactor, finished = Reactor(2, 10.0), stage.finished
+        stage.engine = Engine(
+            reactor, MemoryStore(), stage.desk, SystemClock(), stage._perform, lambda error: None
+        )
+        stage.join("n1")
+        stage.epoch = 2
+        await stage.finish("b")
+        assert len(finished) == 1
+        await stage.ready()
+        await stage.finish("c")
+        assert stage.desk.tally.why is Why.POLICY
 
     async def test_a_node_that_went_meanwhile_gets_nothing(self, make: Make) -> None:
         stage = make(odd("Sound"))

@@ -73,6 +73,22 @@ async def test_everybody_who_asks_hears_that_the_rule_decides_and_why(
     await hub.start()  # the fixture stops it
 
 
+async def test_the_learned_policy_decides_and_tells_what_it_looked_at(tmp_path: Path) -> None:
+    settings = HubSettings(policy="learned", decision_budget_s=30.0)
+    async with RunningHub(tmp_path, settings=settings) as hub, hub.node() as node, hub.client() as client:
+        desk = hub.service.policy
+        assert isinstance(desk, Desk)
+        await until(lambda: desk.process == "ready")
+        await submit(client, [b"x"] * 3)
+        await node.take(3)
+        status = await deciding_status(client.connection)
+        assert (status.policy, status.why, status.assessed) == ("learned", "policy", 1)
+    entry = next(read_decisions(tmp_path / LOG))
+    assert entry.who == "policy"
+    assert len(entry.chosen[0].own) == len(entry.names) > 0
+    assert 0 < entry.chosen[0].propensity <= 1
+
+
 async def test_shadow_rules_are_asked_beside_a_rule(tmp_path: Path) -> None:
     settings = HubSettings(policy="fifo", policy_shadow=("spread",), decision_log_bytes=1 << 20)
     async with RunningHub(tmp_path, settings=settings) as hub, hub.node() as node, hub.client() as client:
