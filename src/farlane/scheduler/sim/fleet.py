@@ -108,7 +108,7 @@ def _serve(world: World, state: State, waiting: Waiting, usual: Usual, rule: Rul
     started, blocked, closed_too = 0, False, rule.guard or rule.patience_s < NEVER
     shut = np.zeros(len(waiting.shapes) if closed_too else 1, np.bool_)
     while True:
-        unit = _first(waiting, closed_too, shut)
+        unit = first(waiting, closed_too, shut)
         if unit == NOWHERE:
             return started
         if rule.order == DOMINANT_SHARE:
@@ -134,7 +134,7 @@ def _serve(world: World, state: State, waiting: Waiting, usual: Usual, rule: Rul
 
 
 @compiled
-def _first(waiting: Waiting, closed_too: bool, shut: Bools) -> int:
+def first(waiting: Waiting, closed_too: bool, shut: Bools) -> int:
     """Return the first unit of the shapes that may find room, or, with `closed_too`, of those not yet looked at."""
     best = NOWHERE
     for at in range(waiting.marks[ACTIVE_SHAPES]):

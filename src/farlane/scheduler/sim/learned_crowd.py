@@ -1,0 +1,205 @@
+"""What the network sees of the groups that wait in a fleet, and of the whole; once a round.
+
+The columns are those of production (`learned.view_features`), a group standing for its like units.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from farlane.scheduler.learned.features import TaskColumns
+from farlane.scheduler.learned.view_features import NO_OPENING_S
+from farlane.scheduler.ordering import MAX_PRIORITY
+from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.learned_groups import (
+    DEPENDENTS,
+    HEAD,
+    REQUEST,
+    RUNS,
+    SINCE,
+    SIZED,
+    SPARE_BUDGET,
+    STREAM,
+    Groups,
+    expected_of,
+    gpu_share,
+)
+from farlane.scheduler.sim.placing import fits
+from farlane.scheduler.sim.state import EXPECTED_END, HELD_GPU, State
+from farlane.scheduler.sim.waiting import (
+    CLOSED,
+    KNOWN,
+    NARROW,
+    SAMPLE,
+    SHAPE,
+    SIZE,
+    Waiting,
+)
+from farlane.scheduler.sim.world import NEVER, WHOLE_GPU, Floats, Ints, World
+
+
+@compiled
+def group_columns(world: World, state: State, waiting: Waiting, groups: Groups, rows: Ints) -> TaskColumns:
+    """Return the columns of some groups that wait."""
+    tasks, q, now = world.tasks, len(rows), state.clock[0]
+    made = np.zeros((18, q))
+    total, free, most = _pool(world, state)
+    largest_gpus = max(1.0, float(world.nodes.gpus.max()))
+    since = np.empty(q)
+    for at in range(q):
+        since[at] = groups.numbers[rows[at], SINCE]
+    ages = np.sort(since)
+    lacking, column = np.zeros(q), np.zeros(q, np.int64)
+    for at in range(q):
+        group = rows[at]
+        head, size = groups.counts[group, HEAD], groups.counts[group, SIZED]
+        shape = waiting.units[head, SHAPE]
+        made[0, at], made[1, at] = groups.numbers[group, REQUEST], expected_of(groups, group)
+        made[2, at] = now - since[at]
+        best, share = 0, -1.0
+        for each in range(4):
+            part = min(groups.asked[group, each] / max(total[each], 1.0), 1.0)
+            if part > share:
+                best, share = each, part
+        made[3, at], column[at] = share, best
+        made[4, at] = free[best] / total[best] if total[best] > 0.0 else 0.0
+        made[6, at] = fits_somewhere(world, state, waiting, shape)
+        lacking[at] = groups.asked[group, best] - min(size * most[best], free[best])
+        made[7, at] = np.searchsorted(ages, since[at]) / (q - 1.0) if q > 1 else 0.0
+        made[8, at] = 0.0 if np.isnan(groups.recent[groups.counts[group, STREAM], 0]) else 1.0
+        made[9, at] = tasks.priority[head] / MAX_PRIORITY
+        made[10, at] = tasks.deadline[head] - now - made[1, at]
+        made[11, at] = nearest_load_s(world, state, groups, head, shape)
+        made[12, at], made[13, at] = size, groups.counts[group, DEPENDENTS]
+        made[14, at], made[15, at] = groups.options[shape], groups.numbers[group, SPARE_BUDGET]
+        made[16, at], made[17, at] = tasks.gpus[head] / largest_gpus, gpu_share(world, head)
+    _fill_openings(world, state, groups, column, lacking, made)
+    return TaskColumns(
+        request_s=made[0], expected_s=made[1], wait_s=made[2], share=made[3], free=made[4], opening_s=made[5],
+        fits=made[6], rank=made[7], known=made[8], priority=made[9], slack_s=made[10], load_s=made[11], gang=made[12],
+        dependents=made[13], options=made[14], spare_budget=made[15], gpus=made[16], gpu_share=made[17],
+    )  # fmt: skip
+
+
+@compiled
+def whole(world: World, state: State, of: TaskColumns, x: Floats, weight: Floats, waiting: float) -> Floats:
+    """Return what the network sees of the whole, (G,): `features.global_features` with each group as its tasks.
+
+    Args:
+        world: what is simulated.
+        state: now.
+        of: columns of the groups, at least one.
+        x: their features.
+        weight: (q,) tasks of each group.
+        waiting: tasks that wait, those of other groups among them.
+    """
+    total, free, _ = _pool(world, state)
+    share = weight / weight.sum()
+    online, churn = 0, 0.0
+    for node in range(len(state.online)):
+        if state.online[node]:
+            online += 1
+            churn += 3600.0 * world.nodes.hazard[node]
+    g = np.empty(13)
+    g[0] = (share * of.free).sum()
+    g[1] = free[HELD_GPU] / total[HELD_GPU] if total[HELD_GPU] > 0.0 else 0.0
+    g[2] = np.log10(1.0 + waiting) / 3.0
+    g[3] = np.log10(1.0 + waiting * (share * of.expected_s * of.share).sum()) / 5.0
+    g[4] = np.log10(1.0 + waiting * (share * of.request_s * of.share).sum()) / 5.0
+    g[5] = (share * x[:, 2]).sum()
+    mean = (share * x[:, 1]).sum()
+    g[6] = np.sqrt((share * (x[:, 1] - mean) ** 2).sum())
+    g[7] = 1.0
+    g[8] = (share * of.fits).sum()
+    g[9] = np.log10(1.0 + online) / 4.0
+    g[10] = min(churn / max(1, online), 1.0)
+    g[11] = (share * x[:, 3]).sum()
+    g[12] = mean
+    return g
+
+
+@compiled
+def fits_somewhere(world: World, state: State, waiting: Waiting, shape: int) -> float:
+    """Return 1 where each task of a shape's units fits on some node now, as far as room goes."""
+    known = waiting.shapes[shape, KNOWN]
+    if known == CLOSED:
+        return 0.0
+    if known == NARROW:
+        return 1.0
+    unit = waiting.shapes[shape, SAMPLE]
+    for task in range(unit, unit + waiting.units[unit, SIZE]):
+        found = False
+        for node in range(len(state.online)):
+            if fits(world, state, task, node):
+                found = True
+                break
+        if not found:
+            return 0.0
+    return 1.0
+
+
+@compiled
+def nearest_load_s(world: World, state: State, groups: Groups, task: int, shape: int) -> float:
+    """Return how long it takes to bring a task's model to the node that would have it first; 0 where none is needed."""
+    model, now = world.tasks.model[task], state.clock[0]
+    if model < 0:
+        return 0.0
+    able, online, used, here = groups.possible[shape], state.online, state.used_at, state.here_at
+    link, bandwidth, size = state.link_free, world.nodes.bandwidth, world.model_bytes[model]
+    least = NEVER
+    for node in range(len(online)):
+        if not online[node] or not able[node]:
+            continue
+        if used[node, model] > -NEVER:
+            least = min(least, max(0.0, here[node, model] - now))
+            if least == 0.0:
+                return 0.0
+        else:
+            least = min(least, max(0.0, link[node] - now) + size / bandwidth[node])
+    return float(least) if least < NEVER else 0.0
+
+
+@compiled
+def _pool(world: World, state: State) -> tuple[Floats, Floats, Floats]:
+    """Return what nodes that are online have of each resource, what of it is free, and most on one node: (4,) each."""
+    total, free, most = np.zeros(4), np.zeros(4), np.zeros(4)
+    capacity, gpus, gpu_free = world.nodes.capacity, world.nodes.gpus, state.gpu_free
+    for node in range(len(state.online)):
+        if not state.online[node]:
+            continue
+        for each in range(3):
+            total[each] += capacity[node, each]
+            free[each] += state.free[node, each]
+            most[each] = max(most[each], float(state.free[node, each]))
+        room = 0
+        for gpu in range(gpus[node]):
+            room += gpu_free[node, gpu]
+        total[HELD_GPU] += gpus[node] * WHOLE_GPU
+        free[HELD_GPU] += room
+        most[HELD_GPU] = max(most[HELD_GPU], float(room))
+    return total, free, most
+
+
+@compiled
+def _fill_openings(
+    world: World, state: State, groups: Groups, column: Ints, lacking: Floats, made: Floats
+) -> None:
+    """Write until when as much as is lacking is expected to be released anywhere, for those that fit nowhere."""
+    if (made[6] > 0.0).all():
+        return
+    tasks, now, count = world.tasks, state.clock[0], groups.marks[RUNS]
+    left = np.empty(count)
+    for at in range(count):
+        left[at] = abs(state.times[groups.runs[at], EXPECTED_END] - now)
+    order = np.argsort(left)
+    released = np.zeros((4, count + 1))
+    for place in range(count):
+        task = groups.runs[order[place]]
+        for each in range(3):
+            released[each, place + 1] = released[each, place] + tasks.demand[task, each]
+        gpus = tasks.gpus[task] * tasks.gpu_milli[task]
+        released[HELD_GPU, place + 1] = released[HELD_GPU, place] + gpus
+    for at in range(len(column)):
+        if made[6, at] == 0.0:
+            place = np.searchsorted(released[column[at], 1:], max(1.0, lacking[at]))
+            made[5, at] = left[order[place]] if place < count else NO_OPENING_S
