@@ -1,0 +1,74 @@
+"""Fleets to train on: costs in terms of the hub's own rule, and weights that no other setting notices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from farlane.errors import InvalidSetting
+from farlane.lab.training.fleet_setting import (
+    MEASURES,
+    OWN,
+    FleetSetting,
+    fleet_coordinates,
+    ruled,
+    weighted,
+)
+from farlane.scheduler.learned import network
+from farlane.scheduler.learned.rule_equal import rule_equal
+from farlane.scheduler.sim.fleet_scores import fleet_scores
+from farlane.scheduler.sim.fragments import usual_tasks
+from farlane.scheduler.sim.learned_packing import run_learned_packing
+from farlane.scheduler.sim.learned_queue import run_learned_queue
+from farlane.scheduler.sim.state import new_state
+from farlane.scheduler.sim.world import WHOLE_GPU, Floats, Ints, World
+from farlane.testing.sim_worlds import gpu_nodes, mixed_world, pool
+
+SETTING = FleetSetting("mixed", lambda seed: mixed_world(seed, 20))
+
+
+def test_the_hubs_own_rule_costs_one_and_weights_cost_about_that() -> None:
+    world = SETTING.draw(1)
+    assert SETTING.rule_name(OWN) == "SHORTEST+PRODUCT+guard"
+    assert SETTING.rule_cost(world, 1, OWN) == pytest.approx(1.0)
+    assert 0.2 < SETTING.policy_cost(world, 1, network.flatten(rule_equal())) < 5.0
+
+
+def test_twice_of_all_that_counts_is_about_twice_the_cost() -> None:
+    world = SETTING.draw(2)
+    own = fleet_scores(world, ruled(world, OWN))
+    twice = replace(own, **{name: 2 * getattr(own, name) for name in MEASURES})
+    assert 1.5 < weighted(twice, own) <= 2.0
+    assert weighted(replace(own, missed=float("nan")), own) == pytest.approx(1.0)
+
+
+def test_no_game_is_played() -> None:
+    with pytest.raises(InvalidSetting, match="leave imitation and ppo out"):
+        SETTING.game(SETTING.draw(1), 1, OWN, 8)
+
+
+def test_queues_and_packing_do_not_notice_what_fleets_have_learnt() -> None:
+    random = np.random.default_rng(5)
+    before = random.normal(0.0, 0.3, network.SIZE)
+    after, free = before.copy(), fleet_coordinates()
+    after[free] = random.normal(0.0, 5.0, len(free))
+    assert len(fleet_coordinates(())) == 21
+    queue = pool(8, [(float(at), 5.0 + at % 7, 1 + at % 5) for at in range(25)])
+    packing = gpu_nodes([0, 2, 4, 8], [(1 + at % 9, 1 + at % 2, WHOLE_GPU) for at in range(12)])
+    for world, run in ((queue, queued), (packing, packed)):
+        one, other = run(world, before), run(world, after)
+        assert one.tolist() == other.tolist()
+
+
+def queued(world: World, vector: Floats) -> Floats:
+    state = new_state(world)
+    run_learned_queue(world, state, network.unflatten(vector), False)
+    return state.started
+
+
+def packed(world: World, vector: Floats) -> Ints:
+    state = new_state(world)
+    run_learned_packing(world, state, usual_tasks(world.tasks), network.unflatten(vector), np.zeros((1, 1)))
+    return state.node
