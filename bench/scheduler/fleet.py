@@ -26,7 +26,7 @@ import numpy as np
 
 from bench.scheduler.fleet_plots import draw
 from farlane.errors import FarlaneError
-from farlane.lab.generators.global_network import global_network
+from farlane.lab.generators.global_network import capacity, global_network
 from farlane.lab.generators.settings import SCENARIOS, NetworkSettings, scenario
 from farlane.scheduler.sim.checking import check_world
 from farlane.scheduler.sim.choices import Choice
@@ -35,7 +35,7 @@ from farlane.scheduler.sim.fleet import simulate
 from farlane.scheduler.sim.fleet_scores import FleetScores, fleet_scores
 from farlane.scheduler.sim.orders import Order
 from farlane.scheduler.sim.state import State
-from farlane.scheduler.sim.world import World
+from farlane.scheduler.sim.world import WHOLE_GPU, World
 
 PATIENCE_S = 6 * 3600.0
 """Under every rule: who waited longer goes first."""
@@ -190,11 +190,12 @@ def show_size(nodes: int, tasks: int) -> None:
 
 
 def sized(nodes: int, tasks: int) -> World:
-    """Return a world of so many nodes and tasks: short bursts, as many as come by then."""
-    settings = NetworkSettings(
-        nodes=nodes, hours=24.0 * 365, load=0.8, inference=1.0, sweeps=0.0, tuning=0.0, pipelines=0.0
-    )
-    return global_network(settings, seed=0, most=tasks)
+    """Return bursts of inference, about so many tasks, in as many hours as make the usual load of so many nodes."""
+    settings = NetworkSettings(nodes=nodes, hours=1.0, inference=1.0, sweeps=0.0, tuning=0.0, pipelines=0.0)
+    probe = global_network(settings, seed=0, most=2000)
+    each = float((probe.tasks.run_s * probe.tasks.gpu_milli).mean()) / WHOLE_GPU
+    hours = tasks * each / (settings.load * capacity(probe.nodes, probe.changes, 3600.0))
+    return global_network(replace(settings, hours=hours), seed=0, most=tasks)
 
 
 if __name__ == "__main__":

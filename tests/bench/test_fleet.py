@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.scheduler.fleet import COLUMNS, POLICIES, cell, overall, run_scenario, show_table
+from bench.scheduler.fleet import COLUMNS, POLICIES, cell, overall, run_scenario, show_table, sized
 
 from farlane.lab.generators.settings import NetworkSettings
 
@@ -25,3 +25,9 @@ def test_every_policy_runs_and_has_a_row(capsys: pytest.CaptureFixture[str], tmp
 
 def test_a_cell_is_a_mean_and_its_interval() -> None:
     assert cell(np.array([2.0, 2.0, 2.0]), "{:.1f}") == "2.0 [2.0, 2.0]"
+
+
+def test_a_world_of_a_size_has_about_so_many_tasks() -> None:
+    world = sized(6, 300)
+    assert len(world.nodes.gpus) == 6
+    assert 200 < len(world.tasks.arrival) < 1000
