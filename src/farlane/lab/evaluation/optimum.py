@@ -20,6 +20,8 @@ from farlane.scheduler.sim.world import CPU, WHOLE_GPU, Floats, Ints, World
 
 MOST_JOBS = 8
 MOST_TASKS = 10
+Gpus = tuple[tuple[int, ...], ...]
+"""Free thousandths of the GPUs of each node, rising."""
 
 
 class Cost(StrEnum):
@@ -117,48 +119,43 @@ def best_packing(world: World) -> int:
     Raises:
         InvalidInput: too many tasks.
     """
-    t = len(world.tasks.gpus)
-    if t > MOST_TASKS:
-        raise InvalidInput(f"{t} tasks; expected at most {MOST_TASKS}")
-    amount = world.tasks.gpus * world.tasks.gpu_milli
-    order = np.argsort(-amount, kind="stable")
-    behind = np.concatenate([np.cumsum(amount[order][::-1])[::-1], [0]])
-    gpus = [tuple([WHOLE_GPU] * int(count)) for count in world.nodes.gpus]
-    return _packed(world, order, behind, gpus, world.nodes.capacity.copy(), 0, 0, 0)
+    if len(world.tasks.gpus) > MOST_TASKS:
+        raise InvalidInput(f"{len(world.tasks.gpus)} tasks; expected at most {MOST_TASKS}")
+    search = _Packing(world)
+    search.extend(0, 0, tuple((WHOLE_GPU,) * int(count) for count in world.nodes.gpus), world.nodes.capacity)
+    return search.best
 
 
-def _packed(
-    world: World,
-    order: Ints,
-    behind: Ints,
-    gpus: list[tuple[int, ...]],
-    free: Ints,
-    at: int,
-    given: int,
-    best: int,
-) -> int:
-    """Return the best of a partial packing's ends, `best` where none is better."""
-    best = max(best, given)
-    if at == len(order) or given + behind[at] <= best:
-        return best
-    task = int(order[at])
-    demand, wanted, milli = (
-        world.tasks.demand[task],
-        int(world.tasks.gpus[task]),
-        int(world.tasks.gpu_milli[task]),
-    )
-    tried = set()
-    for node in range(len(gpus)):
-        like = (gpus[node], tuple(free[node].tolist()), int(world.nodes.gpu_model[node]))
-        if like in tried or not _may(world, task, node) or (demand > free[node]).any():
-            continue
-        tried.add(like)
-        for left in _takes(gpus[node], wanted, milli):
-            free[node] -= demand
-            rest = [*gpus[:node], left, *gpus[node + 1 :]]
-            best = _packed(world, order, behind, rest, free, at + 1, given + wanted * milli, best)
-            free[node] += demand
-    return _packed(world, order, behind, gpus, free, at + 1, given, best)
+class _Packing:
+    """Depth first, the largest tasks first; what is left over alike after the same tasks is looked at once."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.best = world, 0
+        amount = world.tasks.gpus * world.tasks.gpu_milli
+        self.order: list[int] = np.argsort(-amount, kind="stable").tolist()
+        self.behind = [*np.cumsum(amount[self.order][::-1])[::-1].tolist(), 0]
+        self.most = int(world.nodes.gpus.sum()) * WHOLE_GPU
+        self.seen: set[tuple[int, Gpus, bytes]] = set()
+
+    def extend(self, at: int, given: int, gpus: Gpus, free: Ints) -> None:
+        """Try every place for the next task, and to leave it out."""
+        self.best = max(self.best, given)
+        if self.best == self.most or given + self.behind[at] <= self.best:
+            return
+        state = (at, gpus, free.tobytes())
+        if state in self.seen:
+            return
+        self.seen.add(state)
+        tasks, task = self.world.tasks, self.order[at]
+        wanted, milli = int(tasks.gpus[task]), int(tasks.gpu_milli[task])
+        for node in range(len(gpus)):
+            if not _may(self.world, task, node) or (tasks.demand[task] > free[node]).any():
+                continue
+            rest = free.copy()
+            rest[node] -= tasks.demand[task]
+            for left in _takes(gpus[node], wanted, milli):
+                self.extend(at + 1, given + wanted * milli, (*gpus[:node], left, *gpus[node + 1 :]), rest)
+        self.extend(at + 1, given, gpus, free)
 
 
 def _may(world: World, task: int, node: int) -> bool:
