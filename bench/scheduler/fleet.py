@@ -28,11 +28,13 @@ from bench.scheduler.fleet_plots import draw
 from farlane.errors import FarlaneError
 from farlane.lab.generators.global_network import capacity, global_network
 from farlane.lab.generators.settings import SCENARIOS, NetworkSettings, scenario
+from farlane.scheduler.learned.shipped import shipped_ensemble
 from farlane.scheduler.sim.checking import check_world
 from farlane.scheduler.sim.choices import Choice
 from farlane.scheduler.sim.compiled import COMPILED
 from farlane.scheduler.sim.fleet import simulate
 from farlane.scheduler.sim.fleet_scores import FleetScores, fleet_scores
+from farlane.scheduler.sim.learned_fleet import simulate_learned
 from farlane.scheduler.sim.orders import Order
 from farlane.scheduler.sim.state import State
 from farlane.scheduler.sim.world import WHOLE_GPU, World
@@ -43,6 +45,11 @@ PATIENCE_S = 6 * 3600.0
 
 def rule(order: Order, choice: Choice, guard: bool = False) -> Callable[[World], State]:
     return partial(simulate, order=order, choice=choice, guard=guard, patience_s=PATIENCE_S)
+
+
+def learned(world: World) -> State:
+    """Run the first network of the shipped weights."""
+    return simulate_learned(world, shipped_ensemble().members[0])
 
 
 POLICIES: dict[str, Callable[[World], State]] = {
@@ -63,6 +70,7 @@ POLICIES: dict[str, Callable[[World], State]] = {
     "HRRN, surviving": rule(Order.HRRN, Choice.SURVIVING),
     "WFP3, soonest": rule(Order.WFP3, Choice.SOONEST),
     "FCFS, spread": rule(Order.FCFS, Choice.SPREAD),
+    "learned": learned,
 }
 BASE = "product"
 COLUMNS = {
