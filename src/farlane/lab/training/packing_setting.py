@@ -126,25 +126,25 @@ class PackingGame:
     """One episode: which node each task gets; one that fits on a single node, or on none, is not asked about."""
 
     def __init__(self, world: World, usual: Usual, width: int, seed: int) -> None:
-        self._world, self._usual, self._width = world, usual, width
+        self._world, self.usual, self._width = world, usual, width
         self._random = np.random.default_rng(seed)
         self.state = new_state(world)
-        self._known, self._fleet = nothing_known(world), fleet_of(world, usual)
-        self._rows = np.empty(len(world.nodes.gpus), np.int64)
+        self.known, self._fleet = nothing_known(world), fleet_of(world, usual)
+        self.rows = np.empty(len(world.nodes.gpus), np.int64)
         self._total = max(1, int(world.nodes.gpus.sum())) * WHOLE_GPU
-        self._nodes: Ints = self._rows[:0]
-        self._best, self._task = 0, -1
+        self.nodes: Ints = self.rows[:0]
+        self._best, self.task = 0, -1
         self._go_on()
 
     def see(self) -> Seen | None:
         """Return the nodes on which the task fits; of more than the width, a random choice with FGD's among it."""
-        if self._task < 0:
+        if self.task < 0:
             return None
         count = len(self._fitting)
         places = shown(count, self._width, self._best, self._random)
-        self._nodes = self._fitting[places]
-        added = self._known.added[self._row][self._nodes]
-        x, g, p, y = see_nodes(self._world, self.state, self._fleet, self._task, self._nodes, added)
+        self.nodes = self._fitting[places]
+        added = self.known.added[self.row][self.nodes]
+        x, g, p, y = see_nodes(self._world, self.state, self._fleet, self.task, self.nodes, added)
         mask = np.zeros(self._width + 1, np.bool_)
         mask[: len(places)] = True
         rows = padded(np.concatenate([p, y], axis=1), self._width)
@@ -152,12 +152,12 @@ class PackingGame:
 
     def taught(self) -> int:
         """Return which of those FGD takes: where the least fragments are added, in its steps; of equals the first."""
-        return int(np.flatnonzero(self._nodes == self._fitting[self._best])[0])
+        return int(np.flatnonzero(self.nodes == self._fitting[self._best])[0])
 
     def choose(self, at: int) -> float:
         """Place the task, and go on to the next choice; returns the share of all GPUs that was placed on the way."""
         before = int(self.state.gpu_free.sum())
-        self._place(int(self._nodes[at]))
+        self._place(int(self.nodes[at]))
         self._go_on()
         return (before - int(self.state.gpu_free.sum())) / self._total
 
@@ -167,31 +167,31 @@ class PackingGame:
 
     def _go_on(self) -> None:
         """Let tasks arrive until one can be placed on several nodes."""
-        self._task = -1
+        self.task = -1
         while self.state.marks[QUEUED] or advance(self._world, self.state):
             if not self.state.marks[QUEUED]:
                 continue
             task = unqueue(self.state, 0)
-            count = fitting_nodes(self._world, self.state, task, self._rows)
+            count = fitting_nodes(self._world, self.state, task, self.rows)
             if count == 0:
                 self.state.status[task] = GONE
                 continue
-            self._fitting = self._rows[:count].copy()
-            self._row = learn_fragments(
-                self._world, self.state, self._usual, self._known, task, self._rows, count
+            self._fitting = self.rows[:count].copy()
+            self.row = learn_fragments(
+                self._world, self.state, self.usual, self.known, task, self.rows, count
             )
-            self._task = task
+            self.task = task
             if count > 1:
-                added = self._known.added[self._row][self._fitting]
+                added = self.known.added[self.row][self._fitting]
                 self._best = int(np.argmax(np.floor(_STEPS / (1.0 + np.exp(added / WHOLE_GPU)))))
                 return
             self._place(int(self._fitting[0]))
-            self._task = -1
+            self.task = -1
 
     def _place(self, node: int) -> None:
-        gpu = int(self._known.gpu[self._row, node])
-        place(self._world, self.state, self._task, node, gpu if gpu >= 0 else TIGHTEST)
-        forget_node(self._known, node)
+        gpu = int(self.known.gpu[self.row, node])
+        place(self._world, self.state, self.task, node, gpu if gpu >= 0 else TIGHTEST)
+        forget_node(self.known, node)
 
 
 def _noise(world: World, seed: int, first: int, last: int) -> Floats:
