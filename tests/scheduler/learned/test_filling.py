@@ -83,3 +83,8 @@ def test_any_scores_give_shares_that_fit_and_sum_up(data):
     )
     assert shared.sum() == count
     assert ((shared >= 0) & (shared <= room)).all()
+
+
+def test_a_block_smaller_than_the_best_equals_is_shared_among_some_of_them():
+    shared = fill(Scores([1, 1, 1], slope=0.1), amounts(9, 9, 9), 2, passes=1)
+    assert sorted(shared.tolist()) == [0, 1, 1]
