@@ -2,6 +2,7 @@
 
     python -m bench.scheduler.fleet [--scenario calm busy churny models] [--seeds 5] [--nodes 40] [--hours 24]
                                     [--policies NAME ...] [--plots DIR] [--json FILE]
+                                    [--weights CHECKPOINT]
     python -m bench.scheduler.fleet --size NODES TASKS
 
 Each policy runs the same worlds, one a seed. Cells are means over seeds with 95 % bootstrap intervals (seeds are
@@ -9,7 +10,8 @@ resampled). `overall` is the geometric mean of ratios to `product` in completion
 cost: below 1 is better. `--size` runs one world of that size under two rules and says how long it takes. Plots need
 matplotlib.
 
-To add a policy put a function from a world to the state at its end into `POLICIES`.
+`learned` runs the weights of `--weights`, else those that are shipped. To add a policy put a function from a world to
+the state at its end into `POLICIES`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 
 from bench.scheduler.fleet_plots import draw
 from farlane.errors import FarlaneError
+from farlane.lab.evaluation.rivals import LearnedPolicy, members_of, read_weights
 from farlane.lab.generators.global_network import capacity, global_network
 from farlane.lab.generators.settings import SCENARIOS, NetworkSettings, scenario
 from farlane.scheduler.learned.shipped import shipped_ensemble
@@ -72,6 +75,7 @@ POLICIES: dict[str, Callable[[World], State]] = {
     "FCFS, spread": rule(Order.FCFS, Choice.SPREAD),
     "learned": learned,
 }
+LEARNED = "learned"
 BASE = "product"
 COLUMNS = {
     "completion s": ("completion_mean_s", 1.0, "{:.0f}"), "p95 wait s": ("wait_p95_s", 1.0, "{:.0f}"),
@@ -80,6 +84,7 @@ COLUMNS = {
     "cost": ("cost", 1.0, "{:.0f}"), "wasted h": ("wasted_s", 1 / 3600, "{:.0f}"),
     "fairness": ("fairness", 1.0, "{:.3f}"),
 }  # fmt: skip
+
 OVERALL = {
     "completion_mean_s": 1.0, "slowdown_mean": 0.0, "wait_p95_s": 1.0, "missed": 1e-3, "moved_bytes": 1e9, "cost": 0.0,
 }  # fmt: skip
@@ -92,7 +97,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--nodes", type=int, default=NetworkSettings.nodes)
     parser.add_argument("--hours", type=float, default=NetworkSettings.hours)
-    parser.add_argument("--policies", nargs="+", choices=tuple(POLICIES), default=tuple(POLICIES))
+    parser.add_argument("--policies", nargs="+", choices=(*POLICIES, LEARNED), default=(*POLICIES, LEARNED))
+    parser.add_argument(
+        "--weights", type=Path, help="checkpoint of the learned policy, in place of the shipped one"
+    )
     parser.add_argument("--plots", type=Path, help="directory for plots of the first seed")
     parser.add_argument("--json", type=Path, help="file for all scores")
     parser.add_argument("--size", nargs=2, type=int, metavar=("NODES", "TASKS"))
@@ -103,9 +111,17 @@ def main() -> None:
         if options.size:
             show_size(*options.size)
         else:
+            if LEARNED in options.policies:
+                POLICIES[LEARNED] = learned(options.weights)
             show_scenarios(options)
     except FarlaneError as error:
         parser.error(error.message)
+
+
+def learned(path: Path | None) -> Callable[[World], State]:
+    """Return the learned policy of a checkpoint, or of the one that is shipped."""
+    members = members_of(read_weights(path)[0])
+    return partial(simulate_learned, weights=LearnedPolicy.of(LEARNED, members).weights)
 
 
 def show_scenarios(options: argparse.Namespace) -> None:

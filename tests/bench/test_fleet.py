@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.scheduler.fleet import COLUMNS, POLICIES, cell, overall, run_scenario, show_table, sized
+from bench.scheduler.fleet import COLUMNS, POLICIES, cell, learned, overall, run_scenario, show_table, sized
 
 from farlane.lab.generators.settings import NetworkSettings
+from farlane.scheduler.sim.state import FINISHED
 
 TINY = NetworkSettings(nodes=4, hours=0.5, load=0.3, users=3, models=6, datacentre=0.0)
 
@@ -31,3 +32,8 @@ def test_a_world_of_a_size_has_about_so_many_tasks() -> None:
     world = sized(6, 300)
     assert len(world.nodes.gpus) == 6
     assert 200 < len(world.tasks.arrival) < 1000
+
+
+def test_the_shipped_weights_run_a_fleet() -> None:
+    world = sized(4, 60)
+    assert learned(None)(world).marks[FINISHED] == len(world.tasks.arrival)
