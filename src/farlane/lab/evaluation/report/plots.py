@@ -59,13 +59,14 @@ def distributions(
                 points = np.sort(np.concatenate([np.asarray(each.quantiles[what]) for each in outcomes]))
                 share = np.linspace(0.0, 100.0, len(points))
                 keep = np.unique(np.linspace(0, len(points) - 1, QUANTILES).astype(int))
-                panel.plot(np.maximum(points[keep], 1.0), share[keep], color=colour, label=name)
+                above = 3 if colour == OURS else 2
+                panel.plot(np.maximum(points[keep], 1.0), share[keep], color=colour, label=name, zorder=above)
             panel.set_xscale("log")
             panel.set_ylim(0, 101)
             panel.set_title(title)
             panel.set_xlabel(unit)
             panel.set_ylabel("% of jobs")
-            panel.legend(loc="lower right", fontsize=9)
+            panel.legend(loc="best", fontsize=9)
         for panel in drawing.panels[len(panels) :]:
             panel.set_visible(False)
     return drawing.svg
@@ -89,7 +90,9 @@ def schedules(world: World, states: Sequence[tuple[str, State]]) -> str:
                 )
                 by_level[int(level[task])].append(Rectangle((at, low), width, high - low))
             for boxes, colour in zip(by_level, LEVELS, strict=True):
-                panel.add_collection(PatchCollection(boxes, facecolor=colour, edgecolor="none"))
+                panel.add_collection(
+                    PatchCollection(boxes, facecolor=colour, edgecolor=colour, linewidth=0.4)
+                )
             panel.set_xlim(0, (last - first) / 3600.0)
             panel.set_ylim(0, int(world.nodes.capacity[0, CPU]))
             panel.set_title(f"{name}: average bounded slowdown {_slowdowns(world, state).mean():,.1f}")

@@ -13,10 +13,10 @@ from farlane.lab.evaluation.statistics import Interval, Verdict
 _CLASSES = {Verdict.BETTER: "better", Verdict.WORSE: "worse", Verdict.OPEN: "open"}
 STANDING_HEADS = (
     "setting", "cases", "ours", "best rule in hindsight", "its mean", "ours / its", "95 % interval", "typical ratio",
-    "won : lost", "verdict",
+    "won:lost", "verdict",
 )  # fmt: skip
 PACKING_HEADS = (
-    "list", "orders", "ours, %", "best rule in hindsight", "its %", "points gained", "95 % interval", "won : lost",
+    "list", "orders", "ours, %", "best rule in hindsight", "its %", "points gained", "95 % interval", "won:lost",
     "verdict",
 )  # fmt: skip
 
