@@ -157,7 +157,8 @@ def _sequence(assessment: Assessment) -> str:
         "the median of all.</p>"
         + _figure(
             plots.schedules(world, list(states.items())),
-            "Each box is a job: its width the time it ran, its height the processors it had. Boxes at the right end of the "
+            "Each box is a job: its width the time it ran, its height the processors it had. Boxes at the "
+            "right end of the "
             "scale waited long for how short they are. What is empty is idle.",
         )
         + _figure(
@@ -202,7 +203,8 @@ def _toys(assessment: Assessment) -> str:
         "jobs on one pool, "
         "average bounded slowdown over the least possible; nine tasks for five GPUs, the most that can be "
         "given away over what "
-        "was. 1 is the optimum, which knows all that comes; in queues the chosen job holds up all others until it fits.</p>"
+        "was. 1 is the optimum, which knows all that comes; in queues the chosen job holds up all others "
+        "until it fits.</p>"
     )
     for what, found in (("queue", assessment.toys.queues), ("packing", assessment.toys.packings)):
         kept = [each for at, each in enumerate(found) if at < _SHOWN_GAPS or each.policy == OURS]
