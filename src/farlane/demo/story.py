@@ -16,6 +16,7 @@ import numpy as np
 
 from farlane.app.layout import Layout
 from farlane.app.network import NodePlan, add_node, load, up
+from farlane.demo.choices import explained
 from farlane.demo.embedding import shared_encoder
 from farlane.demo.passages import AUTHOR, TITLE, Passage, load_passages
 from farlane.demo.report import Progress, books, hits, quote_line
@@ -35,8 +36,8 @@ NODES = (
 )
 LATE = NodePlan("late", {"cpu": "2", "memory": "2GiB", "core_hour": "0.015"})
 VICTIM = "rack"
-KILL_AT, JOIN_AT = 0.3, 0.45
-"""Shares of the work after which one node is killed and another one joins."""
+EXPLAIN_AT, KILL_AT, JOIN_AT = 0.15, 0.3, 0.45
+"""Shares of the work after which the scheduler says what it weighs, one node is killed and another one joins."""
 QUESTIONS = (
     ("a proposal of marriage is refused", (19, 20, 34)),
     ("a proud man refuses to dance with her", (3, 5)),
@@ -69,8 +70,8 @@ def tell(directory: Path, limit: int | None) -> None:
     traffic = Traffic()
     plans = [traffic.metered(plan) for plan in NODES]
     # A repository that no node finds beside its own directory: models come to them over the network.
-    models = {"models": str(models_directory(directory))}
-    running = up(directory, plans, port=0, organisation="demo-lab", hub_settings=models)
+    settings = {"models": str(models_directory(directory)), "policy": "learned"}
+    running = up(directory, plans, port=0, organisation="demo-lab", hub_settings=settings)
     print(
         f"network up in {seconds_text(time.monotonic() - began)}: hub at {running.url}, nodes attic, garage, rack"
     )
@@ -138,6 +139,7 @@ def _run(client: Client, works: list[Work], directory: Path, late: NodePlan) -> 
         thread.start()
     total = sum(len(work.batches) for work in works)
     events: list[tuple[float, Callable[[], str]]] = [
+        (EXPLAIN_AT, lambda: explained(client)),
         (KILL_AT, lambda: _kill(directory, VICTIM)),
         (JOIN_AT, lambda: _join(directory, late)),
     ]

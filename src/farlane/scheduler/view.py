@@ -64,8 +64,8 @@ class Group:
     of these tasks was queued; affordable: how many more leases budgets and quotas admit; allowed: (k, n) bool, which
     alternative may be used on which node where a price cap or a quota tells them apart, None when all may; uses: what
     one task takes at most of limits that groups share, as (index in the view's `limits`, amount of at least 1);
-    missing: (n,) int64, bytes that a node must bring before one of these tasks answers, None where that tells none
-    apart; alike: (n,) int64, tasks like these that a node has already and that should stand apart, None for nowhere.
+    missing: (n,) int64, bytes that a node must bring before one of these tasks answers, None where nothing has to be
+    brought; alike: (n,) int64, tasks like these that a node has already and that should stand apart, None for nowhere.
     """
 
     key: int

@@ -25,7 +25,11 @@ def know_model(state: HubState, version: str, facts: ModelFacts) -> None:
 
 
 def missing_bytes(state: HubState, job: Job) -> Ints | None:
-    """Return what each node lacks of the model a job serves, (n,) int64 bytes; None where that tells none apart."""
+    """Return what each node lacks of the model a job serves, (n,) int64 bytes; None where it serves none.
+
+    Also where all lack the same: whoever places a replica then goes by price, so that the next version, which goes
+    where this one is, does not find that node too dear.
+    """
     serve = job.spec.serve
     if serve is None:
         return None
@@ -38,7 +42,7 @@ def missing_bytes(state: HubState, job: Job) -> Ints | None:
             missing[row] = 0
         elif not facts.relatives.isdisjoint(held):
             missing[row] = part
-    return None if len(missing) == 0 or (missing == missing[0]).all() else missing
+    return missing if len(missing) else None
 
 
 def alike_there(state: HubState, job: Job) -> Ints | None:
