@@ -70,7 +70,7 @@ def show(found: Assessment) -> None:
     """Print all tables as Markdown."""
     if found.tables:
         print("\n## Published protocol: 10 x 1,024 jobs, average bounded slowdown\n")
-        heads = ("trace", "SJF", "F1", "RLScheduler (published)", "best rule", "ours")
+        heads: Sequence[str] = ("trace", "SJF", "F1", "RLScheduler (published)", "best rule", "ours")
         markdown(heads, [published_row(each) for each in found.tables])
     if found.held_out:
         print("\n## Held out: sequences that the weights were not trained on\n")
