@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import lean
 from farlane.scheduler.sim.fetching import has_model, load_s
 from farlane.scheduler.sim.fragments import Usual, added_fragments
 from farlane.scheduler.sim.placing import TIGHTEST, expected_run_s
@@ -48,7 +48,7 @@ PRODUCT = int(Choice.PRODUCT)
 _EXPONENT = 50.0
 
 
-@compiled
+@lean
 def rate(world: World, task: int, node: int) -> float:
     """Return what a second of a task costs on a node, in credits."""
     tasks, price = world.tasks, world.nodes.price[node]
@@ -57,7 +57,7 @@ def rate(world: World, task: int, node: int) -> float:
     return float(price[0] * cores + price[1] * gib + price[2] * gpus)
 
 
-@compiled
+@lean
 def expected_cost(world: World, state: State, task: int, node: int) -> float:
     """Return what a task should cost on a node, in credits: its rate times round trip, load and expected run.
 
@@ -70,7 +70,7 @@ def expected_cost(world: World, state: State, task: int, node: int) -> float:
     return float(rate(world, task, node) * seconds)
 
 
-@compiled
+@lean
 def worth(
     world: World, state: State, usual: Usual, choice: int, task: int, node: int, near: float, room: Ints
 ) -> tuple[float, int]:
@@ -106,7 +106,7 @@ def worth(
     return _packed(world, state, choice, task, node), TIGHTEST
 
 
-@compiled
+@lean
 def left_over(world: World, state: State, task: int, node: int) -> float:
     """Return what a task would leave of a node: half CPU and half GPUs, as shares of the largest node, 0 to 1."""
     tasks = world.tasks
@@ -115,7 +115,7 @@ def left_over(world: World, state: State, task: int, node: int) -> float:
     return float((cpu + gpus / state.sizes[LARGEST, HELD_GPU]) / 2.0)
 
 
-@compiled
+@lean
 def free_gpus(world: World, state: State, node: int) -> int:
     """Return the free thousandths of a node's GPUs together."""
     free = 0
@@ -124,7 +124,7 @@ def free_gpus(world: World, state: State, node: int) -> int:
     return free
 
 
-@compiled
+@lean
 def _packed(world: World, state: State, choice: int, task: int, node: int) -> float:
     """Return what choices give that look at amounts alone."""
     if choice == FIRST_FIT:
@@ -144,7 +144,7 @@ def _packed(world: World, state: State, choice: int, task: int, node: int) -> fl
     return float(product if choice == TETRIS else scarcest)
 
 
-@compiled
+@lean
 def _product(world: World, state: State, task: int, node: int, near: float) -> float:
     """Return one number for three: whether the model is there at a price that is near, GPU memory, what is left over.
 

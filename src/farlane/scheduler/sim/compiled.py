@@ -14,8 +14,23 @@ COMPILED = find_spec("numba") is not None
 
 def compiled(function: F) -> F:
     """Compile a function at its first call, and keep the result beside its source for the next process."""
+    return _with(function, counted=True)
+
+
+def lean(function: F) -> F:
+    """Compile a function that makes no array, only changes those it is given: without counting references to them.
+
+    A world and a state are some sixty arrays, and every access to a part of them would count all of its arrays, which
+    takes longer than the work itself.
+    """
+    return _with(function, counted=False)
+
+
+def _with(function: F, counted: bool) -> F:
+    """Compile with or without counting; said of both, since a function is else compiled as its first caller is."""
     if not COMPILED:
         return function
-    from numba import njit
+    import numba
 
-    return cast(F, njit(cache=True)(function))
+    options: dict[str, Any] = {"cache": True, "_nrt": counted}
+    return cast(F, numba.njit(**options)(function))

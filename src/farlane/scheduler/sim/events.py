@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.fetching import stop_fetching
 from farlane.scheduler.sim.placing import release, touch
 from farlane.scheduler.sim.running import pop, push, remove_node
@@ -29,7 +29,7 @@ from farlane.scheduler.sim.world import NEVER, World
 __all__ = ["advance", "enqueue", "next_at", "push"]
 
 
-@compiled
+@lean
 def next_at(world: World, state: State) -> float:
     """Return when the next event is, in seconds; inf where nothing will ever happen."""
     at = NEVER
@@ -42,7 +42,7 @@ def next_at(world: World, state: State) -> float:
     return at
 
 
-@compiled
+@lean
 def advance(world: World, state: State) -> bool:
     """Let the next event happen; False where there is none. Of several at one time arrivals go first, then ends."""
     at = next_at(world, state)
@@ -63,7 +63,7 @@ def advance(world: World, state: State) -> bool:
     return True
 
 
-@compiled
+@lean
 def enqueue(state: State, task: int) -> None:
     """Put a task behind all others that are ready."""
     now = state.clock[0]
@@ -74,7 +74,7 @@ def enqueue(state: State, task: int) -> None:
     state.marks[QUEUED] += 1
 
 
-@compiled
+@lean
 def _end(world: World, state: State, task: int) -> None:
     tasks = world.tasks
     release(world, state, task)

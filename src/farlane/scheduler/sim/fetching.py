@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import lean
 from farlane.scheduler.sim.state import LOADED, State
 from farlane.scheduler.sim.world import NEVER, World
 
 
-@compiled
+@lean
 def has_model(world: World, state: State, task: int, node: int) -> bool:
     """Tell whether a node has a task's model or is fetching it; True for tasks that need none."""
     model = world.tasks.model[task]
     return bool(model < 0 or state.used_at[node, model] > -NEVER)
 
 
-@compiled
+@lean
 def load_s(world: World, state: State, task: int, node: int) -> float:
     """Return how long a task would wait on a node for its model, from now on; 0 where the model is there.
 
@@ -30,7 +30,7 @@ def load_s(world: World, state: State, task: int, node: int) -> float:
     )
 
 
-@compiled
+@lean
 def use_model(world: World, state: State, task: int, node: int) -> bool:
     """Have a node use a task's model, and fetch it where it has to; returns whether it has to.
 
@@ -55,14 +55,14 @@ def use_model(world: World, state: State, task: int, node: int) -> bool:
     return fetched
 
 
-@compiled
+@lean
 def forget(world: World, state: State, model: int, node: int) -> None:
     """Remove a model from a node that has it."""
     state.used_at[node, model] = -NEVER
     state.cached[node] -= world.model_bytes[model]
 
 
-@compiled
+@lean
 def stop_fetching(world: World, state: State, node: int) -> None:
     """Lose what a node has not fetched whole, since it goes; what is on its disk is there when it comes back."""
     if state.link_free[node] <= state.clock[0]:
@@ -73,7 +73,7 @@ def stop_fetching(world: World, state: State, node: int) -> None:
     state.link_free[node] = state.clock[0]
 
 
-@compiled
+@lean
 def _stalest(world: World, state: State, but: int, node: int) -> int:
     """Return the model that a node has not used for longest; -1 where it has none but one."""
     oldest = -1

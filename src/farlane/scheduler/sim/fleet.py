@@ -9,7 +9,7 @@ import numpy as np
 from farlane.errors import InvalidInput
 from farlane.scheduler.sharing import NEAR
 from farlane.scheduler.sim.choices import FIRST_FIT, PRODUCT, Choice, left_over, rate, worth
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.fragments import Usual, usual_tasks
 from farlane.scheduler.sim.orders import DOMINANT_SHARE, Order, fix_numbers, key
 from farlane.scheduler.sim.placing import TIGHTEST, give_back, take
@@ -79,7 +79,7 @@ NOTHING_USUAL = Usual(np.zeros(0), *(np.zeros(0, np.int64) for _ in range(4)))
 """For choices other than FGD."""
 
 
-@compiled
+@lean
 def run_fleet(world: World, state: State, waiting: Waiting, usual: Usual, rule: Rule) -> int:
     """Run a world to its end.
 
@@ -133,7 +133,7 @@ def _serve(world: World, state: State, waiting: Waiting, usual: Usual, rule: Rul
         pass_over(waiting, unit, room)
 
 
-@compiled
+@lean
 def first(waiting: Waiting, closed_too: bool, shut: Bools) -> int:
     """Return the first unit of the shapes that may find room, or, with `closed_too`, of those not yet looked at."""
     best = NOWHERE
@@ -147,7 +147,7 @@ def first(waiting: Waiting, closed_too: bool, shut: Bools) -> int:
     return best
 
 
-@compiled
+@lean
 def _try(world: World, state: State, waiting: Waiting, usual: Usual, choice: int, unit: int) -> int:
     """Start a unit if all its tasks may; returns 1, else 0 or NO_ROOM as `candidates` does of the one that may not."""
     for task in range(unit, unit + waiting.units[unit, SIZE]):
@@ -162,7 +162,7 @@ def _try(world: World, state: State, waiting: Waiting, usual: Usual, choice: int
     return 1
 
 
-@compiled
+@lean
 def choose(
     world: World, state: State, waiting: Waiting, usual: Usual, choice: int, task: int, found: int
 ) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from farlane.scheduler.sim.choices import expected_cost
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.placing import expected_run_s, possible, touch
 from farlane.scheduler.sim.state import EXPECTED_END, FIRST_ON, NEXT_ON, NOBODY, State
 from farlane.scheduler.sim.waiting import (
@@ -31,7 +31,7 @@ MAX_HOLDERS = 4
 """Units that may hold nodes at one time (as many as `backfill.MAX_RESERVATIONS`)."""
 
 
-@compiled
+@lean
 def may_pass(world: World, state: State, waiting: Waiting, task: int, node: int) -> bool:
     """Tell whether a task that fits may start on a node in spite of who holds it."""
     row = waiting.nodes[node, HOLD_ON]
@@ -43,7 +43,7 @@ def may_pass(world: World, state: State, waiting: Waiting, task: int, node: int)
     return bool(waiting.units[unit, SIZE] == 1 and slots(world, task, waiting.holds[row, SPARE:], node) > 0)
 
 
-@compiled
+@lean
 def use_spare(world: World, state: State, waiting: Waiting, task: int) -> None:
     """Take from what is left over on a held node what a task that starts there will still hold then."""
     row = waiting.nodes[state.node[task], HOLD_ON]
@@ -53,7 +53,7 @@ def use_spare(world: World, state: State, waiting: Waiting, task: int) -> None:
         _subtract(world, task, waiting.holds[row, SPARE:])
 
 
-@compiled
+@lean
 def slots(world: World, task: int, spare: Ints, node: int) -> int:
     """Return how many tasks like one fit into (3 + MAX_GPUS,) amounts of a node."""
     tasks = world.tasks
@@ -100,7 +100,7 @@ def hold(world: World, state: State, waiting: Waiting, unit: int, aged: bool) ->
     return True
 
 
-@compiled
+@lean
 def _may_hold(world: World, state: State, waiting: Waiting, unit: int, node: int) -> bool:
     """Tell whether a node is there, nobody else's, could run a unit's task, and is not too dear."""
     if not state.online[node] or waiting.nodes[node, HOLD_ON] != NOWHERE or not possible(world, unit, node):
@@ -109,7 +109,7 @@ def _may_hold(world: World, state: State, waiting: Waiting, unit: int, node: int
     return bool(budget == NEVER or expected_cost(world, state, unit, node) <= budget)
 
 
-@compiled
+@lean
 def let_go(state: State, waiting: Waiting, unit: int) -> None:
     """Hold nothing for a unit any more."""
     row = 0
@@ -121,12 +121,14 @@ def let_go(state: State, waiting: Waiting, unit: int) -> None:
         waiting.nodes[node, HOLD_ON] = NOWHERE
         touch(state, node)
         if row < last:
-            waiting.holds[row], waiting.hold_at[row] = waiting.holds[last], waiting.hold_at[last]
+            waiting.hold_at[row] = waiting.hold_at[last]
+            for column in range(waiting.holds.shape[1]):
+                waiting.holds[row, column] = waiting.holds[last, column]
             waiting.nodes[waiting.holds[row, HOLD_NODE], HOLD_ON] = row
         waiting.marks[HOLDS] = last
 
 
-@compiled
+@lean
 def renew_holds(state: State, waiting: Waiting) -> None:
     """Let go of holds that are over, and have the nodes of the others looked at in this round."""
     row = 0
@@ -141,7 +143,7 @@ def renew_holds(state: State, waiting: Waiting) -> None:
             row = 0
 
 
-@compiled
+@lean
 def holder(waiting: Waiting, aged: bool) -> int:
     """Return a unit for which something is held, because it is aged or because it is first; NOWHERE for none."""
     for row in range(waiting.marks[HOLDS]):
@@ -150,7 +152,7 @@ def holder(waiting: Waiting, aged: bool) -> int:
     return NOWHERE
 
 
-@compiled
+@lean
 def holders(waiting: Waiting, unit: int) -> int:
     """Return for how many units something is held; -1 where it is for this one, too."""
     count = 0
@@ -164,7 +166,7 @@ def holders(waiting: Waiting, unit: int) -> int:
     return count
 
 
-@compiled
+@lean
 def keep_holding(waiting: Waiting, unit: int) -> None:
     """Mark what is held for a unit as held because it waited too long: no other takes its turn."""
     for row in range(waiting.marks[HOLDS]):
@@ -233,14 +235,14 @@ def _running(state: State, node: int) -> Ints:
     return rows[np.argsort(ends, kind="mergesort")]
 
 
-@compiled
+@lean
 def _ends_at(state: State, task: int) -> float:
     """Return when a running task is expected to end; one overdue by x takes x more (see `queue_ahead.remaining_s`)."""
     now = state.clock[0]
     return float(now + abs(state.times[task, EXPECTED_END] - now))
 
 
-@compiled
+@lean
 def _add(world: World, state: State, task: int, spare: Ints) -> None:
     for column in range(3):
         spare[column] += world.tasks.demand[task, column]
@@ -249,7 +251,7 @@ def _add(world: World, state: State, task: int, spare: Ints) -> None:
             spare[3 + gpu] += world.tasks.gpu_milli[task]
 
 
-@compiled
+@lean
 def _subtract(world: World, task: int, spare: Ints) -> None:
     """Take a task's demand from amounts: a share from the tightest GPU that has it, whole ones from the first."""
     tasks = world.tasks

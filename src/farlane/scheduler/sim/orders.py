@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from farlane.scheduler.ordering import AGEING_S, BAND_POINTS, MAX_PRIORITY
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.placing import dominant_share, possible
 from farlane.scheduler.sim.state import ALL, HELD_GPU, READY_AT, State
 from farlane.scheduler.sim.waiting import FIXED, QUICK_S, SHAPE, SHARE, SIZE, Waiting
@@ -51,7 +51,7 @@ _AGED = -1e12  # below all other numbers
 _LEAST_S = 0.1
 
 
-@compiled
+@lean
 def key(world: World, state: State, waiting: Waiting, order: int, patience_s: float, unit: int) -> float:
     """Return the number by which a unit is ordered now; one that waited longer than `patience_s` precedes all."""
     wait = state.clock[0] - state.times[unit, READY_AT]
@@ -75,13 +75,13 @@ def key(world: World, state: State, waiting: Waiting, order: int, patience_s: fl
     return float(-wait / r * np.cbrt(waiting.numbers[unit, SHARE]))
 
 
-@compiled
+@lean
 def lasting(order: int) -> bool:
     """Tell whether an order's number of a unit never changes, but for what waited too long."""
     return order <= EDF
 
 
-@compiled
+@lean
 def network_share(world: World, state: State, user: int) -> float:
     """Return the greatest share of any resource of the whole network that a user's running tasks hold, 0 to 1."""
     share = 0.0

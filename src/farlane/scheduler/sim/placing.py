@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import lean
 from farlane.scheduler.sim.fetching import load_s, use_model
 from farlane.scheduler.sim.running import push
 from farlane.scheduler.sim.state import (
@@ -24,7 +24,7 @@ TIGHTEST = -1
 """Instead of a GPU's number: the one with the least room that is enough."""
 
 
-@compiled
+@lean
 def possible(world: World, task: int, node: int) -> bool:
     """Tell whether a node could ever run a task, were it empty."""
     nodes, tasks = world.nodes, world.tasks
@@ -39,7 +39,7 @@ def possible(world: World, task: int, node: int) -> bool:
     return bool(tasks.vram[task] <= nodes.vram[node] and world.speed[tasks.kind[task], model] > 0.0)
 
 
-@compiled
+@lean
 def fits(world: World, state: State, task: int, node: int) -> bool:
     """Tell whether a task can start on a node now."""
     tasks = world.tasks
@@ -59,7 +59,7 @@ def fits(world: World, state: State, task: int, node: int) -> bool:
     return bool(enough >= wanted)
 
 
-@compiled
+@lean
 def fitting_nodes(world: World, state: State, task: int, rows: Ints) -> int:
     """Write the nodes on which a task can start now into `rows`, (n,), in their order; returns how many.
 
@@ -92,7 +92,7 @@ def fitting_nodes(world: World, state: State, task: int, rows: Ints) -> int:
     return count
 
 
-@compiled
+@lean
 def tightest_gpu(world: World, state: State, task: int, node: int) -> int:
     """Return the GPU with the least room that is enough for a task's share; -1 where none has it."""
     best, least = -1, 1 << 30
@@ -103,7 +103,7 @@ def tightest_gpu(world: World, state: State, task: int, node: int) -> int:
     return best
 
 
-@compiled
+@lean
 def run_s(world: World, state: State, task: int, node: int) -> float:
     """Return how long a task would take on a node from now on: a round trip, loading its model, then running."""
     speed = world.speed[world.tasks.kind[task], world.nodes.gpu_model[node]]
@@ -111,7 +111,7 @@ def run_s(world: World, state: State, task: int, node: int) -> float:
     return float(before + world.tasks.run_s[task] / speed)
 
 
-@compiled
+@lean
 def expected_run_s(world: World, state: State, task: int, node: int) -> float:
     """Return the same by the run time that is asked for: what a rule may know."""
     speed = world.speed[world.tasks.kind[task], world.nodes.gpu_model[node]]
@@ -119,7 +119,7 @@ def expected_run_s(world: World, state: State, task: int, node: int) -> float:
     return float(before + world.tasks.estimate_s[task] / speed)
 
 
-@compiled
+@lean
 def place(world: World, state: State, task: int, node: int, gpu: int) -> None:
     """Start a task that fits, and that is in the queue no more.
 
@@ -135,7 +135,7 @@ def place(world: World, state: State, task: int, node: int, gpu: int) -> None:
     push(state, task)
 
 
-@compiled
+@lean
 def take(world: World, state: State, task: int, node: int, gpu: int) -> None:
     """Take for a task what it needs of a node; the arguments are those of `place`."""
     tasks = world.tasks
@@ -160,7 +160,7 @@ def take(world: World, state: State, task: int, node: int, gpu: int) -> None:
     state.node[task] = node
 
 
-@compiled
+@lean
 def begin(world: World, state: State, task: int) -> None:
     """Let a task that holds what it needs run from now on; whoever calls this pushes it, too."""
     node, now = state.node[task], state.clock[0]
@@ -172,7 +172,7 @@ def begin(world: World, state: State, task: int) -> None:
         touch(state, node)
 
 
-@compiled
+@lean
 def give_back(world: World, state: State, task: int) -> None:
     """Give back what a task holds."""
     tasks, node = world.tasks, state.node[task]
@@ -187,7 +187,7 @@ def give_back(world: World, state: State, task: int) -> None:
     state.gpu_taken[task] = 0
 
 
-@compiled
+@lean
 def release(world: World, state: State, task: int) -> None:
     """Give back what a task held while it ran, and book what its user was served by that."""
     give_back(world, state, task)
@@ -196,7 +196,7 @@ def release(world: World, state: State, task: int) -> None:
     touch(state, state.node[task])
 
 
-@compiled
+@lean
 def dominant_share(world: World, state: State, task: int) -> float:
     """Return the greatest share of the largest node that a task asks for (DRF, Ghodsi et al. 2011, of one node)."""
     share = world.tasks.gpus[task] * world.tasks.gpu_milli[task] / state.sizes[LARGEST, HELD_GPU]
@@ -205,7 +205,7 @@ def dominant_share(world: World, state: State, task: int) -> float:
     return float(share)
 
 
-@compiled
+@lean
 def touch(state: State, node: int) -> None:
     """Remember that a node may now take what it could not take before."""
     if not state.at_node[node, IS_TOUCHED]:
@@ -214,7 +214,7 @@ def touch(state: State, node: int) -> None:
         state.marks[TOUCHED] += 1
 
 
-@compiled
+@lean
 def unqueue(state: State, place_in_queue: int) -> int:
     """Take the task at a place out of the queue; the others keep their order."""
     task = state.queue[place_in_queue]

@@ -6,7 +6,7 @@ A round is opened after all events of one moment and closed before the next; bet
 from __future__ import annotations
 
 from farlane.scheduler.sim.choices import expected_cost
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import lean
 from farlane.scheduler.sim.events import advance, next_at
 from farlane.scheduler.sim.holds import (
     MAX_HOLDERS,
@@ -45,6 +45,7 @@ from farlane.scheduler.sim.waiting import (
     FRESH,
     FRESH_NODES,
     HEAP,
+    HOLD_ON,
     KEY,
     KNOWN,
     LISTED,
@@ -73,7 +74,7 @@ NO_ROOM = -1
 """Instead of a number of candidates: the task fits on no node. 0: it fits, but may start on none."""
 
 
-@compiled
+@lean
 def next_moment(world: World, state: State) -> bool:
     """Let all events of the next moment happen; False where there are none."""
     if not advance(world, state):
@@ -83,7 +84,7 @@ def next_moment(world: World, state: State) -> bool:
     return True
 
 
-@compiled
+@lean
 def open_round(
     world: World, state: State, waiting: Waiting, order: int, patience_s: float, all_keys: bool
 ) -> None:
@@ -119,7 +120,7 @@ def open_round(
             heapify(waiting, shape)
 
 
-@compiled
+@lean
 def candidates(world: World, state: State, waiting: Waiting, task: int, most: int) -> int:
     """List the nodes on which a task may start now, in `waiting.nodes[:, CANDIDATE]`.
 
@@ -143,7 +144,7 @@ def candidates(world: World, state: State, waiting: Waiting, task: int, most: in
         room = True
         if budget < NEVER and expected_cost(world, state, task, node) > budget:
             continue
-        if may_pass(world, state, waiting, task, node):
+        if waiting.nodes[node, HOLD_ON] == NOWHERE or may_pass(world, state, waiting, task, node):
             waiting.nodes[found, CANDIDATE] = node
             found += 1
             if found == most and not narrow:
@@ -154,7 +155,7 @@ def candidates(world: World, state: State, waiting: Waiting, task: int, most: in
     return NO_ROOM
 
 
-@compiled
+@lean
 def start_unit(world: World, state: State, waiting: Waiting, unit: int) -> None:
     """Start a unit that waits and whose tasks took what they need; a gang ends as a whole, with its slowest."""
     leave(waiting, unit)
@@ -172,7 +173,7 @@ def start_unit(world: World, state: State, waiting: Waiting, unit: int) -> None:
     let_go(state, waiting, unit)
 
 
-@compiled
+@lean
 def pass_over(waiting: Waiting, unit: int, room: int) -> None:
     """Look no further at a unit in this round; with NO_ROOM at none of its shape."""
     if room == NO_ROOM:
@@ -184,7 +185,7 @@ def pass_over(waiting: Waiting, unit: int, room: int) -> None:
     waiting.marks[PASSED_OVER] += 1
 
 
-@compiled
+@lean
 def hold_for(world: World, state: State, waiting: Waiting, unit: int, aged: bool) -> None:
     """Hold nodes for a blocked unit: an aged one, or the first of a round, in place of whoever was first before."""
     others = holders(waiting, unit)
@@ -201,7 +202,7 @@ def hold_for(world: World, state: State, waiting: Waiting, unit: int, aged: bool
         hold(world, state, waiting, unit, aged)
 
 
-@compiled
+@lean
 def close_round(waiting: Waiting) -> None:
     """Have everybody wait again who was passed over, and forget which nodes had changed."""
     for at in range(waiting.marks[ACTIVE_SHAPES]):
@@ -215,7 +216,7 @@ def close_round(waiting: Waiting) -> None:
     waiting.marks[FRESH_NODES] = 0
 
 
-@compiled
+@lean
 def give_up(state: State, waiting: Waiting) -> None:
     """Give up all that still wait: nothing will happen any more."""
     for task in range(len(waiting.units)):
@@ -226,13 +227,13 @@ def give_up(state: State, waiting: Waiting) -> None:
             state.marks[DROPPED] += 1
 
 
-@compiled
+@lean
 def aged(state: State, unit: int, patience_s: float) -> bool:
     """Tell whether a unit has waited too long."""
     return bool(state.clock[0] - state.times[unit, READY_AT] > patience_s)
 
 
-@compiled
+@lean
 def _join_task(
     world: World, state: State, waiting: Waiting, order: int, patience_s: float, task: int
 ) -> None:
@@ -248,7 +249,7 @@ def _join_task(
     join(waiting, unit, key(world, state, waiting, order, patience_s, unit))
 
 
-@compiled
+@lean
 def _age(world: World, state: State, waiting: Waiting, order: int, patience_s: float) -> None:
     """Put in front who has waited too long: but for restarts, the list is in the order of becoming ready."""
     while waiting.marks[OLDEST_FIRST] < waiting.marks[OLDEST_LAST]:
@@ -261,7 +262,7 @@ def _age(world: World, state: State, waiting: Waiting, order: int, patience_s: f
         waiting.marks[OLDEST_FIRST] += 1
 
 
-@compiled
+@lean
 def _reopen(world: World, state: State, waiting: Waiting, shape: int) -> None:
     """Look whether a shape that fitted nowhere fits on a node that changed."""
     unit = waiting.shapes[shape, SAMPLE]

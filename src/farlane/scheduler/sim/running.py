@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.state import ACTIVE, FIRST_ON, NEXT_ON, NOBODY, PREVIOUS_ON, READY, RUNNING, State
 from farlane.scheduler.sim.world import Ints, World
 
 
-@compiled
+@lean
 def push(state: State, task: int) -> None:
     """Take in a task whose end is known."""
     place = state.marks[RUNNING]
@@ -26,7 +26,7 @@ def push(state: State, task: int) -> None:
         state.counts[after, PREVIOUS_ON] = task
 
 
-@compiled
+@lean
 def pop(state: State) -> int:
     """Take out the task that ends first."""
     first = state.heap_task[0]
@@ -65,7 +65,7 @@ def remove_node(world: World, state: State, node: int) -> Ints:
     return lost[np.argsort(state.ends[lost], kind="mergesort")]
 
 
-@compiled
+@lean
 def _drop_inactive(state: State) -> None:
     """Keep of the heap what is ACTIVE, and make it a heap again."""
     kept = 0
@@ -79,7 +79,7 @@ def _drop_inactive(state: State) -> None:
         _sink(state, place, kept, state.heap_at[place], state.heap_task[place])
 
 
-@compiled
+@lean
 def _rise(state: State, place: int, at: float, task: int) -> None:
     while place:
         parent = (place - 1) >> 1
@@ -90,7 +90,7 @@ def _rise(state: State, place: int, at: float, task: int) -> None:
     state.heap_at[place], state.heap_task[place] = at, task
 
 
-@compiled
+@lean
 def _sink(state: State, place: int, size: int, at: float, task: int) -> None:
     while True:
         child = 2 * place + 1
@@ -105,7 +105,7 @@ def _sink(state: State, place: int, size: int, at: float, task: int) -> None:
     state.heap_at[place], state.heap_task[place] = at, task
 
 
-@compiled
+@lean
 def _unlink(state: State, task: int) -> None:
     """Take a task off the list of its node."""
     after, before = state.counts[task, NEXT_ON], state.counts[task, PREVIOUS_ON]

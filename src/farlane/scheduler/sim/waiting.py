@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import lean
 from farlane.scheduler.sim.world import MAX_GPUS, Floats, Ints, World
 
 SHAPE, SIZE, PLACE, ASIDE, MEMBERS_READY, LISTED = range(6)
@@ -110,7 +110,7 @@ def _codes(columns: tuple[Ints, ...]) -> Ints:
     return code
 
 
-@compiled
+@lean
 def join(waiting: Waiting, unit: int, key: float) -> None:
     """Take in a unit with its number."""
     shape = waiting.shapes[waiting.units[unit, SHAPE]]
@@ -124,7 +124,7 @@ def join(waiting: Waiting, unit: int, key: float) -> None:
     _rise(waiting, shape[BEGINS], shape[COUNT] - 1, unit)
 
 
-@compiled
+@lean
 def leave(waiting: Waiting, unit: int) -> None:
     """Take a unit out, wherever in its heap it is."""
     shape = waiting.shapes[waiting.units[unit, SHAPE]]
@@ -143,7 +143,7 @@ def leave(waiting: Waiting, unit: int) -> None:
         waiting.marks[ACTIVE_SHAPES] = last
 
 
-@compiled
+@lean
 def rekey(waiting: Waiting, unit: int, key: float) -> None:
     """Give a unit that waits another number."""
     waiting.numbers[unit, KEY] = key
@@ -151,7 +151,7 @@ def rekey(waiting: Waiting, unit: int, key: float) -> None:
     _settle(waiting, shape[BEGINS], waiting.units[unit, PLACE], shape[COUNT], unit)
 
 
-@compiled
+@lean
 def heapify(waiting: Waiting, shape: int) -> None:
     """Put a shape's units in order again after their numbers have changed."""
     begins, count = waiting.shapes[shape, BEGINS], waiting.shapes[shape, COUNT]
@@ -159,20 +159,20 @@ def heapify(waiting: Waiting, shape: int) -> None:
         _sink(waiting, begins, place, count, waiting.lists[begins + place, HEAP])
 
 
-@compiled
+@lean
 def top(waiting: Waiting, shape: int) -> int:
     """Return the first unit of a shape of which some wait."""
     return int(waiting.lists[waiting.shapes[shape, BEGINS], HEAP])
 
 
-@compiled
+@lean
 def before(waiting: Waiting, one: int, other: int) -> bool:
     """Tell whether a unit comes before another: by their numbers, then by their rows."""
     a, b = waiting.numbers[one, KEY], waiting.numbers[other, KEY]
     return bool(a < b or (a == b and one < other))
 
 
-@compiled
+@lean
 def _settle(waiting: Waiting, begins: int, place: int, count: int, unit: int) -> None:
     if place and before(waiting, unit, waiting.lists[begins + ((place - 1) >> 1), HEAP]):
         _rise(waiting, begins, place, unit)
@@ -180,7 +180,7 @@ def _settle(waiting: Waiting, begins: int, place: int, count: int, unit: int) ->
         _sink(waiting, begins, place, count, unit)
 
 
-@compiled
+@lean
 def _rise(waiting: Waiting, begins: int, place: int, unit: int) -> None:
     while place:
         parent = (place - 1) >> 1
@@ -192,7 +192,7 @@ def _rise(waiting: Waiting, begins: int, place: int, unit: int) -> None:
     waiting.lists[begins + place, HEAP], waiting.units[unit, PLACE] = unit, place
 
 
-@compiled
+@lean
 def _sink(waiting: Waiting, begins: int, place: int, count: int, unit: int) -> None:
     while True:
         child = 2 * place + 1
