@@ -31,7 +31,6 @@ from farlane.errors import FarlaneError
 from farlane.lab.evaluation.rivals import LearnedPolicy, members_of, read_weights
 from farlane.lab.generators.global_network import capacity, global_network
 from farlane.lab.generators.settings import SCENARIOS, NetworkSettings, scenario
-from farlane.scheduler.learned.shipped import shipped_ensemble
 from farlane.scheduler.sim.checking import check_world
 from farlane.scheduler.sim.choices import Choice
 from farlane.scheduler.sim.compiled import COMPILED
@@ -48,11 +47,6 @@ PATIENCE_S = 6 * 3600.0
 
 def rule(order: Order, choice: Choice, guard: bool = False) -> Callable[[World], State]:
     return partial(simulate, order=order, choice=choice, guard=guard, patience_s=PATIENCE_S)
-
-
-def learned(world: World) -> State:
-    """Run the first network of the shipped weights."""
-    return simulate_learned(world, shipped_ensemble().members[0])
 
 
 POLICIES: dict[str, Callable[[World], State]] = {
@@ -73,7 +67,6 @@ POLICIES: dict[str, Callable[[World], State]] = {
     "HRRN, surviving": rule(Order.HRRN, Choice.SURVIVING),
     "WFP3, soonest": rule(Order.WFP3, Choice.SOONEST),
     "FCFS, spread": rule(Order.FCFS, Choice.SPREAD),
-    "learned": learned,
 }
 LEARNED = "learned"
 BASE = "product"
