@@ -88,8 +88,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scheduler.fleet")
     parser.add_argument("--scenario", nargs="+", choices=tuple(SCENARIOS), default=tuple(SCENARIOS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--nodes", type=int, default=NetworkSettings.nodes)
-    parser.add_argument("--hours", type=float, default=NetworkSettings.hours)
+    parser.add_argument("--nodes", type=int, default=NetworkSettings().nodes)
+    parser.add_argument("--hours", type=float, default=NetworkSettings().hours)
     parser.add_argument("--policies", nargs="+", choices=(*POLICIES, LEARNED), default=(*POLICIES, LEARNED))
     parser.add_argument(
         "--weights", type=Path, help="checkpoint of the learned policy, in place of the shipped one"

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.scheduler.fleet import COLUMNS, POLICIES, cell, learned, overall, run_scenario, show_table, sized
+from bench.scheduler.fleet import (
+    COLUMNS,
+    POLICIES,
+    cell,
+    learned,
+    main,
+    overall,
+    run_scenario,
+    show_table,
+    sized,
+)
 
 from farlane.lab.generators.settings import NetworkSettings
 from farlane.scheduler.sim.state import FINISHED
@@ -37,3 +47,23 @@ def test_a_world_of_a_size_has_about_so_many_tasks() -> None:
 def test_the_shipped_weights_run_a_fleet() -> None:
     world = sized(4, 60)
     assert learned(None)(world).marks[FINISHED] == len(world.tasks.arrival)
+
+
+def test_the_command_prints_a_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [
+        "--scenario",
+        "calm",
+        "--seeds",
+        "1",
+        "--hours",
+        "0.2",
+        "--policies",
+        "product",
+        "SJF, soonest",
+    ]
+    monkeypatch.setattr("sys.argv", ["fleet", *arguments, "--nodes", "3"])
+    monkeypatch.setattr("bench.scheduler.fleet.COMPILED", True)
+    main()
+    assert "### calm" in capsys.readouterr().out
