@@ -25,7 +25,9 @@ def ask(network: Any) -> None:
     port = json.loads((network.directory / "hub" / "ready.json").read_text())["gateway_port"]
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/completions",
-        json.dumps({"model": "lab/tiny", "prompt": "It is a truth", "max_tokens": 4}).encode(),
+        json.dumps(
+            {"model": "lab/tiny", "prompt": "It is a truth", "max_tokens": 4, "temperature": 0}
+        ).encode(),
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as reply:
