@@ -36,8 +36,8 @@ NODES = (
 )
 LATE = NodePlan("late", {"cpu": "2", "memory": "2GiB", "core_hour": "0.015"})
 VICTIM = "rack"
-EXPLAIN_AT, KILL_AT, JOIN_AT = 0.15, 0.3, 0.45
-"""Shares of the work after which the scheduler says what it weighs, one node is killed and another one joins."""
+KILL_AT, JOIN_AT = 0.3, 0.45
+"""Shares of the work after which one node is killed and another one joins."""
 QUESTIONS = (
     ("a proposal of marriage is refused", (19, 20, 34)),
     ("a proud man refuses to dance with her", (3, 5)),
@@ -139,16 +139,17 @@ def _run(client: Client, works: list[Work], directory: Path, late: NodePlan) -> 
         thread.start()
     total = sum(len(work.batches) for work in works)
     events: list[tuple[float, Callable[[], str]]] = [
-        (EXPLAIN_AT, lambda: explained(client)),
         (KILL_AT, lambda: _kill(directory, VICTIM)),
         (JOIN_AT, lambda: _join(directory, late)),
     ]
-    progress = Progress(total)
+    progress, told = Progress(total), ""
     while any(thread.is_alive() for thread in threads):
         done = sum(len(work.vectors) for work in works)
         progress.show(done)
         if events and done >= events[0][0] * total:
             progress.say(events.pop(0)[1]())
+        if not told and (told := explained(client)):
+            progress.say(told)
         time.sleep(0.1)
     progress.end(sum(len(work.vectors) for work in works))
     for work in works:
