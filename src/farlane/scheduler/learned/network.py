@@ -19,6 +19,8 @@ HIDDEN = 16
 """Width of the encoder of tasks and of both heads."""
 NODE_HIDDEN = 8
 """Width of the encoder of nodes."""
+UNWILLING = -100.0
+"""Score of waiting before training has found a use for it: below that of any task."""
 _T, _G, _N, _P = len(TASK_FEATURES), len(GLOBAL_FEATURES), len(NODE_FEATURES), len(PAIR_FEATURES)
 
 
@@ -90,12 +92,14 @@ def unflatten(vector: NDArray[Any]) -> Weights:
 
 
 def random_weights(seed: int) -> Weights:
-    """Return a start for training: hidden layers random by He et al. 2015, everything that adds to a score 0."""
+    """Return a start for training: hidden layers random by He et al. 2015, no effect on scores, waiting far below."""
     random = np.random.default_rng(seed)
     silent = {"value", "skip", "mix", "wait", "wait_skip", "pair_value", "pair_skip", "pair_mix", "node_skip"}
     arrays = []
     for name, shape in SHAPES.items():
-        if name in silent or name.endswith("bias"):
+        if name == "wait_bias":
+            arrays.append(np.full(shape, UNWILLING))
+        elif name in silent or name.endswith("bias"):
             arrays.append(np.zeros(shape))
         else:
             arrays.append(random.normal(0.0, np.sqrt(2.0 / shape[0]), shape))
