@@ -16,7 +16,7 @@ import numpy as np
 
 from farlane.app.layout import Layout
 from farlane.app.network import NodePlan, add_node, load, up
-from farlane.demo.choices import explained
+from farlane.demo.choices import Choices
 from farlane.demo.embedding import shared_encoder
 from farlane.demo.passages import AUTHOR, TITLE, Passage, load_passages
 from farlane.demo.report import Progress, books, hits, quote_line
@@ -142,16 +142,16 @@ def _run(client: Client, works: list[Work], directory: Path, late: NodePlan) -> 
         (KILL_AT, lambda: _kill(directory, VICTIM)),
         (JOIN_AT, lambda: _join(directory, late)),
     ]
-    progress, told = Progress(total), ""
+    progress, choices = Progress(total), Choices()
     while any(thread.is_alive() for thread in threads):
         done = sum(len(work.vectors) for work in works)
         progress.show(done)
         if events and done >= events[0][0] * total:
             progress.say(events.pop(0)[1]())
-        if not told and (told := explained(client)):
-            progress.say(told)
+        choices.ask(client)
         time.sleep(0.1)
     progress.end(sum(len(work.vectors) for work in works))
+    print(choices.told())
     for work in works:
         if work.failure is not None:
             raise work.failure
