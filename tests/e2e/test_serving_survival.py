@@ -174,8 +174,15 @@ def test_a_node_killed_under_load_fails_no_later_request_and_is_replaced(
 def test_replicas_killed_in_mid_stream_end_it_with_an_error_that_clients_know(
     served: Served, eventually: Eventually
 ) -> None:
+    # The small model has soon said all it may: on a quick machine a kill can come too late for every stream.
+    assert any(_cut_short(served, eventually) for _ in range(5))
+    assert served.ask().status == 200
+
+
+def _cut_short(served: Served, eventually: Eventually) -> bool:
+    """Kill all replicas while eight answers stream; tells whether that cut any of them short."""
     eventually(lambda: len(served.nodes()) == len(served.replica_pids()) == 2)
-    pids = served.replica_pids()  # now: the small model has soon said all it may
+    pids = served.replica_pids()
     with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
 
         def begun(_: int) -> Any:
@@ -191,9 +198,8 @@ def test_replicas_killed_in_mid_stream_end_it_with_an_error_that_clients_know(
         ends = [[line for line in reply if line.strip()][-2:] for reply in replies]
     assert {last for _, last in ends} == {b"data: [DONE]\n"}
     errors = [json.loads(line.removeprefix(b"data: ")).get("error") for line, _ in ends]
-    assert any(errors)
     assert all(CLEAR.search(error["message"]) for error in errors if error)
-    assert served.ask().status == 200
+    return any(errors)
 
 
 def test_a_hub_that_was_killed_finds_its_replicas_again(served: Served, eventually: Eventually) -> None:
