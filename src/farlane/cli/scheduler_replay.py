@@ -39,7 +39,7 @@ RULES = ("fifo", "shortest-first", "best-fit", "spread")
 @click.option(
     "--simulated",
     is_flag=True,
-    help="Run rules on the simulator that mirrors them: the same, and many times as fast where numba is installed.",
+    help="Run rules on the simulator that mirrors them: the same figures; compiled where numba is there.",
 )
 @json_option
 def replay(

@@ -50,7 +50,7 @@ def unlike(history: History) -> list[str]:
 
 
 def simulate(history: History, rule: str, round_s: float | None) -> Outcome:
-    """Run a history under one of the hub's rules, compiled: what `replay` gives, many times as fast.
+    """Run a history under one of the hub's rules, compiled: what `replay` gives.
 
     Raises:
         InvalidInput: the rule is not compiled, or the history has what is not mirrored.

@@ -9,11 +9,11 @@ import numpy as np
 
 from farlane.lab.training.rollout import TASK, Seen
 from farlane.lab.training.shown import padded, shown
-from farlane.lab.training.steps import put_first, see_queue, start_at, until_choice, waited
+from farlane.lab.training.steps import put_first, see_queue, until_choice, waited
 from farlane.scheduler.learned.features import TASK_FEATURES
 from farlane.scheduler.learned.network import unflatten
 from farlane.scheduler.sim.learned_queue import run_learned_queue
-from farlane.scheduler.sim.queueing import run_queue
+from farlane.scheduler.sim.queueing import run_queue, start_at
 from farlane.scheduler.sim.rules import Rule
 from farlane.scheduler.sim.scores import bounded_slowdowns
 from farlane.scheduler.sim.state import QUEUED, new_state

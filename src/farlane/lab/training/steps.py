@@ -9,11 +9,9 @@ from farlane.scheduler.sim.events import advance
 from farlane.scheduler.sim.learned_forward import global_features, node_features, pair_features, task_features
 from farlane.scheduler.sim.learned_packing import Fleet, forced_columns, node_columns, pair_columns
 from farlane.scheduler.sim.learned_queue import pool_columns
-from farlane.scheduler.sim.placing import TIGHTEST, place, unqueue
-from farlane.scheduler.sim.queueing import NO_NODE, first_fit, place_in_queue, wait_for_room
 from farlane.scheduler.sim.rules import score
 from farlane.scheduler.sim.scores import SHORT_S
-from farlane.scheduler.sim.state import DROPPED, GONE, NEXT_ARRIVAL, QUEUED, State
+from farlane.scheduler.sim.state import NEXT_ARRIVAL, QUEUED, State
 from farlane.scheduler.sim.world import WHOLE_GPU, Floats, Ints, World
 
 
@@ -24,29 +22,6 @@ def until_choice(world: World, state: State) -> bool:
         if not advance(world, state):
             return False
     return True
-
-
-@compiled
-def start_at(world: World, state: State, at: int, backfill: bool) -> None:
-    """Start the task at a place in the queue as soon as it fits, as `run_queue` does with what a rule puts first.
-
-    Args:
-        world: what is simulated.
-        state: with that task queued; changed.
-        at: the place.
-        backfill: whether short tasks may pass meanwhile.
-    """
-    task = state.queue[at]
-    node = first_fit(world, state, task)
-    if node == NO_NODE:
-        node = wait_for_room(world, state, task, backfill)
-        at = place_in_queue(state, task)
-    unqueue(state, at)
-    if node == NO_NODE:
-        state.status[task] = GONE
-        state.marks[DROPPED] += 1
-    else:
-        place(world, state, task, node, TIGHTEST)
 
 
 @compiled

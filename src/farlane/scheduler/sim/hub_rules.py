@@ -1,7 +1,7 @@
 """The hub's own rules on paper: the same queues, groups, backfill, ageing and queue-ahead, compiled.
 
 What `farlane.hub.reactor` and `farlane.scheduler.heuristics` do, event by event, so that a history
-runs many times as fast; `farlane.lab.agreement` compares both. Gangs, models, budgets and quotas are not mirrored.
+runs compiled; `farlane.lab.agreement` compares both. Gangs, models, budgets and quotas are not mirrored.
 """
 
 from __future__ import annotations

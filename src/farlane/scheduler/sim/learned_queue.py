@@ -15,10 +15,9 @@ from farlane.scheduler.sim.learned_forward import (
     surroundings,
     task_features,
 )
-from farlane.scheduler.sim.placing import TIGHTEST, place, unqueue
-from farlane.scheduler.sim.queueing import NO_NODE, first_fit, place_in_queue, wait_for_room
+from farlane.scheduler.sim.queueing import start_at
 from farlane.scheduler.sim.rules import expected_s
-from farlane.scheduler.sim.state import DROPPED, GONE, QUEUED, RUNNING, State
+from farlane.scheduler.sim.state import QUEUED, RUNNING, State
 from farlane.scheduler.sim.world import CPU, Floats, World
 
 
@@ -45,17 +44,7 @@ def run_learned_queue(world: World, state: State, weights: Weights, backfill: bo
         if state.marks[QUEUED] > 1:
             at = int(np.argmax(queue_scores(world, state, weights, backfill)))
         decisions += 1
-        task = state.queue[at]
-        node = first_fit(world, state, task)
-        if node == NO_NODE:
-            node = wait_for_room(world, state, task, backfill)
-            at = place_in_queue(state, task)
-        unqueue(state, at)
-        if node == NO_NODE:
-            state.status[task] = GONE
-            state.marks[DROPPED] += 1
-        else:
-            place(world, state, task, node, TIGHTEST)
+        start_at(world, state, at, backfill)
 
 
 @compiled

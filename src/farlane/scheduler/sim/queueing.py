@@ -40,18 +40,31 @@ def run_queue(world: World, state: State, rule: int, backfill: bool) -> int:
                 return decisions
             continue
         first = _first(world, state, rule, known)
-        task = state.queue[first]
         decisions += 1
-        node = first_fit(world, state, task)
-        if node == NO_NODE:
-            node = wait_for_room(world, state, task, backfill)
-        first = place_in_queue(state, task)
-        unqueue(state, first)
-        if node == NO_NODE:
-            state.status[task] = GONE
-            state.marks[DROPPED] += 1
-        else:
-            place(world, state, task, node, TIGHTEST)
+        start_at(world, state, first, backfill)
+
+
+@compiled
+def start_at(world: World, state: State, at: int, backfill: bool) -> None:
+    """Start the task at a place in the queue as soon as it fits; give it up where it never will.
+
+    Args:
+        world: what is simulated.
+        state: with that task queued; changed.
+        at: the place.
+        backfill: whether short tasks may pass meanwhile.
+    """
+    task = state.queue[at]
+    node = first_fit(world, state, task)
+    if node == NO_NODE:
+        node = wait_for_room(world, state, task, backfill)
+        at = place_in_queue(state, task)
+    unqueue(state, at)
+    if node == NO_NODE:
+        state.status[task] = GONE
+        state.marks[DROPPED] += 1
+    else:
+        place(world, state, task, node, TIGHTEST)
 
 
 @compiled

@@ -177,7 +177,7 @@ def _published(assessment: Assessment) -> str:
     return (
         "<p>Ten sequences of 1,024 jobs by RLScheduler's protocol (gym's seeds, seed 1). Ten are few and "
         "some share jobs: "
-        "the intervals are wider than they look.</p>"
+        "the intervals are narrower than they should be.</p>"
         f'<div class="card">{tables.html_table(tables.STANDING_HEADS, rows)}</div><details><summary>All '
         "rules</summary>"
         f'<div class="card">{tables.all_rivals(assessment.tables)}</div></details>'
