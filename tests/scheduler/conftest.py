@@ -13,7 +13,7 @@ from farlane.domain.jobs import BlobRef, FunctionWork, JobSpec
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.prices import RateVector
 from farlane.domain.resources import GIB, Capacity, GpuKind, GpuRequest, Resources
-from farlane.scheduler.view import FIRST_GPU, Group, NodeColumns, RunningColumns, View
+from farlane.scheduler.view import FIRST_GPU, Group, History, NodeColumns, RunningColumns, View
 
 NOW = 1_000_000.0
 A100 = GpuKind("A100", 80 * GIB)
@@ -164,6 +164,7 @@ def _draw_group(draw, build, nodes, kinds, key, single_alternative):
         run_time_s=draw(_RUN_TIMES),
         timeout_s=draw(st.sampled_from([1.0, 600.0])),
         affordable=draw(st.sampled_from([0, 3, 1 << 40])),
+        history=draw(st.sampled_from([None, History(2.0, 1.5, 2.5, 2.2, 3.0, 2.9, 7.0, 5.0, 2.0, 40.0)])),
     )  # fmt: skip
     eligible = group.eligible & np.array([draw(st.integers(0, 3)) > 0 for _ in nodes.ids], np.bool_)
     allowed = None

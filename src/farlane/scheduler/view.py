@@ -52,6 +52,26 @@ class RunningColumns:
     ends_at: Floats
 
 
+class History(NamedTuple):
+    """What past runs let expect of a group's tasks, by `scheduler.habits`; the last fields of `features.TaskColumns`.
+
+    usual, quick: log10 of seconds, of the very kind of task; owner_usual, owner_quick: of all that its owner runs;
+    asked_usual, asked_quick: of all that may last as long; runs: of its owner that were seen; crowd: its owner's tasks
+    that wait; running: those that run; elapsed_s: how long these have run.
+    """
+
+    usual: float
+    quick: float
+    owner_usual: float
+    owner_quick: float
+    asked_usual: float
+    asked_quick: float
+    runs: float
+    crowd: float
+    running: float
+    elapsed_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Like tasks of one job, decided together.
@@ -65,7 +85,8 @@ class Group:
     alternative may be used on which node where a price cap or a quota tells them apart, None when all may; uses: what
     one task takes at most of limits that groups share, as (index in the view's `limits`, amount of at least 1);
     missing: (n,) int64, bytes that a node must bring before one of these tasks answers, None where nothing has to be
-    brought; alike: (n,) int64, tasks like these that a node has already and that should stand apart, None for nowhere.
+    brought; alike: (n,) int64, tasks like these that a node has already and that should stand apart, None for nowhere;
+    history: what past runs let expect, None where nobody looked.
     """
 
     key: int
@@ -84,6 +105,7 @@ class Group:
     uses: tuple[tuple[int, int], ...] = ()
     missing: Ints | None = None
     alike: Ints | None = None
+    history: History | None = None
 
 
 @dataclass(frozen=True, slots=True)

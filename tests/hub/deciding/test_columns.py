@@ -14,7 +14,7 @@ from farlane.hub.deciding.blocks import Block
 from farlane.hub.deciding.columns import SnapshotReader, SnapshotWriter
 from farlane.hub.deciding.layout import HEADER_WORDS, LARGEST, NODE_COLUMNS
 from farlane.scheduler.policy import POLICIES
-from farlane.scheduler.view import Group, NodeColumns, RunningColumns, View
+from farlane.scheduler.view import Group, History, NodeColumns, RunningColumns, View
 
 
 def same(one: object, other: object) -> bool:
@@ -59,6 +59,7 @@ def test_views_come_out_as_they_went_in(views) -> None:
         n = len(view.nodes.ids)
         missing = np.arange(n, dtype=np.int64) * 7
         extra = {"uses": ((0, 3), (1, 1 << 70)), "missing": missing, "alike": missing + 1}
+        extra["history"] = History(*range(10))
         groups = tuple(
             replace(group, **extra) if data.draw(st.booleans()) else group for group in view.groups
         )

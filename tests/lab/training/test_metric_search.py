@@ -43,7 +43,34 @@ def test_it_comes_closer(size: int) -> None:
     checks = [float(row["check"]) for row in rows if "check" in row]
     assert len(checks) == 6
     assert np.abs(search.result - 0.5).mean() < (0.3 if size < 10 else 0.95) * 0.5
-    assert rows[-1]["best"] == min(checks)
+    assert np.abs(search.result - 0.5).mean() == checks[-1]
+    assert rows[-1]["before"] == 0.5
+
+
+def test_what_is_no_better_than_the_start_is_left() -> None:
+    """Trials praise what looks on kept sequences do not."""
+    search = MetricSearch(
+        SEARCH, lambda vector: float(np.abs(vector).mean()),
+        lambda vectors, centre, step: -np.array(vectors).sum(axis=1),
+        seed=2, start=np.zeros(4), free=np.arange(4),
+    )  # fmt: skip
+    for _ in range(6):
+        search.step()
+    search.end()
+    np.testing.assert_array_equal(search.result, np.zeros(4))
+
+
+def test_a_rate_below_one_makes_smaller_steps() -> None:
+    def after(rate: float) -> float:
+        search = MetricSearch(
+            Search(generations=3, population=8, spread=0.3, rate=rate),
+            lambda vector: 0.0, lambda vectors, centre, step: np.array(vectors).sum(axis=1),
+            seed=2, start=np.zeros(5), free=np.arange(5),
+        )  # fmt: skip
+        search.step()
+        return float(np.linalg.norm(search.state()["centre"]))
+
+    assert after(0.25) == pytest.approx(0.25 * after(1.0))
 
 
 def test_it_goes_on_from_a_kept_state_exactly() -> None:

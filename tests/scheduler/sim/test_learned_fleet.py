@@ -53,7 +53,7 @@ def test_the_loops_give_the_scores_of_the_network() -> None:
     state, waiting, groups = waiting_room(world)
     g = rank_groups(world, state, waiting, groups, WEIGHTS)
     rows = np.flatnonzero(groups.counts[:, COUNT])
-    of = group_columns(world, state, waiting, groups, rows)
+    of = group_columns(world, state, waiting, groups, rows, rows)
     x = features.task_features(of)
     weight = (groups.counts[rows, COUNT] * groups.counts[rows, SIZED]).astype(np.float64)
     embedded = network.embeddings(WEIGHTS, x)
@@ -92,7 +92,7 @@ def test_the_whole_is_that_of_training_where_each_group_is_one_task() -> None:
     state, waiting, groups = waiting_room(world)
     rank_groups(world, state, waiting, groups, WEIGHTS)
     rows = np.flatnonzero(groups.counts[:, COUNT])
-    of = group_columns(world, state, waiting, groups, rows)
+    of = group_columns(world, state, waiting, groups, rows, rows)
     x, count = features.task_features(of), len(rows)
     found = whole(world, state, of, x, np.ones(count), count)
     churn = 3600.0 * world.nodes.hazard[state.online].mean()
@@ -121,7 +121,7 @@ def test_columns_by_hand() -> None:
         open_round(world, state, waiting, FCFS, NEVER, False)
     rank_groups(world, state, waiting, groups, rule_equal())
     rows = np.flatnonzero(groups.counts[:, COUNT])
-    of = group_columns(world, state, waiting, groups, rows)
+    of = group_columns(world, state, waiting, groups, rows, rows)
     assert groups.counts[rows, COUNT].tolist() == [2, 1]
     assert of.request_s.tolist() == [8, 30]
     assert of.wait_s.tolist() == [1, 0]
@@ -132,6 +132,11 @@ def test_columns_by_hand() -> None:
     assert of.rank.tolist() == [0, 1]
     assert of.priority.tolist() == [0.5, 0]
     assert of.slack_s.tolist() == [100, np.inf]
+    assert of.crowd.tolist() == [3, 3]
+    assert of.running.tolist() == [1, 1]
+    assert of.elapsed_s == pytest.approx([2, 2])
+    assert 10.0**of.usual == pytest.approx([10, 30])
+    assert of.runs.tolist() == [0, 0]
 
 
 def even(seed: int, tasks: int) -> World:

@@ -79,6 +79,38 @@ def test_features_have_the_columns_that_are_named() -> None:
     np.testing.assert_array_equal(opening > 0.0, fits == 0.0)
 
 
+def test_history_by_hand() -> None:
+    """The first user ran 10 and 1000 s, asking for 2000 and 3000; now it waits with both requests, and a stranger."""
+    jobs = [
+        (0.0, 10.0, 4),
+        (0.0, 1000.0, 4),
+        (20.0, 5000.0, 4),
+        (1500.0, 9.0, 4),
+        (1500.0, 9.0, 4),
+        (1500.0, 9.0, 4),
+    ]
+    world = pool(8, jobs, [2000.0, 3000.0, 9000.0, 2000.0, 3000.0, 3000.0])
+    tasks = world.tasks._replace(user=np.array([0, 0, 0, 0, 0, 1]), demand=world.tasks.demand.copy())
+    world = world._replace(tasks=tasks)
+    state = new_state(world)
+    for at in range(3):
+        while state.marks[QUEUED] == 0:
+            advance(world, state)
+        place(world, state, unqueue(state, 0), 0, TIGHTEST)
+        assert np.isfinite(state.started[at])
+    while state.marks[QUEUED] < 3:
+        advance(world, state)
+    of = pool_columns(world, state)
+    assert 10.0**of.usual == pytest.approx([10.0, 1000.0, 1000.0])
+    assert 10.0**of.owner_usual == pytest.approx([100.0, 100.0, 1000.0])
+    assert 10.0**of.owner_quick == pytest.approx([2 / 0.101, 2 / 0.101, 1000.0])
+    assert 10.0**of.asked_usual == pytest.approx([10.0, 1000.0, 1000.0])
+    assert of.runs.tolist() == [2, 2, 0]
+    assert of.crowd.tolist() == [2, 2, 1]
+    assert of.running.tolist() == [1, 1, 0]
+    assert of.elapsed_s == pytest.approx([1480.0, 1480.0, 0.0])
+
+
 def test_a_vector_of_another_length_is_refused() -> None:
     with pytest.raises(Exception, match="weights in one vector"):
         network.unflatten(np.zeros(3))

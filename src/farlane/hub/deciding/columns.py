@@ -30,9 +30,11 @@ from farlane.hub.deciding.layout import (
     Section,
     layout,
 )
-from farlane.scheduler.view import Bools, Group, Ints, NodeColumns, RunningColumns, View
+from farlane.scheduler.view import Bools, Group, History, Ints, NodeColumns, RunningColumns, View
 
 _SEQUENCE, _COUNTS, _NOW = 2, 3, 3 + len(Counts._fields)
+
+_NO_HISTORY = (math.nan,) * len(History._fields)
 
 
 class Rows:
@@ -176,7 +178,7 @@ def _group_rows(view: View, masks: Rows, amounts: Rows) -> list[tuple[float, ...
                 _or_nan(group.deadline_at), _or_nan(group.run_time_s), group.timeout_s,
                 demands, len(group.demands), uses, len(group.uses),
                 masks.put(group.eligible), masks.put(group.avoid), masks.put(group.allowed),
-                amounts.put(group.missing), amounts.put(group.alike), 0,
+                amounts.put(group.missing), amounts.put(group.alike), 0, *(group.history or _NO_HISTORY),
             )
         )  # fmt: skip
         demands += len(group.demands)
@@ -213,6 +215,7 @@ def _groups(found: Mapping[str, NDArray[Any]]) -> tuple[Group, ...]:
 def _group(row: Sequence[float], demands: Ints, masks: Bools, amounts: Ints, uses: list[list[int]]) -> Group:
     key, job, count, priority, affordable = map(int, row[:5])
     since, deadline_at, run_time_s, timeout_s = row[5:9]
+    history = row[19 : 19 + len(History._fields)]
     first, alternatives, use, used, eligible, avoid, allowed, missing, alike = map(int, row[9:18])
     return Group(
         key, JobId(job), count, demands[first : first + alternatives], masks[eligible],
@@ -221,6 +224,7 @@ def _group(row: Sequence[float], demands: Ints, masks: Bools, amounts: Ints, use
         affordable, None if allowed < 0 else masks[allowed : allowed + alternatives],
         tuple((at, amount) for at, amount in uses[use : use + used]),
         None if missing < 0 else amounts[missing], None if alike < 0 else amounts[alike],
+        None if math.isnan(history[0]) else History(*history),
     )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from farlane.scheduler.view import FIRST_GPU
+from farlane.scheduler.view import FIRST_GPU, History
 
-MAGIC, FORMAT = 0x5741_4C52_4146, 1
+MAGIC, FORMAT = 0x5741_4C52_4146, 2
 """The first word of a block and the number of this layout; another one is refused."""
 HEADER_WORDS = 24
 HEADER_BYTES = HEADER_WORDS * 8
@@ -24,9 +24,10 @@ GROUP_ROW = np.dtype(
         ("since", "f8"), ("deadline_at", "f8"), ("run_time_s", "f8"), ("timeout_s", "f8"),
         ("demands", "i4"), ("alternatives", "i4"), ("uses", "i4"), ("used", "i4"),
         ("eligible", "i4"), ("avoid", "i4"), ("allowed", "i4"), ("missing", "i4"), ("alike", "i4"), ("pad", "i4"),
+        *((name, "f8") for name in History._fields),
     ]
 )  # fmt: skip
-"""One group: NaN for a time it does not have, else rows of other columns, -1 for one it does not have."""
+"""One group: NaN for a time or a history that it does not have, else rows of other columns, -1 for none."""
 
 NODE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("capacity", "i8", "nw"), ("free", "i8", "nw"), ("online", "?", "n"), ("core_second", "i8", "n"),

@@ -234,9 +234,12 @@ def _learn(
     pairs = zip(rows, lease_ms, strict=True)
     times = [_run_ms(ms, batch.cpu_us[row]) for row, ms in pairs if row not in batch.failures]
     profile = job.spec.profile
-    if not times or not profile:
+    if not times:
         return
     mean = sum(times) / len(times)
+    state.habits.learn(job.spec, mean / 1000)
+    if not profile:
+        return
     known = state.run_times.get(profile)
     if known is None:
         known = state.run_times[profile] = RunTime(mean, 0)

@@ -14,6 +14,7 @@ from farlane.domain.nodes import NodeSpec
 from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.account import Account
 from farlane.hub.reactor.accounts import Accounts
+from farlane.hub.reactor.habits import RunHabits
 from farlane.hub.reactor.requirements import Requirement
 from farlane.hub.reactor.table import NodeTable
 
@@ -165,7 +166,8 @@ class HubState:
     waiting: jobs with ready tasks, by (priority, requirement, project), oldest first; active: jobs that hold leases
     (those whose last lease was given back are dropped when the next view is built); credit_stops: organisation ->
     nodes that take no more of its work until they are paid, and why; interim_s: lease seconds of a part that is booked
-    while its attempt runs, 0 for none; models: versions that jobs serve, by CID.
+    while its attempt runs, 0 for none; models: versions that jobs serve, by CID; habits: of
+    run times, forgotten with the process.
     """
 
     epoch: int
@@ -179,6 +181,7 @@ class HubState:
     waiting: dict[QueueKey, OrderedDict[JobId, Job]] = field(default_factory=dict)
     active: dict[JobId, Job] = field(default_factory=dict)
     run_times: dict[str, RunTime] = field(default_factory=dict)
+    habits: RunHabits = field(default_factory=RunHabits, compare=False)
     accounts: Accounts = field(default_factory=Accounts)
     credit_stops: dict[str, dict[NodeId, str]] = field(default_factory=dict)
     models: dict[str, ModelFacts] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from farlane.domain.jobs import JobSpec
 from farlane.domain.prices import hourly_ceiling
 from farlane.domain.resources import GpuKind
 from farlane.hub.reactor.account import UNLIMITED as FREE
+from farlane.hub.reactor.expecting import Expectations
 from farlane.hub.reactor.limits import NO_USES, SharedLimits, quota_fit
 from farlane.hub.reactor.locality import alike_there, missing_bytes
 from farlane.hub.reactor.queues import WINDOW
@@ -36,13 +37,13 @@ def build_view(state: HubState, now: float) -> tuple[View, dict[int, GroupSource
     """Return the view of this moment and what its group keys stand for."""
     groups: list[Group] = []
     sources: dict[int, GroupSource] = {}
-    limits = SharedLimits()
+    limits, expected = SharedLimits(), Expectations(state, now)
     for queue in state.waiting.values():
         for job in islice(queue.values(), WINDOW):
             for source in _sources(job):
                 key = len(groups)
                 sources[key] = source
-                groups.append(_group(state, job, source, key, limits))
+                groups.append(_group(expected, job, source, key, limits))
     nodes, running = node_columns(state, now), running_columns(state)
     return View(now, nodes, running, tuple(groups), tuple(limits.left)), sources
 
@@ -50,7 +51,7 @@ def build_view(state: HubState, now: float) -> tuple[View, dict[int, GroupSource
 def view_of(state: HubState, now: float, job: Job) -> tuple[View, GroupSource]:
     """Return a view of one job's first ready tasks alone, its only group, and what that stands for."""
     source, limits = _sources(job)[0], SharedLimits()
-    group = _group(state, job, source, 0, limits)
+    group = _group(Expectations(state, now), job, source, 0, limits)
     return View(now, node_columns(state, now), running_columns(state), (group,), tuple(limits.left)), source
 
 
@@ -64,7 +65,10 @@ def placed_view(state: HubState, job: Job, now: float) -> tuple[View, int] | Non
         return None
     row, limits = state.table.rows[node_id], SharedLimits()
     group = replace(
-        _group(state, job, GroupSource(job.id, None), 0, limits), count=1, affordable=UNLIMITED, uses=()
+        _group(Expectations(state, now), job, GroupSource(job.id, None), 0, limits),
+        count=1,
+        affordable=UNLIMITED,
+        uses=(),
     )
     nodes = node_columns(state, now)
     gpu = next(iter(job.running[node_id].counts), None)
@@ -122,7 +126,8 @@ def _sources(job: Job) -> list[GroupSource]:
     return found
 
 
-def _group(state: HubState, job: Job, source: GroupSource, key: int, limits: SharedLimits) -> Group:
+def _group(expected: Expectations, job: Job, source: GroupSource, key: int, limits: SharedLimits) -> Group:
+    state = expected.state
     count = len(source.returned) if source.returned is not None else job.total - job.fresh
     eligible, affordable, dearest = within_budget(state, job)
     allowed, uses = state.table.allowed(job.requirement), NO_USES
@@ -130,10 +135,12 @@ def _group(state: HubState, job: Job, source: GroupSource, key: int, limits: Sha
         room, allowed, options = quota_fit(state, job, allowed)
         affordable = min(affordable, room)
         uses = limits.uses(job.accounts, options, dearest)
+    learnt = run_time_s(state, job.spec)
     return Group(
         key, job.id, count, state.table.demands(job.requirement), eligible, _avoid_mask(state, job, source),
-        job.spec.priority, job.since, job.spec.deadline_at, run_time_s(state, job.spec), job.spec.timeout_ms / 1000,
+        job.spec.priority, job.since, job.spec.deadline_at, learnt, job.spec.timeout_ms / 1000,
         affordable, allowed, uses, missing_bytes(state, job), alike_there(state, job),
+        expected.history(job, learnt),
     )  # fmt: skip
 
 

@@ -52,11 +52,14 @@ class Openb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 class Lublin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="source", tag="lublin"):
     """Our own generator of batch jobs after Lublin and Feitelson; needs no trace.
 
-    processors: of the machine; load: times as many arrivals as in the paper; length, backfill, weight: as for `swf`.
+    processors: of the machine; load: times as many arrivals as in the paper; varied: whether these and all other
+    parameters are drawn anew for each sequence (`generators.lublin_variants`) instead; length, backfill, weight: as for
+    `swf`.
     """
 
     processors: AtLeastOne = 256
     load: Positive = 1.0
+    varied: bool = False
     length: AtLeastOne = 512
     backfill: bool = False
     weight: Positive = 1.0
@@ -119,7 +122,8 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: of the stage; of: which settings; arrays: of the network that are searched, with the features to which their
     last axis is kept, none for all that vary; no arrays: all that matter; generations; population: vectors of each;
-    spread: first standard deviation; sequences: per setting and generation, the same for all vectors; check_every:
+    spread: first standard deviation; rate: how much of each step the centre
+    goes, below 1 where losses are rough; sequences: per setting and generation, the same for all vectors; check_every:
     generations between two looks at sequences kept for that; share: of the time, among the stages, where it is
     limited.
     """
@@ -130,6 +134,7 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generations: Count = 200
     population: Annotated[int, msgspec.Meta(ge=4)] = 16
     spread: Positive = 0.05
+    rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     sequences: AtLeastOne = 2
     check_every: AtLeastOne = 10
     share: Positive = 1.0

@@ -17,6 +17,7 @@ import numpy as np
 from farlane.errors import InvalidSetting, NotFound
 from farlane.lab.evaluation.splits import VALIDATION_SEEDS, Range, split_jobs
 from farlane.lab.generators.lublin import LublinSettings, lublin_world
+from farlane.lab.generators.lublin_variants import varied_lublin_world
 from farlane.lab.public_traces import TRACES
 from farlane.lab.published import inflated_order
 from farlane.lab.traces.openb import OpenbNodes, OpenbPods, read_nodes, read_pods
@@ -67,13 +68,15 @@ class ListEpisodes:
 
 @dataclass(frozen=True)
 class MadeUpJobs:
-    """Queues of our own generator: processors; load: times as many arrivals as in the paper; length: jobs."""
+    """Queues of our own generator: settings: None for ones by chance; length: jobs."""
 
-    settings: LublinSettings
+    settings: LublinSettings | None
     length: int
 
     def __call__(self, seed: int) -> World:
         """Return a queue."""
+        if self.settings is None:
+            return varied_lublin_world(self.length, seed)
         return lublin_world(self.length, seed, self.settings)
 
 
@@ -143,6 +146,8 @@ def _setting(source: Source, library: Library) -> Setting:
         return _log_setting(source, library.log(source.trace))
     if isinstance(source, Openb):
         return _list_setting(source, library)
+    if source.varied:
+        return _queue("lublin-varied", MadeUpJobs(None, source.length), source)
     made = LublinSettings(processors=source.processors, load=source.load)
     name = f"lublin-{source.processors}-{source.load:g}"
     return _queue(name, MadeUpJobs(made, source.length), source)

@@ -3,6 +3,10 @@
 The evolution strategy is that of Hansen and Ostermeier 2001 in the package `cma`; with many weights its covariance is
 diagonal (Ros and Hansen 2008, sep-CMA-ES). All vectors of a generation see the same episodes, half of them are mirror
 images of the others (Brockhoff et al. 2010), and heavy tails are bounded (`losses.losses_each`).
+
+What whole runs cost is rough as a function of the weights: a task that starts a second later changes all that follows.
+So the centre goes only a part of each step (`Search.rate`; Hansen's c_m), and what a search comes to is the mean of its
+centres over the later half of its generations (Polyak and Juditsky 1992), not the one that looked best by luck.
 """
 
 from __future__ import annotations
@@ -45,7 +49,8 @@ class MetricSearch:
         self._start, self._free = start.astype(np.float64), free
         self._strategy = self._fresh()
         self._told: list[Floats] = []
-        self._best, self._best_loss, self._looked = self._start, np.inf, -1
+        self._centres: list[Floats] = []
+        self._first_loss, self._last_loss, self._looked = np.inf, np.inf, -1
 
     @property
     def steps(self) -> int:
@@ -54,44 +59,45 @@ class MetricSearch:
 
     @property
     def result(self) -> Floats:
-        """The centre that did best at a look, before any the start."""
-        return self._best
+        """The mean of the later centres; the start where that did better on the sequences kept for looking."""
+        return self._start if self._first_loss <= self._last_loss else self._averaged()
 
     def step(self) -> Row:
         """Do a generation; returns its mean and least loss, and what a look at the centre gave where one was due."""
         if not self._told:
-            self._look(self._start)
+            self._first_loss = self._judge(self._start)
         vectors = self._strategy.ask()
         losses = self._trial([self._whole(vector) for vector in vectors], self._centre(), self.steps)
         self._tell(vectors, losses)
         row: Row = {"loss": float(losses.mean()), "least": float(losses.min())}
         row["spread"] = float(self._strategy.sigma)
         if self.steps % self._config.check_every == 0:
-            row["check"] = self._look(self._centre())
-            row["best"] = self._best_loss
+            row["check"] = self._look()
+            row["before"] = self._first_loss
         return row
 
     def end(self) -> None:
-        """Look at the centre a last time."""
+        """Look a last time."""
         if self._looked != self.steps:
-            self._look(self._centre())
+            self._look()
 
     def state(self) -> State:
         """Return what to keep."""
         told = np.array(self._told).reshape(self.steps, self._config.population)
         return {
             "told": told,
+            "centre": self._centre(),
             "start": self._start,
-            "best": self._best,
-            "best_loss": np.array(self._best_loss),
+            "first_loss": np.array(self._first_loss),
+            "last_loss": np.array(self._last_loss),
             "looked": np.array(self._looked),
         }
 
     def restore(self, state: State) -> None:
         """Come to the state of a kept search by telling a fresh strategy the same losses."""
-        self._start, self._best = state["start"], state["best"]
-        self._best_loss, self._looked = float(state["best_loss"]), int(state["looked"])
-        self._strategy, self._told = self._fresh(), []
+        self._start, self._looked = state["start"], int(state["looked"])
+        self._first_loss, self._last_loss = float(state["first_loss"]), float(state["last_loss"])
+        self._strategy, self._told, self._centres = self._fresh(), [], []
         for losses in state["told"]:
             self._tell(self._strategy.ask(), losses)
 
@@ -99,6 +105,7 @@ class MetricSearch:
         random = np.random.default_rng(seeds_of(self._seed, SEARCH, 0, 1)[0])
         options = {
             "popsize": self._config.population, "CMA_diagonal": len(self._free) > DIAGONAL_FROM, "CMA_mirrors": 0.5,
+            "CMA_cmean": self._config.rate,
             "seed": np.nan, "randn": lambda *shape: random.standard_normal(shape), "verbose": -9,
         }  # fmt: skip
         return cma.CMAEvolutionStrategy(self._start[self._free], self._config.spread, options)
@@ -112,13 +119,15 @@ class MetricSearch:
     def _tell(self, vectors: list[Floats], losses: Floats) -> None:
         self._strategy.tell(vectors, losses.tolist())
         self._told.append(np.asarray(losses, np.float64))
+        self._centres.append(np.asarray(self._strategy.mean, np.float64))
 
     def _centre(self) -> Floats:
         return self._whole(self._strategy.mean)
 
-    def _look(self, vector: Floats) -> float:
-        """Judge a vector on the episodes kept for that; returns its loss, and remembers the best."""
-        loss, self._looked = self._judge(vector), self.steps
-        if loss < self._best_loss:
-            self._best, self._best_loss = vector, loss
-        return loss
+    def _averaged(self) -> Floats:
+        return self._whole(np.mean(self._centres[len(self._centres) // 2 :], axis=0))
+
+    def _look(self) -> float:
+        """Judge the mean of the later centres on the episodes kept for that; returns its loss."""
+        self._last_loss, self._looked = self._judge(self._averaged()), self.steps
+        return self._last_loss

@@ -16,7 +16,8 @@ Floats = NDArray[np.float64]
 TASK_FEATURES = (
     "request", "expected", "trust", "size", "share", "request_area", "expected_area", "wait", "stretch",
     "request_stretch", "fits", "leftover", "opening", "rank", "known", "priority", "slack", "due", "load", "gang",
-    "dependents", "options", "spare_budget", "gpus", "gpu_share",
+    "dependents", "options", "spare_budget", "gpus", "gpu_share", "usual", "quick", "owner_usual", "owner_quick",
+    "asked_usual", "asked_quick", "runs", "crowd", "running", "elapsed", "usual_area", "held",
 )  # fmt: skip
 """Columns of `task_features`."""
 GLOBAL_FEATURES = (
@@ -49,6 +50,11 @@ class TaskColumns(NamedTuple):
     without deadline; load_s: to bring its model to the nearest node; gang: tasks that start together; dependents:
     tasks that wait for it; options: share of nodes that could ever run it; spare_budget: budget / expected cost - 1,
     inf where any cost will do; gpus: asked for, of the largest node's; gpu_share: of each, 0 without GPU to 1.
+
+    By habits (`scheduler.habits`), log10 of seconds: usual, quick: of the very kind of task, else of its owner, else of
+    all that ask for as long, else request_s; owner_usual, owner_quick: of its owner, else as before; asked_usual,
+    asked_quick: of all that ask for as long, else request_s. runs: of its owner that were seen; crowd: its owner's
+    tasks that wait, itself among them; running: those that run; elapsed_s: how long these have run, the geometric mean.
     """
 
     request_s: Floats
@@ -69,6 +75,16 @@ class TaskColumns(NamedTuple):
     spare_budget: Floats
     gpus: Floats
     gpu_share: Floats
+    usual: Floats
+    quick: Floats
+    owner_usual: Floats
+    owner_quick: Floats
+    asked_usual: Floats
+    asked_quick: Floats
+    runs: Floats
+    crowd: Floats
+    running: Floats
+    elapsed_s: Floats
 
 
 class NodeColumns(NamedTuple):
@@ -126,9 +142,18 @@ def task_features(of: TaskColumns) -> Floats:
 
     Sources: logarithms of run time, size and wait as in F1 to F4 (Carastan-Santos and de Camargo 2017) and RLScheduler
     (Zhang et al. 2020); history as in Tsafrir et al. 2007; stretch as in WFP3 and HRRN; opening as in EASY (Mu'alem and
-    Feitelson 2001).
+    Feitelson 2001); the mean of logarithms as the robust one of the same. `usual_area` and `held` count what is left
+    unused while a task is waited for as its work too: with the harmonic mean this is Smith's ratio (Smith 1956) where
+    run times are uncertain.
     """
-    x = np.empty((len(of.wait_s), 25))
+    x = np.empty((len(of.wait_s), 37))
+    fill_asked(of, x)
+    fill_habits(of, x)
+    return x
+
+
+def fill_asked(of: TaskColumns, x: Floats) -> None:
+    """Write the features of `task_features` that need no habits: columns 0 to 24."""
     request, expected = np.maximum(of.request_s, 1.0), np.maximum(of.expected_s, 1.0)
     x[:, 0] = np.log10(request) / _DECADES
     x[:, 1] = np.log10(expected) / _DECADES
@@ -149,14 +174,37 @@ def task_features(of: TaskColumns) -> Floats:
     bounded = np.minimum(np.maximum(of.slack_s / np.maximum(expected, SHORT_S), -1.0), 10.0)
     x[:, 16] = bounded / 10.0
     x[:, 17] = np.where(of.slack_s < np.inf, 1.0, 0.0)
-    x[:, 18] = np.log10(1.0 + of.load_s) / 3.0
-    x[:, 19] = np.log10(np.maximum(of.gang, 1.0))
-    x[:, 20] = np.log10(1.0 + of.dependents) / 3.0
-    x[:, 21] = np.log10(np.maximum(of.options, _TINY)) / 3.0
+    x[:, 18:22] = 0.0
+    if of.load_s.any():
+        x[:, 18] = np.log10(1.0 + of.load_s) / 3.0
+    if (of.gang > 1.0).any():
+        x[:, 19] = np.log10(np.maximum(of.gang, 1.0))
+    if of.dependents.any():
+        x[:, 20] = np.log10(1.0 + of.dependents) / 3.0
+    if (of.options < 1.0).any():
+        x[:, 21] = np.log10(np.maximum(of.options, _TINY)) / 3.0
     x[:, 22] = np.minimum(np.maximum(of.spare_budget, 0.0), 10.0) / 10.0
     x[:, 23] = np.minimum(of.gpus, 1.0)
     x[:, 24] = of.gpu_share
-    return x
+
+
+def fill_habits(of: TaskColumns, x: Floats) -> None:
+    """Write the features of `task_features` that habits give, and what is left unused: columns 25 to 36."""
+    longest = np.log10(np.maximum(of.request_s, SHORT_S))
+    usual = np.minimum(of.usual, longest)
+    x[:, 25] = usual / _DECADES
+    x[:, 26] = np.minimum(of.quick, longest) / _DECADES
+    x[:, 27] = np.minimum(of.owner_usual, longest) / _DECADES
+    x[:, 28] = np.minimum(of.owner_quick, longest) / _DECADES
+    x[:, 29] = np.minimum(of.asked_usual, longest) / _DECADES
+    x[:, 30] = np.minimum(of.asked_quick, longest) / _DECADES
+    x[:, 31] = np.log10(1.0 + of.runs) / 3.0
+    x[:, 32] = np.log10(np.maximum(of.crowd, 1.0)) / 3.0
+    x[:, 33] = np.log10(1.0 + of.running) / 2.0
+    x[:, 34] = np.log10(1.0 + of.elapsed_s) / _DECADES
+    idle = of.free * of.opening_s
+    x[:, 35] = np.log10(1.0 + 10.0**usual * of.share + idle) / _DECADES
+    x[:, 36] = np.log10(1.0 + idle) / _DECADES
 
 
 def global_features(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farlane.scheduler.habits import SHORTEST_S
 from farlane.scheduler.learned.features import (
     GLOBAL_FEATURES,
     NODE_FEATURES,
@@ -22,7 +23,7 @@ from farlane.scheduler.learned.features import (
 )
 from farlane.scheduler.ordering import MAX_PRIORITY
 from farlane.scheduler.queue_ahead import remaining_s
-from farlane.scheduler.view import CPU, FIRST_GPU, MEMORY, Floats, Group, View
+from farlane.scheduler.view import CPU, FIRST_GPU, MEMORY, Floats, Group, History, View
 
 Matrix = NDArray[np.float32]
 
@@ -103,7 +104,19 @@ def task_columns(view: View) -> TaskColumns:
         spare_budget=spare,
         gpus=demands.gpus / most,
         gpu_share=np.minimum(demands.gpus, 1.0),
+        **_histories(groups, timeout)._asdict(),
     )
+
+
+def _histories(groups: tuple[Group, ...], timeout: Floats) -> History:
+    """Return the columns of groups' histories; what is asked for is expected of one without."""
+    asked = np.log10(np.maximum(timeout, SHORTEST_S))
+    unknown = (0.0, 1.0, 0.0, 0.0)
+    rows = [
+        (*(asked[at],) * 6, *unknown) if group.history is None else group.history
+        for at, group in enumerate(groups)
+    ]
+    return History(*np.array(rows, np.float64).reshape(len(groups), len(History._fields)).T)
 
 
 def _told(group: Group) -> tuple[float, ...]:

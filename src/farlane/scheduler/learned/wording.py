@@ -28,6 +28,21 @@ TASK_WORDS = {
     "spare_budget": ("more budget to spare", "less budget to spare"),
     "gpus": ("asks for more GPUs", "asks for fewer GPUs"),
     "gpu_share": ("asks for more of a GPU", "asks for less of a GPU"),
+    "usual": ("such tasks usually run longer", "such tasks usually run shorter"),
+    "quick": ("less likely to end soon", "likelier to end soon"),
+    "owner_usual": ("its owner's tasks run longer", "its owner's tasks run shorter"),
+    "owner_quick": ("its owner's tasks seldom end soon", "its owner's tasks often end soon"),
+    "asked_usual": ("tasks with its time limit run longer", "tasks with its time limit run shorter"),
+    "asked_quick": ("tasks with its time limit seldom end soon", "tasks with its time limit often end soon"),
+    "runs": ("more is known of its owner's tasks", "less is known of its owner's tasks"),
+    "crowd": ("its owner has more tasks waiting", "its owner has fewer tasks waiting"),
+    "running": ("its owner has more tasks running", "its owner has fewer tasks running"),
+    "elapsed": ("its owner's tasks have run longer so far", "its owner's tasks have run less so far"),
+    "usual_area": (
+        "more work, with what idles until it starts",
+        "less work, with what idles until it starts",
+    ),
+    "held": ("more would idle until it starts", "less would idle until it starts"),
 }
 """Task feature -> what it is called where the chosen one has more, and less, of it."""
 NODE_WORDS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from farlane.scheduler.sim.compiled import compiled, lean
+from farlane.scheduler.sim.expecting import fold
 from farlane.scheduler.sim.fetching import stop_fetching
 from farlane.scheduler.sim.placing import release, touch
 from farlane.scheduler.sim.running import pop, push, remove_node
@@ -83,6 +84,8 @@ def _end(world: World, state: State, task: int) -> None:
     user = tasks.user[task]
     state.recent[user, 1] = state.recent[user, 0]
     state.recent[user, 0] = state.ends[task] - state.started[task]
+    for each in range(3):
+        fold(state.habits, state.habit_of[task, each], state.recent[user, 0])
     for at in range(tasks.first_child[task], tasks.first_child[task + 1]):
         child = tasks.children[at]
         state.parents[child] -= 1

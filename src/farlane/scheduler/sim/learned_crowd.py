@@ -11,7 +11,9 @@ from farlane.scheduler.learned.features import TaskColumns
 from farlane.scheduler.learned.view_features import NO_OPENING_S
 from farlane.scheduler.ordering import MAX_PRIORITY
 from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.expecting import EXPECTED, RUNNING, WAITING, count_run, elapsed_s, expect
 from farlane.scheduler.sim.learned_groups import (
+    COUNT,
     DEPENDENTS,
     HEAD,
     REQUEST,
@@ -39,10 +41,12 @@ from farlane.scheduler.sim.world import NEVER, WHOLE_GPU, Floats, Ints, World
 
 
 @compiled
-def group_columns(world: World, state: State, waiting: Waiting, groups: Groups, rows: Ints) -> TaskColumns:
-    """Return the columns of some groups that wait."""
+def group_columns(
+    world: World, state: State, waiting: Waiting, groups: Groups, listed: Ints, rows: Ints
+) -> TaskColumns:
+    """Return the columns of some of the groups that wait, which are listed."""
     tasks, q, now = world.tasks, len(rows), state.clock[0]
-    made = np.zeros((18, q))
+    made, expected, owners = np.zeros((21, q)), np.empty((EXPECTED, q)), _owners(world, state, groups, listed)
     total, free, most = _pool(world, state)
     largest_gpus = max(1.0, float(world.nodes.gpus.max()))
     since = np.empty(q)
@@ -73,12 +77,34 @@ def group_columns(world: World, state: State, waiting: Waiting, groups: Groups, 
         made[12, at], made[13, at] = size, groups.counts[group, DEPENDENTS]
         made[14, at], made[15, at] = groups.options[shape], groups.numbers[group, SPARE_BUDGET]
         made[16, at], made[17, at] = tasks.gpus[head] / largest_gpus, gpu_share(world, head)
+        expect(state, head, made[0, at], expected, at)
+        owner = tasks.user[head]
+        made[18, at], made[19, at] = owners[WAITING, owner], owners[RUNNING, owner]
+        made[20, at] = elapsed_s(owners, owner)
     _fill_openings(world, state, groups, column, lacking, made)
     return TaskColumns(
         request_s=made[0], expected_s=made[1], wait_s=made[2], share=made[3], free=made[4], opening_s=made[5],
         fits=made[6], rank=made[7], known=made[8], priority=made[9], slack_s=made[10], load_s=made[11], gang=made[12],
         dependents=made[13], options=made[14], spare_budget=made[15], gpus=made[16], gpu_share=made[17],
+        usual=expected[0], quick=expected[1], owner_usual=expected[2], owner_quick=expected[3],
+        asked_usual=expected[4], asked_quick=expected[5], runs=expected[6], crowd=made[18], running=made[19],
+        elapsed_s=made[20],
     )  # fmt: skip
+
+
+@compiled
+def _owners(world: World, state: State, groups: Groups, listed: Ints) -> Floats:
+    """Return what each user has, (3, u), in the rows of `expecting`; members of gangs count."""
+    owners, now = np.zeros((3, len(state.served))), state.clock[0]
+    for at in range(len(listed)):
+        head = groups.counts[listed[at], HEAD]
+        owners[WAITING, world.tasks.user[head]] += (
+            groups.counts[listed[at], COUNT] * groups.counts[listed[at], SIZED]
+        )
+    for at in range(groups.marks[RUNS]):
+        task = groups.runs[at]
+        count_run(owners, world.tasks.user[task], now - state.started[task])
+    return owners
 
 
 @compiled

@@ -5,14 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from farlane.scheduler.learned import features
+from farlane.scheduler.learned.features import TASK_FEATURES, TaskColumns
 from farlane.scheduler.learned.network import Weights
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.world import Floats
 
-task_features = compiled(features.task_features)
+FEATURES = len(TASK_FEATURES)
+fill_asked = compiled(features.fill_asked)
+fill_habits = compiled(features.fill_habits)
 global_features = compiled(features.global_features)
 node_features = compiled(features.node_features)
 pair_features = compiled(features.pair_features)
+
+
+@compiled
+def task_features(of: TaskColumns) -> Floats:
+    """Return what the network sees of tasks: `features.task_features`, compiled."""
+    x = np.empty((len(of.wait_s), FEATURES))
+    fill_asked(of, x)
+    fill_habits(of, x)
+    return x
 
 
 @compiled

@@ -178,8 +178,8 @@ def forced_columns(world: World, fleet: Fleet, task: int, free_gpu: float) -> Ta
         request_s=one, expected_s=one, wait_s=0.0 * one, share=share * one, free=free_gpu * one, opening_s=0.0 * one,
         fits=one, rank=0.0 * one, known=0.0 * one, priority=0.0 * one, slack_s=np.inf * one, load_s=0.0 * one,
         gang=one, dependents=0.0 * one, options=one, spare_budget=np.inf * one,
-        gpus=one * asked,
-        gpu_share=one * each,
+        gpus=one * asked, gpu_share=one * each, usual=one, quick=one, owner_usual=one, owner_quick=one,
+        asked_usual=one, asked_quick=one, runs=0.0 * one, crowd=one, running=0.0 * one, elapsed_s=0.0 * one,
     )  # fmt: skip
 
 

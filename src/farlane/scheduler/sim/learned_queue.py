@@ -8,6 +8,8 @@ from farlane.scheduler.learned.features import TaskColumns
 from farlane.scheduler.learned.network import Weights
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.events import advance
+from farlane.scheduler.sim.expecting import EXPECTED, WAITING, count_run, elapsed_s, expect
+from farlane.scheduler.sim.expecting import RUNNING as RUNNING_NOW
 from farlane.scheduler.sim.learned_forward import (
     encode,
     global_features,
@@ -75,13 +77,35 @@ def pool_columns(world: World, state: State) -> TaskColumns:
         opening[at] = 0.0 if lacking <= 0 else ends[np.searchsorted(released, lacking)] - now
         rank[at] = at / q
     demand = tasks.demand[:, CPU][queue].astype(np.float64)
+    made, owners = np.empty((EXPECTED, q)), _owners(world, state)
+    crowd, beside, elapsed = np.empty(q), np.empty(q), np.empty(q)
+    for at in range(q):
+        task = queue[at]
+        owner = tasks.user[task]
+        expect(state, task, tasks.estimate_s[task], made, at)
+        crowd[at], beside[at] = owners[WAITING, owner], owners[RUNNING_NOW, owner]
+        elapsed[at] = elapsed_s(owners, owner)
     ones, zeros = np.ones(q), np.zeros(q)
     return TaskColumns(
         request_s=tasks.estimate_s[queue], expected_s=expected, wait_s=now - tasks.arrival[queue],
         share=demand / total, free=ones * (free / total), opening_s=opening, fits=(demand <= free).astype(np.float64),
         rank=rank, known=known, priority=zeros, slack_s=ones * np.inf, load_s=zeros, gang=ones, dependents=zeros,
         options=ones, spare_budget=ones * np.inf, gpus=zeros, gpu_share=zeros,
+        usual=made[0], quick=made[1], owner_usual=made[2], owner_quick=made[3], asked_usual=made[4],
+        asked_quick=made[5], runs=made[6], crowd=crowd, running=beside, elapsed_s=elapsed,
     )  # fmt: skip
+
+
+@compiled
+def _owners(world: World, state: State) -> Floats:
+    """Return what each user has, (3, u), in the rows of `expecting`."""
+    owners, now = np.zeros((3, len(state.served))), state.clock[0]
+    for at in range(state.marks[QUEUED]):
+        owners[WAITING, world.tasks.user[state.queue[at]]] += 1.0
+    for at in range(state.marks[RUNNING]):
+        task = state.heap_task[at]
+        count_run(owners, world.tasks.user[task], now - state.started[task])
+    return owners
 
 
 @compiled

@@ -47,7 +47,7 @@ def rank_groups(world: World, state: State, waiting: Waiting, groups: Groups, we
     """
     listed = _gather(state, waiting, groups)
     rows = _in_turn(groups, listed)
-    columns = group_columns(world, state, waiting, groups, rows)
+    columns = group_columns(world, state, waiting, groups, listed, rows)
     weight = np.empty(len(rows))
     for at in range(len(rows)):
         weight[at] = groups.counts[rows[at], COUNT] * groups.counts[rows[at], SIZED]

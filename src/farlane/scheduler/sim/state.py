@@ -24,6 +24,8 @@ nodes where room was given back or a model came since somebody cleared them; whe
 NOBODY = -1
 HELD_GPU = 3
 """Column of `State.held` and `State.sizes` behind CPU, MEMORY and DISK: thousandths of GPUs."""
+OF_KIND, OF_OWNER, OF_ASKED = range(3)
+"""Columns of `State.habit_of`."""
 LARGEST, ALL = range(2)
 """Rows of `State.sizes`: of the largest node, of all nodes together."""
 
@@ -42,7 +44,8 @@ class State(NamedTuple):
     that it fetches; held: (u, 4) what each user's running tasks hold: the columns of demands and HELD_GPU; sizes:
     (2, 4) capacity in these columns, at least 1, by LARGEST and ALL; served: (u,) seconds times dominant share of the
     largest node that each user's ended and cut off runs took; times: (t, 5) seconds by EXPECTED_END and its followers;
-    counts: (t, 4) by RESTARTED and its followers; at_node: (n, 3) by FIRST_ON and its followers.
+    counts: (t, 4) by RESTARTED and its followers; at_node: (n, 3) by FIRST_ON and its followers; habits: (h, 3) of
+    `scheduler.habits`; habit_of: (t, 3) rows in them by OF_KIND and its followers.
     """
 
     clock: Floats
@@ -70,6 +73,8 @@ class State(NamedTuple):
     times: Floats
     counts: Ints
     at_node: Ints
+    habits: Floats
+    habit_of: Ints
 
 
 def new_state(world: World) -> State:
@@ -79,6 +84,7 @@ def new_state(world: World) -> State:
     gpu_free = np.where(np.arange(MAX_GPUS) < nodes.gpus[:, None], WHOLE_GPU, 0).astype(np.int64)
     amounts = np.column_stack([nodes.capacity, nodes.gpus * WHOLE_GPU])
     users = int(tasks.user.max(initial=0)) + 1
+    habit_of = _habits_of(world)
     return State(
         clock=np.zeros(1),
         marks=np.zeros(8, np.int64),
@@ -105,4 +111,22 @@ def new_state(world: World) -> State:
         times=np.array([np.nan, np.nan, 0.0, 0.0, 0.0]) * np.ones((t, 1)),
         counts=np.array([0, 0, NOBODY, NOBODY]) * np.ones((t, 1), np.int64),
         at_node=np.array([NOBODY, 0, 0]) * np.ones((n, 1), np.int64),
+        habits=np.zeros((int(habit_of.max(initial=-1)) + 1, 3)),
+        habit_of=habit_of,
     )
+
+
+def _habits_of(world: World) -> Ints:
+    """Return which habits each task shows, (t, 3) rows: its kind's, its owner's, and that of all that ask for as long.
+
+    A kind is what one owner asks for as long for, with the same model.
+    """
+    tasks = world.tasks
+    _, asked = np.unique(tasks.estimate_s, return_inverse=True)
+    _, owner = np.unique(tasks.user, return_inverse=True)
+    asked, owner = asked.ravel(), owner.ravel()
+    counts = int(asked.max(initial=-1)) + 1, int(owner.max(initial=-1)) + 1
+    alike = (owner * counts[0] + asked) * (len(world.model_bytes) + 1) + tasks.model + 1
+    _, kind = np.unique(alike, return_inverse=True)
+    kinds = int(kind.max(initial=-1)) + 1
+    return np.column_stack([kind.ravel(), kinds + owner, kinds + counts[1] + asked]).astype(np.int64)
