@@ -73,6 +73,28 @@ def test_a_rate_below_one_makes_smaller_steps() -> None:
     assert after(0.25) == pytest.approx(0.25 * after(1.0))
 
 
+def test_the_deviation_halves_where_it_is_told_to() -> None:
+    search = MetricSearch(
+        Search(generations=5, population=8, spread=0.4, halving=2),
+        lambda vector: 0.0, lambda vectors, centre, step: np.array(vectors)[:, 0],
+        seed=2, start=np.zeros(3), free=np.arange(3),
+    )  # fmt: skip
+    spreads = []
+    for _ in range(5):
+        before = search.steps
+        search.step()
+        spreads.append(0.4 * 0.5 ** (before / 2))
+    again = MetricSearch(
+        Search(generations=5, population=8, spread=0.4, halving=2),
+        lambda vector: 0.0, lambda vectors, centre, step: np.array(vectors)[:, 0],
+        seed=2, start=np.zeros(3), free=np.arange(3),
+    )  # fmt: skip
+    again.restore(search.state())
+    assert again.step() == search.step()
+    assert spreads[-1] == pytest.approx(0.1)
+    assert float(search.step()["spread"]) < 0.2
+
+
 def test_it_goes_on_from_a_kept_state_exactly() -> None:
     straight, first, second = bowl(230), bowl(230), bowl(230)
     rows = [straight.step() for _ in range(12)]

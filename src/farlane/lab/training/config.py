@@ -65,7 +65,20 @@ class Lublin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     weight: Positive = 1.0
 
 
-Source = Swf | Openb | Lublin
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="source", tag="network"):
+    """Days of a made-up network of unlike nodes that come and go; needs no trace, and is searched alone.
+
+    scenario: of `generators.settings.SCENARIOS`; nodes, hours: how large and how long. What such a setting searches has
+    to be named, feature by feature: nothing is recorded of it. weight: as for `swf`.
+    """
+
+    scenario: Literal["calm", "busy", "churny", "models"] = "calm"
+    nodes: AtLeastOne = 12
+    hours: Positive = 3.0
+    weight: Positive = 1.0
+
+
+Source = Swf | Openb | Lublin | Network
 
 
 class Imitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,19 +135,22 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: of the stage; of: which settings; arrays: of the network that are searched, with the features to which their
     last axis is kept, none for all that vary; no arrays: all that matter; generations; population: vectors of each;
-    spread: first standard deviation; rate: how much of each step the centre
-    goes, below 1 where losses are rough; sequences: per setting and generation, the same for all vectors; check_every:
-    generations between two looks at sequences kept for that; share: of the time, among the stages, where it is
+    spread: first standard deviation; rate: how much of each step the centre goes, below 1 where losses are rough;
+    halving: generations after which the deviation is half, 0 to let the strategy adapt it (rough losses, and scores of
+    which only the order counts, let it grow without bound); sequences: per setting and generation, the same for all
+    vectors; check_every: generations between two looks at sequences kept for that; share: of the time, among the
+    stages, where it is
     limited.
     """
 
     name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")] = "search"
-    of: Literal["all", "queues", "packing"] = "all"
+    of: Literal["all", "queues", "packing", "fleets"] = "all"
     arrays: dict[str, list[str]] = {}
     generations: Count = 200
     population: Annotated[int, msgspec.Meta(ge=4)] = 16
     spread: Positive = 0.05
     rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    halving: Count = 0
     sequences: AtLeastOne = 2
     check_every: AtLeastOne = 10
     share: Positive = 1.0

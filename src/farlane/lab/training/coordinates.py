@@ -48,13 +48,14 @@ def features_of(array: str) -> tuple[str, ...]:
     return FEATURES[AXES[array][-1]] if array in AXES else ()
 
 
-def coordinates(arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats]) -> Ints:
+def coordinates(arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats] | None) -> Ints:
     """Return which entries of a vector of weights to search: rising.
 
     Args:
         arrays: of `network.Weights`, by name, with the features to which the last axis that stands for some is kept,
             none for all; no array: all that can matter in what was seen, waiting left out.
-        spans: of the features as they were seen; what never varies is left alone.
+        spans: of the features as they were seen; what never varies is left alone. None where nothing was recorded: then
+            arrays have to be named, and all of them is searched.
 
     Raises:
         InvalidSetting: an array or a feature is unknown, or nothing is left.
@@ -64,6 +65,10 @@ def coordinates(arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats]
         for feature in kept:
             if feature not in known:
                 raise InvalidSetting(f"{name} has no feature {feature!r}; {hint(feature, known)}")
+    if spans is None and not arrays:
+        raise InvalidSetting(
+            "fleets record nothing: name the arrays that a search of them may change, and features"
+        )
     entries = [_free(name, shape, arrays, spans).ravel() for name, shape in network.SHAPES.items()]
     found = np.flatnonzero(np.concatenate(entries)).astype(np.int64)
     if not len(found):
@@ -72,19 +77,26 @@ def coordinates(arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats]
 
 
 def _free(
-    name: str, shape: tuple[int, ...], arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats]
+    name: str, shape: tuple[int, ...], arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats] | None
 ) -> Bools:
     """Return which entries of an array to search."""
     if arrays:
         wanted = name in arrays
     else:
-        wanted = name not in WAITING and (name not in PLACING or "pair" in spans)
+        wanted = name not in WAITING and (name not in PLACING or "pair" in (spans or {}))
     free = np.full(shape, wanted)
     kinds = AXES.get(name, ())
     for axis, kind in enumerate(kinds):
-        span = spans.get(kind)
-        varies = np.zeros(shape[axis], np.bool_) if span is None else span[:, 0] < span[:, 2]
+        varies = _varies(shape[axis], kind, spans)
         if axis == len(kinds) - 1 and arrays.get(name):
             varies = varies & np.isin(FEATURES[kind], arrays[name])
         free &= varies.reshape([-1 if at == axis else 1 for at in range(len(shape))])
     return free
+
+
+def _varies(size: int, kind: str, spans: Mapping[str, Floats] | None) -> Bools:
+    """Return which features of a kind were seen to vary; all where nothing was recorded."""
+    if spans is None:
+        return np.ones(size, np.bool_)
+    span = spans.get(kind)
+    return np.zeros(size, np.bool_) if span is None else span[:, 0] < span[:, 2]

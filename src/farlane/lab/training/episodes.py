@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from farlane.errors import InvalidSetting, NotFound
 from farlane.lab.evaluation.splits import VALIDATION_SEEDS, Range, split_jobs
+from farlane.lab.generators.global_network import global_network
 from farlane.lab.generators.lublin import LublinSettings, lublin_world
 from farlane.lab.generators.lublin_variants import varied_lublin_world
+from farlane.lab.generators.settings import NetworkSettings, scenario
 from farlane.lab.public_traces import TRACES
 from farlane.lab.published import inflated_order
 from farlane.lab.traces.openb import OpenbNodes, OpenbPods, read_nodes, read_pods
 from farlane.lab.traces.swf import SwfTrace, read_swf
-from farlane.lab.training.config import Config, Lublin, Openb, Source, Swf
+from farlane.lab.training.config import Config, Lublin, Network, Openb, Source, Swf
+from farlane.lab.training.fleet_setting import TRAINING_RIVALS, FleetSetting
 from farlane.lab.training.packing_setting import PackingSetting
 from farlane.lab.training.panel import Setting
 from farlane.lab.training.queue_setting import QueueSetting
@@ -78,6 +81,17 @@ class MadeUpJobs:
         if self.settings is None:
             return varied_lublin_world(self.length, seed)
         return lublin_world(self.length, seed, self.settings)
+
+
+@dataclass(frozen=True)
+class NetworkDays:
+    """Stretches of a made-up network's days."""
+
+    settings: NetworkSettings
+
+    def __call__(self, seed: int) -> World:
+        """Return one."""
+        return global_network(self.settings, seed)
 
 
 @dataclass(frozen=True)
@@ -146,11 +160,18 @@ def _setting(source: Source, library: Library) -> Setting:
         return _log_setting(source, library.log(source.trace))
     if isinstance(source, Openb):
         return _list_setting(source, library)
+    if isinstance(source, Network):
+        return _fleet(source)
     if source.varied:
         return _queue("lublin-varied", MadeUpJobs(None, source.length), source)
     made = LublinSettings(processors=source.processors, load=source.load)
     name = f"lublin-{source.processors}-{source.load:g}"
     return _queue(name, MadeUpJobs(made, source.length), source)
+
+
+def _fleet(source: Network) -> Setting:
+    made = replace(scenario(source.scenario), nodes=source.nodes, hours=source.hours)
+    return FleetSetting(f"network-{source.scenario}", NetworkDays(made), source.weight, TRAINING_RIVALS)
 
 
 def _list_setting(source: Openb, library: Library) -> Setting:

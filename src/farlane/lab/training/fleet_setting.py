@@ -10,14 +10,13 @@ import numpy as np
 from farlane.errors import InvalidSetting
 from farlane.lab.training.rollout import Game
 from farlane.scheduler.learned import network
-from farlane.scheduler.learned.features import GLOBAL_FEATURES, NODE_FEATURES, PAIR_FEATURES, TASK_FEATURES
 from farlane.scheduler.sim.choices import Choice
 from farlane.scheduler.sim.fleet import simulate
 from farlane.scheduler.sim.fleet_scores import FleetScores, fleet_scores
 from farlane.scheduler.sim.learned_fleet import simulate_learned
 from farlane.scheduler.sim.orders import Order
 from farlane.scheduler.sim.state import State
-from farlane.scheduler.sim.world import Floats, Ints, World
+from farlane.scheduler.sim.world import Floats, World
 
 MEASURES = {
     "completion_mean_s": (0.35, 60.0),
@@ -41,21 +40,17 @@ RIVALS: tuple[tuple[Order, Choice, bool], ...] = tuple(
 """Rules by their numbers: order, choice of node, whether nodes are held for the first that is blocked."""
 OWN = RIVALS.index((Order.SHORTEST, Choice.PRODUCT, True))
 """The hub's own rule, in whose terms costs are told."""
-TASK_COLUMNS = (
-    "priority",
-    "slack",
-    "due",
-    "load",
-    "gang",
-    "dependents",
-    "options",
-    "spare_budget",
-    "gpus",
-    "gpu_share",
+TRAINING_RIVALS = tuple(
+    RIVALS.index((order, choice, True))
+    for order, choice in (
+        (Order.SHORTEST, Choice.PRODUCT),
+        (Order.SAF, Choice.SURVIVING),
+        (Order.SAF, Choice.SOONEST),
+        (Order.EDF, Choice.SOONEST),
+        (Order.HRRN, Choice.SURVIVING),
+    )
 )
-PAIR_COLUMNS = ("load", "pace", "cost", "survives", "late", "alike")
-NODE_COLUMNS = ("price", "hazard", "rtt", "reputation", "cached")
-"""Features that never vary in queues and in packing: what weighs them can be learnt from fleets alone."""
+"""Those among which a training run looks for the best: the hub's own, and what was best in one scenario or another."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +64,7 @@ class FleetSetting:
     source: Callable[[int], World]
     weight: float = 1.0
     rules: tuple[int, ...] = tuple(range(len(RIVALS)))
+    kind: str = "fleets"
     _known: dict[int, FleetScores] = field(default_factory=dict, compare=False, repr=False)
 
     def rule_name(self, rule: int) -> str:
@@ -91,8 +87,9 @@ class FleetSetting:
         """Return what a rule comes to."""
         return weighted(fleet_scores(world, ruled(world, rule)), self._own(world, seed))
 
-    def policy_cost(self, world: World, seed: int, vector: Floats) -> float:
+    def policy_cost(self, seed: int, vector: Floats, lead: Floats | None = None) -> float:
         """Return what weights come to."""
+        world = self.draw(seed)
         state = simulate_learned(world, network.unflatten(vector))
         return weighted(fleet_scores(world, state), self._own(world, seed))
 
@@ -118,24 +115,3 @@ def weighted(found: FleetScores, own: FleetScores) -> float:
         ratio = (getattr(found, name) + least) / (getattr(own, name) + least)
         total += weight * (1.0 if np.isnan(ratio) else ratio)
     return total / sum(weight for weight, _ in MEASURES.values())
-
-
-def fleet_coordinates(conditions: tuple[str, ...] = GLOBAL_FEATURES) -> Ints:
-    """Return which entries of a vector of weights only fleets have a use for: rising.
-
-    The linear weights of features that are constant in all other settings, and how the whole shifts them: whatever
-    they are, queues and packing run as before.
-
-    Args:
-        conditions: by which features of the whole those weights may be shifted.
-    """
-    free = {name: np.zeros(shape, np.bool_) for name, shape in network.SHAPES.items()}
-    shifts = [GLOBAL_FEATURES.index(name) for name in conditions]
-    for skip, mix, names, columns in (
-        ("skip", "mix", TASK_FEATURES, TASK_COLUMNS), ("pair_skip", "pair_mix", PAIR_FEATURES, PAIR_COLUMNS),
-    ):  # fmt: skip
-        rows = [names.index(name) for name in columns]
-        free[skip][rows] = True
-        free[mix][np.ix_(rows, shifts)] = True
-    free["node_skip"][[NODE_FEATURES.index(name) for name in NODE_COLUMNS]] = True
-    return np.flatnonzero(np.concatenate([each.ravel() for each in free.values()])).astype(np.int64)

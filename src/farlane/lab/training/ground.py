@@ -68,6 +68,9 @@ def _found(config: Config, panel: Panel) -> State:
     scales: list[float] = []
     spans: State = {}
     for row in range(len(rules)):
+        if panel.settings[row].kind == "fleets":  # nobody chooses there one by one
+            scales.append(1.0)
+            continue
         lessons, returns = record([deals.game(row, seed) for seed in seeds[:2]], _DECISIONS, seeds[0])
         scales.append(max(float(np.abs(returns).mean()), 1e-6))
         spans |= {f"spans_{kind}_{row}": span for kind, span in spans_of(lessons).items()}

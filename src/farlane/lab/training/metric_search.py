@@ -66,7 +66,7 @@ class MetricSearch:
         """Do a generation; returns its mean and least loss, and what a look at the centre gave where one was due."""
         if not self._told:
             self._first_loss = self._judge(self._start)
-        vectors = self._strategy.ask()
+        vectors = self._ask()
         losses = self._trial([self._whole(vector) for vector in vectors], self._centre(), self.steps)
         self._tell(vectors, losses)
         row: Row = {"loss": float(losses.mean()), "least": float(losses.min())}
@@ -99,7 +99,7 @@ class MetricSearch:
         self._first_loss, self._last_loss = float(state["first_loss"]), float(state["last_loss"])
         self._strategy, self._told, self._centres = self._fresh(), [], []
         for losses in state["told"]:
-            self._tell(self._strategy.ask(), losses)
+            self._tell(self._ask(), losses)
 
     def _fresh(self) -> cma.CMAEvolutionStrategy:
         random = np.random.default_rng(seeds_of(self._seed, SEARCH, 0, 1)[0])
@@ -115,6 +115,13 @@ class MetricSearch:
         whole = self._start.copy()
         whole[self._free] = vector
         return whole
+
+    def _ask(self) -> list[Floats]:
+        """Return the vectors of a generation."""
+        if self._config.halving:
+            self._strategy.sigma = self._config.spread * 0.5 ** (self.steps / self._config.halving)
+        vectors: list[Floats] = self._strategy.ask()
+        return vectors
 
     def _tell(self, vectors: list[Floats], losses: Floats) -> None:
         self._strategy.tell(vectors, losses.tolist())

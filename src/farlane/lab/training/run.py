@@ -183,7 +183,8 @@ class Run:
     def _search(
         self, panel: Panel, ground: Ground, config: Search, rows: Sequence[int], start: Floats
     ) -> Stage:
-        free = coordinates(config.arrays, merged([ground.spans[row] for row in rows]))
+        seen = None if config.of == "fleets" else merged([ground.spans[row] for row in rows])
+        free = coordinates(config.arrays, seen)
         self.watcher.say(f"{config.name}: {len(free)} of {len(start)} weights, {len(rows)} settings")
         shares, judging, seed = panel.shares(rows), self.config.judging, self.config.seed
 

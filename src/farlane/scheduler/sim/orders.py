@@ -11,7 +11,7 @@ from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.placing import dominant_share, possible
 from farlane.scheduler.sim.state import ALL, HELD_GPU, READY_AT, State
 from farlane.scheduler.sim.waiting import FIXED, QUICK_S, SHAPE, SHARE, SIZE, Waiting
-from farlane.scheduler.sim.world import Floats, Ints, World
+from farlane.scheduler.sim.world import NEVER, Floats, Ints, World
 
 
 class Order(IntEnum):
@@ -73,6 +73,22 @@ def key(world: World, state: State, waiting: Waiting, order: int, patience_s: fl
         return float(-(wait + r) / r)
     # The cube root orders alike, and stays above what has waited too long.
     return float(-wait / r * np.cbrt(waiting.numbers[unit, SHARE]))
+
+
+@lean
+def steps_at(world: World, state: State, waiting: Waiting, order: int, unit: int) -> float:
+    """Return until when a unit's number stays as it is, but for what waits too long: the clock, or a point's time.
+
+    A microsecond early, so that rounding never makes it late: the number is then just computed once more.
+    """
+    if order not in (PRIORITY, SHORTEST):
+        return float(state.clock[0])
+    own, since = float(world.tasks.priority[unit]), state.times[unit, READY_AT]
+    points = int(min(MAX_PRIORITY * 1.0, own + (state.clock[0] - since) / AGEING_S))
+    if points >= MAX_PRIORITY:
+        return NEVER
+    following = points + 1 if order == PRIORITY else (points // BAND_POINTS + 1) * BAND_POINTS
+    return float(since + (following - own) * AGEING_S - 1e-6)
 
 
 @lean

@@ -19,7 +19,7 @@ from farlane.scheduler.sim.holds import (
     renew_holds,
     use_spare,
 )
-from farlane.scheduler.sim.orders import key, lasting
+from farlane.scheduler.sim.orders import key, lasting, steps_at
 from farlane.scheduler.sim.placing import begin, fits
 from farlane.scheduler.sim.running import push
 from farlane.scheduler.sim.state import (
@@ -61,6 +61,7 @@ from farlane.scheduler.sim.waiting import (
     SAMPLE,
     SHAPE,
     SIZE,
+    STEPS_AT,
     WIDE,
     Waiting,
     heapify,
@@ -113,11 +114,25 @@ def open_round(
         if waiting.shapes[shape, KNOWN] == CLOSED:
             _reopen(world, state, waiting, shape)
         if not lasting(order) and (all_keys or waiting.shapes[shape, KNOWN] != CLOSED):
-            begins = waiting.shapes[shape, BEGINS]
-            for place in range(waiting.shapes[shape, COUNT]):
-                unit = waiting.lists[begins + place, HEAP]
-                waiting.numbers[unit, KEY] = key(world, state, waiting, order, patience_s, unit)
-            heapify(waiting, shape)
+            _renumber(world, state, waiting, order, patience_s, shape)
+
+
+@lean
+def _renumber(
+    world: World, state: State, waiting: Waiting, order: int, patience_s: float, shape: int
+) -> None:
+    """Compute the numbers of a shape's units that may have changed, and put them in order if some did."""
+    begins, changed = waiting.shapes[shape, BEGINS], False
+    for place in range(waiting.shapes[shape, COUNT]):
+        unit = waiting.lists[begins + place, HEAP]
+        if state.clock[0] < waiting.numbers[unit, STEPS_AT]:
+            continue
+        number = key(world, state, waiting, order, patience_s, unit)
+        waiting.numbers[unit, STEPS_AT] = steps_at(world, state, waiting, order, unit)
+        changed |= number != waiting.numbers[unit, KEY]
+        waiting.numbers[unit, KEY] = number
+    if changed:
+        heapify(waiting, shape)
 
 
 @lean
@@ -246,6 +261,7 @@ def _join_task(
         waiting.units[unit, LISTED] = 1
         waiting.lists[waiting.marks[OLDEST_LAST] % len(waiting.lists), OLDEST] = unit
         waiting.marks[OLDEST_LAST] += 1
+    waiting.numbers[unit, STEPS_AT] = -NEVER
     join(waiting, unit, key(world, state, waiting, order, patience_s, unit))
 
 

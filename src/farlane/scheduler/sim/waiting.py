@@ -19,9 +19,10 @@ whether it is among the oldest."""
 HEAP, PASSED, OLDEST = range(3)
 """Columns of `Waiting.lists`: the heaps, one shape behind the other; units that were passed over in this round; units
 in the order in which they became ready, a ring."""
-KEY, FIXED, QUICK_S, SHARE = range(4)
+KEY, FIXED, QUICK_S, SHARE, STEPS_AT = range(5)
 """Columns of `Waiting.numbers`: a unit's number, the lowest first; what of it never changes; expected seconds where it
-runs fastest; dominant share of the largest node, summed over members."""
+runs fastest; dominant share of the largest node, summed over members; seconds
+before which its number stays as it is."""
 BEGINS, COUNT, SAMPLE, KNOWN, ACTIVE_SHAPE, ACTIVE_AT = range(6)
 """Columns of `Waiting.shapes`: where its heap begins; how many wait; one unit of it; what is known (below); the shapes
 of which some wait, in its first rows; place of a shape among those, NOWHERE."""
@@ -42,7 +43,7 @@ NOWHERE = -1
 class Waiting(NamedTuple):
     """Arrays of those that wait; t tasks, s shapes, n nodes. Columns and places are the constants above.
 
-    units: (t, 6); lists: (t, 3); numbers: (t, 4); shapes: (s, 6); nodes: (n, 3); holds: (MAX_HOLDS, SPARE + 3 +
+    units: (t, 6); lists: (t, 3); numbers: (t, 5); shapes: (s, 6); nodes: (n, 3); holds: (MAX_HOLDS, SPARE + 3 +
     MAX_GPUS); hold_at: (MAX_HOLDS,) seconds when its unit is expected to start; marks: (7,); room: (MAX_GPUS,) scratch.
     """
 
@@ -74,7 +75,7 @@ def new_waiting(world: World) -> Waiting:
     nodes = np.zeros((n, 3), np.int64)
     nodes[:, HOLD_ON] = NOWHERE
     return Waiting(
-        units=units, lists=np.zeros((t, 3), np.int64), numbers=np.zeros((t, 4)), shapes=shapes, nodes=nodes,
+        units=units, lists=np.zeros((t, 3), np.int64), numbers=np.zeros((t, 5)), shapes=shapes, nodes=nodes,
         holds=np.zeros((MAX_HOLDS, SPARE + 3 + MAX_GPUS), np.int64), hold_at=np.zeros(MAX_HOLDS),
         marks=np.zeros(7, np.int64), room=np.zeros(MAX_GPUS, np.int64),
     )  # fmt: skip
