@@ -19,7 +19,7 @@ from farlane.scheduler.sim.holds import (
     renew_holds,
     use_spare,
 )
-from farlane.scheduler.sim.orders import key, lasting, steps_at
+from farlane.scheduler.sim.orders import PRIORITY, SHORTEST, key, lasting, steps_at
 from farlane.scheduler.sim.placing import begin, fits
 from farlane.scheduler.sim.running import push
 from farlane.scheduler.sim.state import (
@@ -121,16 +121,21 @@ def open_round(
 def _renumber(
     world: World, state: State, waiting: Waiting, order: int, patience_s: float, shape: int
 ) -> None:
-    """Compute the numbers of a shape's units that may have changed, and put them in order if some did."""
-    begins, changed = waiting.shapes[shape, BEGINS], False
+    """Compute the numbers of a shape's units that may have changed, and put them in order.
+
+    One that fell rises in its heap at once: it trades places with units that were looked at already.
+    """
+    begins, changed, stepwise = waiting.shapes[shape, BEGINS], False, order in (PRIORITY, SHORTEST)
     for place in range(waiting.shapes[shape, COUNT]):
         unit = waiting.lists[begins + place, HEAP]
         if state.clock[0] < waiting.numbers[unit, STEPS_AT]:
             continue
         number = key(world, state, waiting, order, patience_s, unit)
         waiting.numbers[unit, STEPS_AT] = steps_at(world, state, waiting, order, unit)
-        changed |= number != waiting.numbers[unit, KEY]
-        waiting.numbers[unit, KEY] = number
+        if number < waiting.numbers[unit, KEY] and not changed and stepwise:
+            rekey(waiting, unit, number)
+        elif number != waiting.numbers[unit, KEY]:
+            waiting.numbers[unit, KEY], changed = number, True
     if changed:
         heapify(waiting, shape)
 
