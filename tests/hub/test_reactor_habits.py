@@ -94,7 +94,9 @@ def test_habits_of_no_use_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(book) == 100
     assert book.of(("profile", "f0")) is None
     assert book.of(("profile", "f199")) == (1.0, pytest.approx(math.log10(50)), pytest.approx(math.log10(50)))
-    assert book.of(("owner", "lab/ada"))[0] == 200  # type: ignore[index]  # it is known
+    of_owner = book.of(("owner", "lab/ada"))
+    assert of_owner is not None
+    assert of_owner[0] == 200
 
 
 def test_views_of_one_job_tell_of_it_too(world: SmallWorld) -> None:
