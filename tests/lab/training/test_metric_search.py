@@ -11,7 +11,7 @@ from tests.lab.training.small import queue
 
 from farlane.errors import InvalidSetting
 from farlane.lab.training.config import Judging, Search
-from farlane.lab.training.coordinates import coordinates
+from farlane.lab.training.coordinates import coordinates, of_expert
 from farlane.lab.training.losses import losses_each
 from farlane.lab.training.metric_search import MetricSearch
 from farlane.lab.training.panel import Episode, Panel
@@ -124,9 +124,12 @@ def test_only_weights_that_can_matter_are_searched() -> None:
     named = unflatten(np.arange(SIZE))
     assert coordinates({"skip": []}, spans).tolist() == named.skip[:2].tolist()
     passing = GLOBAL_FEATURES.index("passing")
-    assert coordinates({"mix": ["passing"]}, spans).tolist() == named.mix[:2, passing].tolist()
+    assert coordinates({"gate": ["passing"]}, spans).tolist() == named.gate[:, passing].tolist()
+    experts = coordinates({"experts": []}, spans)
+    assert experts.tolist() == named.experts[:, :2].ravel().tolist()
+    assert of_expert(experts, 3).tolist() == named.experts[3, :2].tolist()
     with pytest.raises(InvalidSetting, match="did you mean 'passing'"):
-        coordinates({"mix": ["pasing"]}, spans)
+        coordinates({"gate": ["pasing"]}, spans)
     found = set(coordinates({}, spans).tolist())
     assert found >= set(named.value.tolist())
     assert found >= set(named.encode[:2].ravel().tolist())

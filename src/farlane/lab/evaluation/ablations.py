@@ -29,9 +29,9 @@ _INTO_HIDDEN = {
     "node": ("node", "node_bias"),
     "pair": ("pair", "pair_bias"),
 }
-_DIRECT = {"task": ("skip", "mix"), "node": ("node_skip",), "pair": ("pair_skip", "pair_mix")}
+_DIRECT = {"task": ("skip",), "node": ("node_skip",), "pair": ("pair_skip", "pair_mix")}
 _CONTEXT = (("context", "bias"), ("around", "pair_bias"))
-_CONTEXT_DIRECT = (("mix", "skip"), ("pair_mix", "pair_skip"))
+_CONTEXT_DIRECT = (("gate", "gate_bias"), ("pair_mix", "pair_skip"))
 Means = Mapping[str, Sequence[float]]
 """What training saw of each feature on average, by kind of features."""
 
@@ -106,6 +106,8 @@ def _hide(arrays: dict[str, Floats], kind: str, row: int, mean: float) -> None:
     arrays[matrix][row] = 0.0
     for name in _DIRECT[kind]:  # the same for all candidates: no choice depends on it
         arrays[name][row] = 0.0
+    if kind == "task":
+        arrays["experts"][:, row] = 0.0
 
 
 def _hide_context(arrays: dict[str, Floats], row: int, mean: float) -> None:

@@ -19,6 +19,8 @@ _SIDE_BY_SIDE = (
     "encode", "encode_bias", "context", "bias", "node", "node_bias", "pair", "around", "pair_bias",
 )  # fmt: skip
 """Into hidden units."""
+_ONE_BELOW_THE_OTHER = ("experts", "gate", "gate_bias")
+"""Experts: each member's are trusted as its own gate says."""
 _SHARED_OUT = ("value", "wait", "pair_value")
 """From hidden units to a score."""
 
@@ -40,6 +42,8 @@ def merged(members: Sequence[Weights]) -> Weights:
             arrays.append(_blocks(each))
         elif name in _SIDE_BY_SIDE:
             arrays.append(np.concatenate(each, axis=-1))
+        elif name in _ONE_BELOW_THE_OTHER:
+            arrays.append(np.concatenate(each))
         elif name in _SHARED_OUT:
             arrays.append(np.concatenate(each) / len(members))
         else:  # straight from features to a score

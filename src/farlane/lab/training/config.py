@@ -11,11 +11,13 @@ import yaml
 
 from farlane.errors import InvalidSetting, NotFound
 from farlane.kit.suggestions import hint
+from farlane.scheduler.learned.network import EXPERTS
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+StageName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
 
 
 class Swf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="source", tag="swf"):
@@ -53,13 +55,16 @@ class Lublin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     """Our own generator of batch jobs after Lublin and Feitelson; needs no trace.
 
     processors: of the machine; load: times as many arrivals as in the paper; varied: whether these and all other
-    parameters are drawn anew for each sequence (`generators.lublin_variants`) instead; length, backfill, weight: as for
-    `swf`.
+    parameters are drawn anew for each sequence (`generators.lublin_variants`) instead; requests: whether jobs ask for
+    longer than they run; parameters: of `generators.lublin.LublinSettings`, by name, that are not the paper's; length,
+    backfill, weight: as for `swf`.
     """
 
     processors: AtLeastOne = 256
     load: Positive = 1.0
     varied: bool = False
+    requests: bool = True
+    parameters: dict[str, float] = {}
     length: AtLeastOne = 512
     backfill: bool = False
     weight: Positive = 1.0
@@ -130,22 +135,16 @@ class Judging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean_share: Share = 0.5
 
 
-class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """CMA-ES on what a run is judged by.
 
-    name: of the stage; of: which settings; arrays: of the network that are searched, with the features to which their
-    last axis is kept, none for all that vary; no arrays: all that matter; generations; population: vectors of each;
-    spread: first standard deviation; rate: how much of each step the centre goes, below 1 where losses are rough;
-    halving: generations after which the deviation is half, 0 to let the strategy adapt it (rough losses, and scores of
-    which only the order counts, let it grow without bound); sequences: per setting and generation, the same for all
-    vectors; check_every: generations between two looks at sequences kept for that; share: of the time, among the
-    stages, where it is
-    limited.
+    generations; population: vectors of each; spread: first standard deviation; rate: how much of each step the centre
+    goes, below 1 where losses are rough; halving: generations after which the deviation is half, 0 to let the strategy
+    adapt it (rough losses, and scores of which only the order counts, let it grow without bound); sequences: per
+    setting and generation, the same for all vectors; check_every: generations between two looks;
+    share: of the time, among the stages, where it is limited.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")] = "search"
-    of: Literal["all", "queues", "packing", "fleets"] = "all"
-    arrays: dict[str, list[str]] = {}
     generations: Count = 200
     population: Annotated[int, msgspec.Meta(ge=4)] = 16
     spread: Positive = 0.05
@@ -154,6 +153,28 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sequences: AtLeastOne = 2
     check_every: AtLeastOne = 10
     share: Positive = 1.0
+
+
+class Search(Strategy, frozen=True, forbid_unknown_fields=True):
+    """A search of some weights on some settings; what else it has is `Strategy`'s.
+
+    name: of the stage; of: which settings; arrays: of the network that are searched, with the features to which their
+    last axis is kept, none for all that vary; no arrays: all that matter.
+    """
+
+    name: StageName = "search"
+    of: Literal["all", "queues", "packing", "fleets"] = "all"
+    arrays: dict[str, list[str]] = {}
+
+
+class Expert(Strategy, frozen=True, forbid_unknown_fields=True):
+    """A search of one expert's weights, alone; what else it has is `Strategy`'s.
+
+    name: of the stage; of: the settings, by their places in the list, from 0.
+    """
+
+    name: StageName = "expert"
+    of: Annotated[list[Count], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: [0])
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,7 +193,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     settings: what episodes are drawn from, by weight; name: of the policy; seed: of everything; width: candidates that
     a decision shows to copying and gradients at most, a random choice of more; rules: sequences of each setting on
-    which the best rule is found. Stages follow in the order of the fields; one without steps is left out.
+    which the best rule is found; experts: each for a kind of queue, and then a gate is fitted that tells these kinds
+    apart; gate_decay: what its weights cost, squared. Stages follow in the order of the fields; one without steps is
+    left out.
     """
 
     settings: Annotated[list[Source], msgspec.Meta(min_length=1)]
@@ -184,6 +207,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     judging: Judging = Judging()
     imitation: Imitation = Imitation()
     ppo: Ppo = Ppo()
+    experts: list[Expert] = []
+    gate_decay: Positive = 1e-4
     searches: list[Search] = msgspec.field(default_factory=lambda: [Search()])
 
     @property
@@ -219,10 +244,24 @@ def parse_config(text: bytes, named: str) -> Config:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
         raise InvalidSetting(f"{named}: {error}") from error
-    names = ["ground", "imitation", "ppo", "result", *(search.name for search in config.searches)]
-    if len(set(names)) < len(names):
-        raise InvalidSetting(f"{named}: stages need names of their own; found {', '.join(names[4:])}")
+    names = [each.name for each in config.experts] + [each.name for each in config.searches]
+    if len({"ground", "imitation", "ppo", "gate", "result", *names}) < len(names) + 5:
+        raise InvalidSetting(f"{named}: stages need names of their own; found {', '.join(names)}")
+    _check_experts(config, named)
     return config
+
+
+def _check_experts(config: Config, named: str) -> None:
+    """Refuse experts that there is no room for, or that are searched on what is no queue."""
+    if len(config.experts) > EXPERTS:
+        raise InvalidSetting(f"{named}: {len(config.experts)} experts; the network has room for {EXPERTS}")
+    for expert in config.experts:
+        for place in expert.of:
+            if place >= len(config.settings) or not isinstance(config.settings[place], Swf | Lublin):
+                raise InvalidSetting(
+                    f"{named}, {expert.name}: setting {place} is no queue; expected the place of one that is, from 0 "
+                    f"to {len(config.settings) - 1}"
+                )
 
 
 def _check_keys(raw: Any, expected: Any, where: str) -> None:

@@ -13,11 +13,11 @@ from farlane.scheduler.learned.ensemble import FEATURES
 from farlane.scheduler.sim.world import Bools, Floats, Ints
 
 AXES: dict[str, tuple[str, ...]] = {
-    "encode": ("task",), "skip": ("task",), "mix": ("task", "global"), "context": ("global",),
+    "encode": ("task",), "skip": ("task",), "experts": ("", "task"), "gate": ("", "global"), "context": ("global",),
     "wait_skip": ("global",), "node": ("node",), "node_skip": ("node",), "pair": ("pair",), "pair_skip": ("pair",),
     "pair_mix": ("pair", "global"), "around": ("global",),
 }  # fmt: skip
-"""What the first axes of an array stand for; those left out are hidden units."""
+"""What the first axes of an array stand for; those left out, and nameless ones, are hidden units and experts."""
 WAITING = frozenset({"wait", "wait_skip", "wait_bias"})
 PLACING = frozenset(
     {
@@ -76,6 +76,18 @@ def coordinates(arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats]
     return found
 
 
+def of_expert(found: Ints, expert: int) -> Ints:
+    """Return those of the entries that are one expert's, rising."""
+    mine = np.zeros(network.SHAPES["experts"], np.bool_)
+    mine[expert] = True
+    parts = [
+        mine.ravel() if name == "experts" else np.zeros(int(np.prod(shape)), np.bool_)
+        for name, shape in network.SHAPES.items()
+    ]
+    own: Ints = found[np.concatenate(parts)[found]]
+    return own
+
+
 def _free(
     name: str, shape: tuple[int, ...], arrays: Mapping[str, Sequence[str]], spans: Mapping[str, Floats] | None
 ) -> Bools:
@@ -87,6 +99,8 @@ def _free(
     free = np.full(shape, wanted)
     kinds = AXES.get(name, ())
     for axis, kind in enumerate(kinds):
+        if not kind:
+            continue
         varies = _varies(shape[axis], kind, spans)
         if axis == len(kinds) - 1 and arrays.get(name):
             varies = varies & np.isin(FEATURES[kind], arrays[name])

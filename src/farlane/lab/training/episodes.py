@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from farlane.errors import InvalidSetting, NotFound
+from farlane.kit.suggestions import hint
 from farlane.lab.evaluation.splits import VALIDATION_SEEDS, Range, split_jobs
 from farlane.lab.generators.global_network import global_network
 from farlane.lab.generators.lublin import LublinSettings, lublin_world
@@ -164,9 +165,18 @@ def _setting(source: Source, library: Library) -> Setting:
         return _fleet(source)
     if source.varied:
         return _queue("lublin-varied", MadeUpJobs(None, source.length), source)
-    made = LublinSettings(processors=source.processors, load=source.load)
-    name = f"lublin-{source.processors}-{source.load:g}"
+    made = _parameters(source)
+    name = f"lublin-{source.processors}-{source.load:g}" + ("" if source.requests else "-exact")
     return _queue(name, MadeUpJobs(made, source.length), source)
+
+
+def _parameters(source: Lublin) -> LublinSettings:
+    known = {each.name for each in fields(LublinSettings)} - {"processors", "load", "requests", "users"}
+    for name in source.parameters:
+        if name not in known:
+            raise InvalidSetting(f"lublin, parameters: no {name!r}; {hint(name, known)}")
+    made = LublinSettings(processors=source.processors, load=source.load, requests=source.requests)
+    return replace(made, **source.parameters)  # type: ignore[arg-type]  # all that are left are floats
 
 
 def _fleet(source: Network) -> Setting:

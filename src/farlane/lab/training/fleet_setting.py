@@ -13,7 +13,7 @@ from farlane.scheduler.learned import network
 from farlane.scheduler.sim.choices import Choice
 from farlane.scheduler.sim.fleet import simulate
 from farlane.scheduler.sim.fleet_scores import FleetScores, fleet_scores
-from farlane.scheduler.sim.learned_fleet import simulate_learned
+from farlane.scheduler.sim.learned_fleet import contexts_of, simulate_learned
 from farlane.scheduler.sim.orders import Order
 from farlane.scheduler.sim.state import State
 from farlane.scheduler.sim.world import Floats, World
@@ -92,6 +92,10 @@ class FleetSetting:
         world = self.draw(seed)
         state = simulate_learned(world, network.unflatten(vector))
         return weighted(fleet_scores(world, state), self._own(world, seed))
+
+    def contexts(self, seed: int, vector: Floats) -> Floats:
+        """Return the contexts of the last rounds in which something might start, (d, G), under weights."""
+        return contexts_of(self.draw(seed), network.unflatten(vector))
 
     def _own(self, world: World, seed: int) -> FleetScores:
         if seed not in self._known:

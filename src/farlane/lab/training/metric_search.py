@@ -5,8 +5,8 @@ diagonal (Ros and Hansen 2008, sep-CMA-ES). All vectors of a generation see the 
 images of the others (Brockhoff et al. 2010), and heavy tails are bounded (`losses.losses_each`).
 
 What whole runs cost is rough as a function of the weights: a task that starts a second later changes all that follows.
-So the centre goes only a part of each step (`Search.rate`; Hansen's c_m), and what a search comes to is the mean of its
-centres over the later half of its generations (Polyak and Juditsky 1992), not the one that looked best by luck.
+So the centre goes only a part of each step (`Strategy.rate`; Hansen's c_m), and what a search comes to is the mean of
+its centres over the later half of its generations (Polyak and Juditsky 1992), not the one that looked best by luck.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import cma
 import numpy as np
 
-from farlane.lab.training.config import Search
+from farlane.lab.training.config import Strategy
 from farlane.lab.training.folder import Row, State
 from farlane.lab.training.seeds import SEARCH, seeds_of
 from farlane.scheduler.sim.world import Floats, Ints
@@ -43,7 +43,7 @@ class MetricSearch:
     """
 
     def __init__(
-        self, config: Search, judge: Judge, trial: Trial, seed: int, start: Floats, free: Ints
+        self, config: Strategy, judge: Judge, trial: Trial, seed: int, start: Floats, free: Ints
     ) -> None:
         self._config, self._judge, self._trial, self._seed = config, judge, trial, seed
         self._start, self._free = start.astype(np.float64), free

@@ -11,6 +11,7 @@ import numpy as np
 from farlane.lab.training.rollout import NODE, Seen
 from farlane.lab.training.shown import padded, shown
 from farlane.lab.training.steps import see_nodes
+from farlane.scheduler.learned.features import GLOBAL_FEATURES
 from farlane.scheduler.learned.network import unflatten
 from farlane.scheduler.sim.events import advance
 from farlane.scheduler.sim.fragments import Usual, usual_tasks
@@ -64,6 +65,10 @@ class PackingSetting:
         noise = np.zeros((1, 1)) if rule in _IN_ORDER else _noise(world, seed, 0, t)
         run_packing(world, state, usual, rule, noise)
         return 1.0 - gpu_allocation(world, state)
+
+    def contexts(self, seed: int, vector: Floats) -> Floats:
+        """Return none: tasks come one by one, and nobody chooses between them."""
+        return np.zeros((0, len(GLOBAL_FEATURES)))
 
     def policy_cost(self, seed: int, vector: Floats, lead: Floats | None = None) -> float:
         """Return the share of GPUs that is left over under weights; others may have placed the first tasks."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple, Protocol
@@ -56,6 +58,9 @@ class Setting(Protocol):
 
     def policy_cost(self, seed: int, vector: Floats, lead: Floats | None) -> float:
         """Return what weights, as one vector, come to on a draw; others may have run its first part."""
+
+    def contexts(self, seed: int, vector: Floats) -> Floats:
+        """Return the contexts of the decisions between tasks that weights make on a draw: (d, G)."""
 
 
 class Episode(NamedTuple):
@@ -139,9 +144,18 @@ _settings: tuple[Setting, ...] = ()
 
 
 def _adopt(settings: tuple[Setting, ...]) -> None:
-    """Begin as a process that runs episodes of these settings."""
+    """Begin as a process that runs episodes of these settings, and ends with the one that began it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     global _settings  # noqa: PLW0603  # a process of a pool has no other place
     _settings = settings
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent is gone, killed or not: an orphan would wait for jobs for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _cost_here(job: Job) -> float:

@@ -10,9 +10,9 @@ import numpy as np
 from farlane.lab.training.rollout import TASK, Seen
 from farlane.lab.training.shown import padded, shown
 from farlane.lab.training.steps import put_first, see_queue, until_choice, waited
-from farlane.scheduler.learned.features import TASK_FEATURES
-from farlane.scheduler.learned.network import unflatten
-from farlane.scheduler.sim.learned_queue import run_learned_queue
+from farlane.scheduler.learned.features import GLOBAL_FEATURES, TASK_FEATURES
+from farlane.scheduler.learned.network import Weights, unflatten
+from farlane.scheduler.sim.learned_queue import queue_scores, run_learned_queue
 from farlane.scheduler.sim.queueing import run_queue, start_at
 from farlane.scheduler.sim.rules import Rule
 from farlane.scheduler.sim.scores import bounded_slowdowns
@@ -62,6 +62,15 @@ class QueueSetting:
         run_learned_queue(world, state, unflatten(vector), self.backfill)
         return float(bounded_slowdowns(world, state).mean())
 
+    def contexts(self, seed: int, vector: Floats) -> Floats:
+        """Return the contexts of all choices between jobs that wait, (d, G), under weights."""
+        world, weights, found = self.draw(seed), unflatten(vector), []
+        game = self.game(world, seed, self.rules[0], len(world.tasks.arrival))
+        while (seen := game.see()) is not None:
+            found.append(seen.context)
+            game.choose(int(np.argmax(game.scores(weights))))
+        return np.array(found, np.float64).reshape(len(found), len(GLOBAL_FEATURES))
+
 
 class QueueGame:
     """One episode: which task goes next, whenever some wait; one alone goes without being asked about."""
@@ -97,6 +106,10 @@ class QueueGame:
         self._start_those_alone()
         since, self._since = self._since, float(self.state.clock[0])
         return -float(waited(self._world, self.state, since))
+
+    def scores(self, weights: Weights) -> Floats:
+        """Return the scores of the tasks that were last seen, in their order."""
+        return np.asarray(queue_scores(self._world, self.state, weights, self._backfill))[self._places]
 
     def cost(self) -> float:
         """Return the average bounded slowdown of the whole episode."""

@@ -10,23 +10,26 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from farlane.lab.training.brain import NetworkBrain
-from farlane.lab.training.config import Config, Search
-from farlane.lab.training.coordinates import coordinates
+from farlane.lab.training.config import Config, Expert, Search
+from farlane.lab.training.coordinates import coordinates, of_expert
 from farlane.lab.training.curves import Watcher, plot
 from farlane.lab.training.deals import Deals
 from farlane.lab.training.folder import Row, RunFolder, State
+from farlane.lab.training.gating import Gating, trusting
 from farlane.lab.training.ground import Ground, prepare
 from farlane.lab.training.imitation import Copying, record
 from farlane.lab.training.losses import check, episodes_of, losses_each
 from farlane.lab.training.metric_search import MetricSearch
 from farlane.lab.training.panel import Panel, Setting
 from farlane.lab.training.ppo import PolicyGradients
-from farlane.lab.training.seeds import IMITATION, SEARCH, seeds_of
+from farlane.lab.training.seeds import GATE, IMITATION, SEARCH, seeds_of
 from farlane.lab.training.spans import merged
-from farlane.scheduler.sim.world import Floats
+from farlane.scheduler.sim.world import Floats, Ints
 
 RESULT = "result"
 """Name of the state that a finished run leaves."""
+GATE_EPISODES = 8
+"""Of each setting of an expert, of whose decisions the gate learns."""
 
 
 class Reached(NamedTuple):
@@ -129,6 +132,10 @@ class Run:
         imitation, ppo = self.config.imitation, self.config.ppo
         yield Plan("imitation", imitation.epochs, imitation.share, True, partial(self._copying, deals))
         yield Plan("ppo", ppo.iterations, ppo.share, True, partial(self._gradients, deals))
+        for place, expert in enumerate(self.config.experts):
+            build = partial(self._expert, panel, ground, expert, place)
+            yield Plan(expert.name, expert.generations, expert.share, False, build)
+        yield Plan("gate", int(bool(self.config.experts)), 0.01, False, self._gate)
         for config in self.config.searches:
             rows = [row for row, each in enumerate(self.settings) if config.of in ("all", each.kind)]
             steps = config.generations if rows else 0
@@ -180,11 +187,36 @@ class Run:
     def _gradients(self, deals: Deals, start: Floats) -> Stage:
         return PolicyGradients(self.config.ppo, NetworkBrain(), deals.deal, self.config.seed, start)
 
+    def _gate(self, start: Floats) -> Stage:
+        self.watcher.say("looking at what tells the experts' queues apart")
+        seeds = seeds_of(self.config.seed, GATE, 0, GATE_EPISODES)
+        contexts = []
+        for place, expert in enumerate(self.config.experts):
+            alone = trusting(start, place)
+            found = [self.settings[row].contexts(seed, alone) for row in expert.of for seed in seeds]
+            contexts.append(np.concatenate(found))
+        return Gating(contexts, self.config.gate_decay, start)
+
+    def _expert(self, panel: Panel, ground: Ground, config: Expert, place: int, start: Floats) -> Stage:
+        seen = merged([ground.spans[row] for row in config.of])
+        free = of_expert(coordinates({"experts": []}, seen), place)
+        return self._strategy(panel, ground, config, free, config.of, trusting(start, place))
+
     def _search(
         self, panel: Panel, ground: Ground, config: Search, rows: Sequence[int], start: Floats
     ) -> Stage:
         seen = None if config.of == "fleets" else merged([ground.spans[row] for row in rows])
-        free = coordinates(config.arrays, seen)
+        return self._strategy(panel, ground, config, coordinates(config.arrays, seen), rows, start)
+
+    def _strategy(
+        self,
+        panel: Panel,
+        ground: Ground,
+        config: Search | Expert,
+        free: Ints,
+        rows: Sequence[int],
+        start: Floats,
+    ) -> Stage:
         self.watcher.say(f"{config.name}: {len(free)} of {len(start)} weights, {len(rows)} settings")
         shares, judging, seed = panel.shares(rows), self.config.judging, self.config.seed
 

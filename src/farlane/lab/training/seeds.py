@@ -6,7 +6,7 @@ import numpy as np
 
 from farlane.lab.evaluation.splits import TRAINING_SEEDS, VALIDATION_SEEDS
 
-RULES, IMITATION, PPO, SEARCH, CHECK, WEIGHTS = range(6)
+RULES, IMITATION, PPO, SEARCH, CHECK, WEIGHTS, GATE = range(7)
 """Purposes; none shares a seed with another."""
 
 

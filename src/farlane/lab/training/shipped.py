@@ -32,15 +32,20 @@ def shipped_config(name: str) -> Config:
 
 
 def without_traces(config: Config) -> Config:
-    """Return a configuration without the settings that are read from files.
+    """Return a configuration without the settings that are read from files, and without experts that have no other.
 
     Raises:
         NotFound: no other is left.
     """
-    kept = [source for source in config.settings if not isinstance(source, Swf | Openb)]
-    if not kept:
+    places = [at for at, source in enumerate(config.settings) if not isinstance(source, Swf | Openb)]
+    if not places:
         raise NotFound(
             "every setting of this configuration is read from traces, and there are none: "
             "`farlane scheduler traces fetch` brings them, or name their directory with --traces"
         )
-    return msgspec.structs.replace(config, settings=kept)
+    experts = [
+        msgspec.structs.replace(expert, of=left)
+        for expert in config.experts
+        if (left := [places.index(at) for at in expert.of if at in places])
+    ]
+    return msgspec.structs.replace(config, settings=[config.settings[at] for at in places], experts=experts)

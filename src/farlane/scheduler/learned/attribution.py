@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farlane.scheduler.learned.ensemble import Ensemble
-from farlane.scheduler.learned.network import Weights, embeddings, pool
+from farlane.scheduler.learned.network import Weights, embeddings, pool, task_weights
 from farlane.scheduler.learned.view_features import Matrix, TaskView
 
 STEPS = 64
@@ -30,7 +30,7 @@ def task_parts(ensemble: Ensemble, seen: TaskView, chosen: int, other: int) -> V
         inner = path @ weights.encode + weights.encode_bias
         hidden = np.maximum(inner, 0.0) @ weights.own + around
         back = ((hidden > 0) * weights.value) @ weights.own.T
-        gradient = ((inner > 0) * back) @ weights.encode.T + weights.skip + seen.g @ weights.mix.T
+        gradient = ((inner > 0) * back) @ weights.encode.T + task_weights(weights, seen.g)
         parts.append(gradient.mean(axis=0) * (seen.x[chosen] - seen.x[other]))
     mean: Vector = np.mean(parts, axis=0, dtype=np.float64)
     return mean

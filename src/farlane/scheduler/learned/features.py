@@ -22,7 +22,7 @@ TASK_FEATURES = (
 """Columns of `task_features`."""
 GLOBAL_FEATURES = (
     "free", "free_gpu", "queue", "backlog", "request_backlog", "trust", "spread", "passing", "fitting", "nodes",
-    "churn", "usual_size", "usual_time",
+    "churn", "usual_size", "usual_time", "accuracy", "request_time", "habit_time",
 )  # fmt: skip
 """Columns of `global_features`."""
 NODE_FEATURES = (
@@ -220,7 +220,7 @@ def global_features(
         nodes: that are online.
         churn: departures to expect of a node in an hour.
     """
-    g = np.empty(13)
+    g = np.empty(16)
     g[0] = of.free.mean()
     g[1] = free_gpu
     g[2] = np.log10(1.0 + len(of.wait_s)) / 3.0
@@ -234,6 +234,9 @@ def global_features(
     g[10] = min(churn, 1.0)
     g[11] = x[:, 3].mean()
     g[12] = x[:, 1].mean()
+    g[13] = (x[:, 29] - np.maximum(x[:, 0], 1.0 / _DECADES)).mean()
+    g[14] = x[:, 0].mean()
+    g[15] = x[:, 25].mean()
     return g
 
 

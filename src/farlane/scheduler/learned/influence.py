@@ -82,7 +82,7 @@ def _scores(weights: Weights, kind: str, rows: Matrix, means: dict[str, Matrix])
 
 def _linear(weights: Weights, kind: str, g: Matrix) -> Matrix:
     if kind == "task":
-        linear: Matrix = weights.skip + weights.mix @ g
+        linear: Matrix = network.task_weights(weights, g)
     elif kind == "pair":
         linear = weights.pair_skip + weights.pair_mix @ g
     else:

@@ -1,8 +1,9 @@
 """The network: two heads, which task next and which node for it, over shared encoders; a few thousand weights.
 
-Each head is a linear scorer whose weights the context shifts (`skip` and `mix`), so that it can be any rule of the
-literature and lean from one to the other with the load, plus a hidden layer for what is not linear. The same functions
-run on numpy in production and on JAX in training (`xp`).
+Each head is a linear scorer that the context shifts, plus a hidden layer for what is not linear. Whom to take next is a
+mixture of experts (Jacobs et al. 1991): each is a linear scorer, as good as any rule of the literature, for one kind of
+queue, and a gate tells from the context how far to trust which. Where to put it leans with the context itself
+(`pair_mix`). The same functions run on numpy in production and on JAX in training (`xp`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ HIDDEN = 16
 """Width of the encoder of tasks and of both heads."""
 NODE_HIDDEN = 8
 """Width of the encoder of nodes."""
+EXPERTS = 12
+"""Linear scorers of tasks among which the context chooses."""
 UNWILLING = -100.0
 """Score of waiting before training has found a use for it: below that of any task."""
 _T, _G, _N, _P = len(TASK_FEATURES), len(GLOBAL_FEATURES), len(NODE_FEATURES), len(PAIR_FEATURES)
@@ -28,7 +31,8 @@ class Weights(NamedTuple):
     """Arrays of one network, float32 or float64; T, G, N, P features, H and K hidden.
 
     encode (T, H), encode_bias (H,): of tasks. own (H, H), pooled (H, H), context (G, H), bias (H,), value (H,), skip
-    (T,), mix (T, G): the task head. wait (H,), wait_skip (G,), wait_bias (1,): of waiting. node (N, K), node_bias
+    (T,), experts (E, T), gate (E, G), gate_bias (E,): the task head, with E = `EXPERTS`. wait (H,), wait_skip (G,),
+    wait_bias (1,): of waiting. node (N, K), node_bias
     (K,): of nodes. pair (P, H), at (K, H), of (H, H), around (G, H), pair_bias (H,), pair_value (H,), pair_skip (P,),
     pair_mix (P, G), node_skip (N,): the node head.
     """
@@ -41,7 +45,9 @@ class Weights(NamedTuple):
     bias: NDArray[Any]
     value: NDArray[Any]
     skip: NDArray[Any]
-    mix: NDArray[Any]
+    experts: NDArray[Any]
+    gate: NDArray[Any]
+    gate_bias: NDArray[Any]
     wait: NDArray[Any]
     wait_skip: NDArray[Any]
     wait_bias: NDArray[Any]
@@ -60,7 +66,8 @@ class Weights(NamedTuple):
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "encode": (_T, HIDDEN), "encode_bias": (HIDDEN,), "own": (HIDDEN, HIDDEN), "pooled": (HIDDEN, HIDDEN),
-    "context": (_G, HIDDEN), "bias": (HIDDEN,), "value": (HIDDEN,), "skip": (_T,), "mix": (_T, _G), "wait": (HIDDEN,),
+    "context": (_G, HIDDEN), "bias": (HIDDEN,), "value": (HIDDEN,), "skip": (_T,),
+    "experts": (EXPERTS, _T), "gate": (EXPERTS, _G), "gate_bias": (EXPERTS,), "wait": (HIDDEN,),
     "wait_skip": (_G,), "wait_bias": (1,), "node": (_N, NODE_HIDDEN), "node_bias": (NODE_HIDDEN,),
     "pair": (_P, HIDDEN), "at": (NODE_HIDDEN, HIDDEN), "of": (HIDDEN, HIDDEN), "around": (_G, HIDDEN),
     "pair_bias": (HIDDEN,), "pair_value": (HIDDEN,), "pair_skip": (_P,), "pair_mix": (_P, _G), "node_skip": (_N,),
@@ -94,7 +101,9 @@ def unflatten(vector: NDArray[Any]) -> Weights:
 def random_weights(seed: int) -> Weights:
     """Return a start for training: hidden layers random by He et al. 2015, no effect on scores, waiting far below."""
     random = np.random.default_rng(seed)
-    silent = {"value", "skip", "mix", "wait", "wait_skip", "pair_value", "pair_skip", "pair_mix", "node_skip"}
+    silent = {
+        "value", "skip", "experts", "gate", "wait", "wait_skip", "pair_value", "pair_skip", "pair_mix", "node_skip",
+    }  # fmt: skip
     arrays = []
     for name, shape in SHAPES.items():
         if name == "wait_bias":
@@ -130,8 +139,21 @@ def task_scores(weights: Weights, x: Any, g: Any, embedded: Any, pooled: Any, xp
     """
     around = pooled @ weights.pooled + g @ weights.context + weights.bias
     hidden = xp.maximum(embedded @ weights.own + around[..., None, :], 0.0)
-    linear = weights.skip + g @ weights.mix.T
+    linear = task_weights(weights, g, xp)
     return hidden @ weights.value + (x * linear[..., None, :]).sum(axis=-1)
+
+
+def task_weights(weights: Weights, g: Any, xp: Any = np) -> Any:
+    """Return what each task feature counts for in a context, (..., T): the experts' mean, as the gate trusts them.
+
+    The gate is a softmax, so that between contexts that it knows apart one expert has all the say. Networks that were
+    made one of several have a softmax for each `EXPERTS` of theirs, and the mean of what these say.
+    """
+    asked = g @ weights.gate.T + weights.gate_bias
+    each = asked.reshape(*asked.shape[:-1], -1, EXPERTS)
+    trust = xp.exp(each - each.max(axis=-1, keepdims=True))
+    trust = trust / (trust.sum(axis=-1, keepdims=True) * each.shape[-2])
+    return weights.skip + trust.reshape(asked.shape) @ weights.experts
 
 
 def wait_score(weights: Weights, g: Any, pooled: Any, xp: Any = np) -> Any:

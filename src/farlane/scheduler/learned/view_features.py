@@ -156,6 +156,8 @@ def whole(view: View, of: TaskColumns, x: Floats, counts: Floats) -> Floats:
     g[6] = np.sqrt(weight @ (x[:, 1] - mean) ** 2)
     g[8] = weight @ of.fits
     g[11], g[12] = weight @ x[:, 3], mean
+    g[13] = weight @ (x[:, 29] - np.maximum(x[:, 0], 0.2))
+    g[14], g[15] = weight @ x[:, 0], weight @ x[:, 25]
     return g
 
 

@@ -86,6 +86,8 @@ GLOBAL_WORDS = {
     "passing": "whether small tasks may pass", "fitting": "share of waiting tasks that fit", "nodes": "nodes online",
     "churn": "how often nodes leave", "usual_size": "how large waiting tasks are, on average",
     "usual_time": "how long waiting tasks run, on average",
+    "accuracy": "how much of time limits like these is used", "request_time": "the waiting tasks' time limits",
+    "habit_time": "how long work like the waiting tasks' usually runs",
 }  # fmt: skip
 """Feature of the whole -> what it is."""
 HERE = "its model is already there"

@@ -126,7 +126,7 @@ def whole(world: World, state: State, of: TaskColumns, x: Floats, weight: Floats
         if state.online[node]:
             online += 1
             churn += 3600.0 * world.nodes.hazard[node]
-    g = np.empty(13)
+    g = np.empty(16)
     g[0] = (share * of.free).sum()
     g[1] = free[HELD_GPU] / total[HELD_GPU] if total[HELD_GPU] > 0.0 else 0.0
     g[2] = np.log10(1.0 + waiting) / 3.0
@@ -141,6 +141,9 @@ def whole(world: World, state: State, of: TaskColumns, x: Floats, weight: Floats
     g[10] = min(churn / max(1, online), 1.0)
     g[11] = (share * x[:, 3]).sum()
     g[12] = mean
+    g[13] = (share * (x[:, 29] - np.maximum(x[:, 0], 0.2))).sum()
+    g[14] = (share * x[:, 0]).sum()
+    g[15] = (share * x[:, 25]).sum()
     return g
 
 

@@ -13,7 +13,15 @@ from farlane.scheduler.sim.choices import left_over
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.fleet import NOTHING_USUAL, first
 from farlane.scheduler.sim.fragments import Usual
-from farlane.scheduler.sim.learned_groups import BAND, Groups, groups_of, learn_ends, watch
+from farlane.scheduler.sim.learned_groups import (
+    BAND,
+    CONTEXTS,
+    ROUNDS,
+    Groups,
+    groups_of,
+    learn_ends,
+    watch,
+)
 from farlane.scheduler.sim.learned_packing import Fleet, fleet_of
 from farlane.scheduler.sim.learned_pairs import pair_scores
 from farlane.scheduler.sim.learned_turns import FIRST_BAND, HELD_KEY, rank_groups
@@ -56,6 +64,13 @@ def simulate_learned(
     return state
 
 
+def contexts_of(world: World, weights: Weights) -> Floats:
+    """Return what the network saw of the whole in the last `CONTEXTS` rounds of a run, in no order: (c, G)."""
+    waiting = new_waiting(world)
+    groups = _run_with_groups(world, new_state(world), waiting, NOTHING_USUAL, weights, True)[1]
+    return groups.contexts[: min(int(groups.marks[ROUNDS]), CONTEXTS)].copy()
+
+
 def run_learned_fleet(
     world: World, state: State, waiting: Waiting, usual: Usual, weights: Weights, guard: bool = True
 ) -> int:
@@ -76,10 +91,16 @@ def run_learned_fleet(
     Returns:
         How many units started, restarts among them.
     """
+    return _run_with_groups(world, state, waiting, usual, weights, guard)[0]
+
+
+def _run_with_groups(
+    world: World, state: State, waiting: Waiting, usual: Usual, weights: Weights, guard: bool
+) -> tuple[int, Groups]:
     fix_numbers(world, state, waiting, Order.FCFS)
     exact = Weights(*(np.ascontiguousarray(array, np.float64) for array in weights))
     groups = groups_of(world, waiting)
-    return int(_run(world, state, waiting, usual, fleet_of(world, usual), groups, exact, guard))
+    return int(_run(world, state, waiting, usual, fleet_of(world, usual), groups, exact, guard)), groups
 
 
 @compiled

@@ -6,7 +6,7 @@ import numpy as np
 
 from farlane.scheduler.learned import features
 from farlane.scheduler.learned.features import TASK_FEATURES, TaskColumns
-from farlane.scheduler.learned.network import Weights
+from farlane.scheduler.learned.network import EXPERTS, Weights
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.world import Floats
 
@@ -66,10 +66,7 @@ def score_tasks(weights: Weights, x: Floats, g: Floats, embedded: Floats, around
     """Return the score of each task: (q,)."""
     q, inputs = x.shape
     width, deep = len(around), np.any(weights.value != 0.0)
-    scores, hidden, linear = np.empty(q), np.empty(width), weights.skip.copy()
-    for feature in range(inputs):
-        for condition in range(len(g)):
-            linear[feature] += weights.mix[feature, condition] * g[condition]
+    scores, hidden, linear = np.empty(q), np.empty(width), _task_weights(weights, g)
     for task in range(q):
         total = 0.0
         if deep:
@@ -84,6 +81,28 @@ def score_tasks(weights: Weights, x: Floats, g: Floats, embedded: Floats, around
             total += x[task, feature] * linear[feature]
         scores[task] = total
     return scores
+
+
+@compiled
+def _task_weights(weights: Weights, g: Floats) -> Floats:
+    """Return what each task feature counts for in a context, (T,): `network.task_weights`."""
+    linear, trust = weights.skip.copy(), weights.gate_bias.copy()
+    for expert in range(len(trust)):
+        for condition in range(len(g)):
+            trust[expert] += weights.gate[expert, condition] * g[condition]
+    for first in range(0, len(trust), EXPERTS):
+        each = trust[first : first + EXPERTS]
+        highest, total = each.max(), 0.0
+        for expert in range(EXPERTS):
+            each[expert] = np.exp(each[expert] - highest)
+            total += each[expert]
+        for expert in range(EXPERTS):
+            each[expert] /= total * (len(trust) // EXPERTS)
+    for expert in range(len(trust)):
+        if trust[expert] > 0.0:
+            for feature in range(len(linear)):
+                linear[feature] += trust[expert] * weights.experts[expert, feature]
+    return linear
 
 
 @compiled

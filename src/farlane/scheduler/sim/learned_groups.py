@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from farlane.scheduler.learned.features import GLOBAL_FEATURES
 from farlane.scheduler.learned.network import HIDDEN
 from farlane.scheduler.sim.choices import rate
 from farlane.scheduler.sim.compiled import compiled
@@ -25,8 +26,10 @@ REQUEST, SPARE_BUDGET, SINCE, SCORE, BAND = range(5)
 """Columns of `Groups.numbers`: seconds that are asked for where it runs fastest; budget over the least cost, less 1;
 when the oldest that waits was ready; score, nan before the first; band of effective priority, `FIRST_BAND` where it
 has waited so long that no score counts."""
-RUNS, TURN = range(2)
-"""Places in `Groups.marks`: runs that are watched; whose turn it is to be scored."""
+RUNS, TURN, ROUNDS = range(3)
+"""Places in `Groups.marks`: runs that are watched; whose turn it is to be scored; rounds in which some were."""
+CONTEXTS = 4096
+"""Rounds of which the context is kept: the last ones."""
 
 
 class Groups(NamedTuple):
@@ -36,7 +39,8 @@ class Groups(NamedTuple):
     all tasks of a unit, the columns of `State.held`; held: (g,) whether it waits by the network's choice; inner: (g, H)
     embeddings; possible: (s, n) which nodes could ever run a shape; options: (s,) their share; price: (n,) credits a
     second of each whole node; recent: (h, 2) seconds of the last two runs, the newest first, as if they had run where
-    such work runs fastest, nan before; runs: (t,) tasks that run, in no order; listed: (g,) scratch; marks: (2,).
+    such work runs fastest, nan before; runs: (t,) tasks that run, in no order; listed: (g,) scratch; contexts:
+    (CONTEXTS, G) of the last rounds, in a ring; marks: (3,).
     """
 
     of: Ints
@@ -51,6 +55,7 @@ class Groups(NamedTuple):
     recent: Floats
     runs: Ints
     listed: Ints
+    contexts: Floats
     marks: Ints
 
 
@@ -90,7 +95,7 @@ def groups_of(world: World, waiting: Waiting) -> Groups:
         of=of, counts=counts, numbers=numbers, asked=_asked(world, heads)[sample], held=np.zeros(g, np.bool_),
         inner=np.zeros((g, HIDDEN)), possible=able, options=able.mean(axis=1) if able.size else np.zeros(len(able)),
         price=_prices(world), recent=np.full((len(streams[0]) + 1, 2), np.nan), runs=np.zeros(t, np.int64),
-        listed=np.zeros(g, np.int64), marks=np.zeros(2, np.int64),
+        listed=np.zeros(g, np.int64), contexts=np.zeros((CONTEXTS, len(GLOBAL_FEATURES))), marks=np.zeros(3, np.int64),
     )  # fmt: skip
 
 

@@ -10,7 +10,19 @@ from farlane.scheduler.ordering import AGEING_S, BAND_POINTS, MAX_PRIORITY
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.learned_crowd import group_columns, whole
 from farlane.scheduler.sim.learned_forward import encode, score_tasks, surroundings, task_features
-from farlane.scheduler.sim.learned_groups import BAND, COUNT, HEAD, REQUEST, SCORE, SINCE, SIZED, TURN, Groups
+from farlane.scheduler.sim.learned_groups import (
+    BAND,
+    CONTEXTS,
+    COUNT,
+    HEAD,
+    REQUEST,
+    ROUNDS,
+    SCORE,
+    SINCE,
+    SIZED,
+    TURN,
+    Groups,
+)
 from farlane.scheduler.sim.state import FIRST_ON, NOBODY, READY_AT, State
 from farlane.scheduler.sim.waiting import (
     ACTIVE_SHAPE,
@@ -67,6 +79,8 @@ def rank_groups(world: World, state: State, waiting: Waiting, groups: Groups, we
     for at in range(len(listed)):
         groups.held[listed[at]] = _may_hold_back(world, state, waiting, groups, listed[at], waits)
     _number(state, world, waiting, groups, listed)
+    groups.contexts[groups.marks[ROUNDS] % CONTEXTS] = g
+    groups.marks[ROUNDS] += 1
     return g
 
 
