@@ -78,9 +78,9 @@ def test_its_only_step_can_be_kept() -> None:
 
 TWO = b"""
 settings:
-  - {source: lublin, processors: 64, length: 60, load: 40, requests: false}
+  - {source: lublin, processors: 64, length: 200, load: 400, requests: false}
   - {source: openb, trace: nowhere}
-  - {source: lublin, processors: 64, length: 60, load: 40, backfill: true, parameters: {serial: 0.1}}
+  - {source: lublin, processors: 64, length: 200, load: 400, backfill: true, parameters: {serial: 0.1}}
 experts:
   - {name: one, of: [0]}
   - {name: packing-too, of: [2, 0]}
@@ -91,7 +91,7 @@ def test_contexts_are_those_of_the_decisions_under_weights() -> None:
     config = without_traces(parse_config(TWO, "two"))
     assert [expert.of for expert in config.experts] == [[0], [1, 0]]
     settings, _ = settings_of(config, Path("nowhere"))
-    assert settings[0].name == "lublin-64-40-exact"
+    assert settings[0].name == "lublin-64-400-exact"
     found = settings[1].contexts(5, np.zeros(SIZE))
     assert found.shape[1] == len(GLOBAL_FEATURES)
     assert len(found) > 10
