@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,9 @@ class Shell:
 
     def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # A shell starts background work so, children inherit it, and then no Ctrl-C is ever seen.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         command = [sys.executable, "-m", "farlane.cli.main", *arguments]
         return subprocess.Popen(
             command,

@@ -126,6 +126,7 @@ def test_memory_and_chain_never_differ(anvil_url: str, deployment: Deployment, t
     asyncio.run(replay(anvil_url, deployment, taken))
 
 
+@pytest.mark.usefixtures("anvil_url")
 def test_the_sequences_did_what_they_are_for() -> None:
     reached = {name for name in TALLY if ":" not in name}
     assert {*CHANNEL_STEPS, *JOB_STEPS} <= reached, f"never succeeded in any sequence; reached {TALLY}"
