@@ -9,8 +9,10 @@ import pytest
 
 from farlane.errors import InvalidInput
 from farlane.lab.generators.lublin import (
+    BATCH,
     DAY_BEGINS,
     DAY_S,
+    INTERACTIVE,
     LONGEST_LOG_S,
     PUBLISHED,
     ROUND_S,
@@ -22,6 +24,7 @@ from farlane.lab.generators.lublin import (
     job_sizes,
     lublin_world,
     requested_s,
+    typed_lublin_world,
 )
 from farlane.scheduler.sim.checking import check_world
 from farlane.scheduler.sim.queueing import run_queue
@@ -122,3 +125,39 @@ def test_parameters_of_no_model_are_refused(wrong: dict[str, float]) -> None:
 def test_a_queue_has_jobs() -> None:
     with pytest.raises(InvalidInput, match="at least 1"):
         lublin_world(0, seed=1)
+
+
+def test_jobs_of_two_types_come_as_often_as_each_type_does_and_in_clusters() -> None:
+    worlds = [
+        typed_lublin_world(1024, seed, LublinSettings(processors=256, requests=False)) for seed in range(40)
+    ]
+    run_s = np.concatenate([world.tasks.run_s for world in worlds])
+    size = np.concatenate([world.tasks.demand[:, CPU] for world in worlds])
+    # Means of log-gamma gaps, in points of the clock of a day, are rates: what comes quicker is more of the jobs.
+    quick, slow = (
+        (1.0 - each.b_gap) ** (each.a_gap * each.rush_all) for each in (INTERACTIVE, BATCH)
+    )  # inverse of the mean of exp(gamma), without those drawn again
+    interactive = quick / (quick + slow)
+    assert 0.7 < interactive < 1.0
+    serial = (size == 1).mean()
+    assert INTERACTIVE.serial < serial < 0.5 * (INTERACTIVE.serial + BATCH.serial)
+    assert np.median(run_s) < 60.0  # of interactive jobs
+    assert np.quantile(run_s, 0.95) > 3_600.0  # of batch jobs
+    neighbours = [
+        np.corrcoef(np.log(world.tasks.run_s[1:]), np.log(world.tasks.run_s[:-1]))[0, 1] for world in worlds
+    ]
+    assert np.mean(neighbours) > 0.1
+    for world in worlds[:3]:
+        check_world(world)
+        assert (np.diff(world.tasks.arrival) >= 0.0).all()
+        assert (world.tasks.estimate_s == world.tasks.run_s).all()
+
+
+def test_jobs_of_two_types_are_equal_for_equal_seeds_and_ask_for_more_where_told() -> None:
+    one, same, other = (typed_lublin_world(50, seed, LublinSettings(processors=64)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.tasks.arrival, same.tasks.arrival)
+    assert (one.tasks.arrival != other.tasks.arrival).any()
+    assert one.tasks.demand[:, CPU].max() <= 64
+    assert (one.tasks.estimate_s > one.tasks.run_s).any()
+    with pytest.raises(InvalidInput, match="at least 1"):
+        typed_lublin_world(0, 1)

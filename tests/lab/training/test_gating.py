@@ -80,7 +80,7 @@ TWO = b"""
 settings:
   - {source: lublin, processors: 64, length: 200, load: 400, requests: false}
   - {source: openb, trace: nowhere}
-  - {source: lublin, processors: 64, length: 200, load: 400, backfill: true, parameters: {serial: 0.1}}
+  - {source: lublin, processors: 64, length: 200, load: 400, backfill: true, typed: true}
 experts:
   - {name: one, of: [0]}
   - {name: packing-too, of: [2, 0]}
@@ -91,7 +91,7 @@ def test_contexts_are_those_of_the_decisions_under_weights() -> None:
     config = without_traces(parse_config(TWO, "two"))
     assert [expert.of for expert in config.experts] == [[0], [1, 0]]
     settings, _ = settings_of(config, Path("nowhere"))
-    assert settings[0].name == "lublin-64-400-exact"
+    assert [each.name for each in settings] == ["lublin-64-400-exact", "lublin-typed-64-400+backfill"]
     found = settings[1].contexts(5, np.zeros(SIZE))
     assert found.shape[1] == len(GLOBAL_FEATURES)
     assert len(found) > 10
@@ -104,7 +104,7 @@ def test_contexts_are_those_of_the_decisions_under_weights() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (TWO.replace(b"of: [0]", b"of: [1]"), "setting 1 is no queue"),
+        (TWO.replace(b"of: [0]", b"of: [1]"), "setting 1 has no queue"),
         (TWO.replace(b"of: [0]", b"of: [7]"), "from 0 to 2"),
         (TWO.replace(b"name: one", b"name: gate"), "names of their own"),
         (TWO + b"".join(b"  - {name: e%d}\n" % at for at in range(EXPERTS)), f"room for {EXPERTS}"),
@@ -113,9 +113,3 @@ def test_contexts_are_those_of_the_decisions_under_weights() -> None:
 def test_experts_that_cannot_be_are_told(text: bytes, said: str) -> None:
     with pytest.raises(InvalidSetting, match=said):
         parse_config(text, "two")
-
-
-def test_parameters_that_the_generator_does_not_have_are_told() -> None:
-    config = without_traces(parse_config(TWO.replace(b"serial", b"serail"), "two"))
-    with pytest.raises(InvalidSetting, match="did you mean 'serial'"):
-        settings_of(config, Path("nowhere"))

@@ -1,13 +1,15 @@
 """Queues of a supercomputer, made up: the model of Lublin and Feitelson of rigid jobs.
 
 Source: Lublin and Feitelson, The workload on parallel supercomputers: modeling the characteristics of rigid jobs, JPDC
-63(11), 2003; parameters of jobs whose type is unknown, as in the authors' published program.
+63(11), 2003, with the parameters of the authors' published program: of jobs whose type is unknown, or of interactive
+and batch jobs apart. Of two types each has arrivals of its own, so that run times come in clusters.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,7 +79,17 @@ class LublinSettings:
 
 
 PUBLISHED = LublinSettings()
-"""The parameters of the paper."""
+"""The parameters of the paper for jobs whose type is unknown."""
+INTERACTIVE = LublinSettings(
+    serial=0.1541, power_of_two=0.625, u_low=1.0, u_prob=0.705, a1=3.8351, b1=0.6605, a2=7.073, b2=0.6856,
+    pa=-0.0118, pb=0.9156, a_gap=6.5510, b_gap=0.6621, rush_all=0.9797, a_day=8.9186, b_day=3.6680,
+)  # fmt: skip
+"""Those for interactive jobs."""
+BATCH = LublinSettings(
+    serial=0.2927, power_of_two=0.6686, u_low=1.2, u_prob=0.875, a1=6.57, b1=0.823, a2=639.1, b2=0.0156,
+    pa=-0.003, pb=0.6986, a_gap=6.0415, b_gap=0.8531, rush_all=1.0519, a_day=6.1271, b_day=5.2740,
+)  # fmt: skip
+"""Those for batch jobs."""
 
 
 def lublin_world(jobs: int, seed: int, settings: LublinSettings = PUBLISHED) -> World:
@@ -86,20 +98,47 @@ def lublin_world(jobs: int, seed: int, settings: LublinSettings = PUBLISHED) -> 
     Raises:
         InvalidInput: `jobs` is below 1.
     """
+    return _world(jobs, seed, settings, (settings,))
+
+
+def typed_lublin_world(jobs: int, seed: int, settings: LublinSettings = PUBLISHED) -> World:
+    """Return a pool and interactive and batch jobs that arrive from midnight on, each type with its own parameters.
+
+    Args:
+        jobs: of both types together.
+        seed: of all chance.
+        settings: the machine, the load and how jobs ask for time; what else it has counts for nothing.
+
+    Raises:
+        InvalidInput: `jobs` is below 1.
+    """
+    common = {name: getattr(settings, name) for name in ("processors", "load", "requests", "users")}
+    return _world(jobs, seed, settings, [replace(each, **common) for each in (INTERACTIVE, BATCH)])
+
+
+def _world(jobs: int, seed: int, machine: LublinSettings, types: Sequence[LublinSettings]) -> World:
+    """Return the first jobs of all types that arrive, of each as many as could be asked for."""
     if jobs < 1:
         raise InvalidInput(f"{jobs} jobs make no queue: ask for at least 1")
     random = np.random.default_rng(seed)
-    size = job_sizes(settings, jobs, random)
-    run_s = job_seconds(settings, size, random)
+    drawn = [_stream(each, jobs, random) for each in types]
+    size, run_s, arrival_s = (np.concatenate(column) for column in zip(*drawn, strict=True))
+    first = np.argsort(arrival_s, kind="stable")[:jobs]
     demand = np.zeros((jobs, 3), np.int64)
-    demand[:, CPU] = size
-    weight = 1.0 / np.arange(1, settings.users + 1)
-    tasks = plain_tasks(arrivals_s(settings, jobs, random), demand)._replace(
-        run_s=run_s, estimate_s=requested_s(run_s, random) if settings.requests else run_s,
-        user=random.choice(settings.users, jobs, p=weight / weight.sum()).astype(np.int64),
+    demand[:, CPU], run_s = size[first], run_s[first]
+    weight = 1.0 / np.arange(1, machine.users + 1)
+    tasks = plain_tasks(arrival_s[first], demand)._replace(
+        run_s=run_s, estimate_s=requested_s(run_s, random) if machine.requests else run_s,
+        user=random.choice(machine.users, jobs, p=weight / weight.sum()).astype(np.int64),
     )  # fmt: skip
-    pool = plain_nodes(np.array([[settings.processors, 0, 0]]))
+    pool = plain_nodes(np.array([[machine.processors, 0, 0]]))
     return World(pool, tasks, no_changes(), np.ones((1, 1)), no_rows())
+
+
+def _stream(settings: LublinSettings, jobs: int, random: np.random.Generator) -> tuple[Ints, Floats, Floats]:
+    """Return sizes, run times and arrivals of the jobs of one type."""
+    size = job_sizes(settings, jobs, random)
+    return size, job_seconds(settings, size, random), arrivals_s(settings, jobs, random)
 
 
 def job_sizes(settings: LublinSettings, jobs: int, random: np.random.Generator) -> Ints:

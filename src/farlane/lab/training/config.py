@@ -55,16 +55,16 @@ class Lublin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     """Our own generator of batch jobs after Lublin and Feitelson; needs no trace.
 
     processors: of the machine; load: times as many arrivals as in the paper; varied: whether these and all other
-    parameters are drawn anew for each sequence (`generators.lublin_variants`) instead; requests: whether jobs ask for
-    longer than they run; parameters: of `generators.lublin.LublinSettings`, by name, that are not the paper's; length,
-    backfill, weight: as for `swf`.
+    parameters are drawn anew for each sequence (`generators.lublin_variants`) instead; typed: whether interactive and
+    batch jobs are apart, each with the paper's parameters for its type; requests: whether jobs ask for longer than they
+    run; length, backfill, weight: as for `swf`.
     """
 
     processors: AtLeastOne = 256
     load: Positive = 1.0
     varied: bool = False
+    typed: bool = False
     requests: bool = True
-    parameters: dict[str, float] = {}
     length: AtLeastOne = 512
     backfill: bool = False
     weight: Positive = 1.0
@@ -170,11 +170,13 @@ class Search(Strategy, frozen=True, forbid_unknown_fields=True):
 class Expert(Strategy, frozen=True, forbid_unknown_fields=True):
     """A search of one expert's weights, alone; what else it has is `Strategy`'s.
 
-    name: of the stage; of: the settings, by their places in the list, from 0.
+    name: of the stage; of: the settings, by their places in the list, from 0; arrays: what it searches beside its own,
+    as for a search.
     """
 
     name: StageName = "expert"
     of: Annotated[list[Count], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: [0])
+    arrays: dict[str, list[str]] = {}
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -252,14 +254,14 @@ def parse_config(text: bytes, named: str) -> Config:
 
 
 def _check_experts(config: Config, named: str) -> None:
-    """Refuse experts that there is no room for, or that are searched on what is no queue."""
+    """Refuse experts that there is no room for, or that are searched where no task is chosen among others."""
     if len(config.experts) > EXPERTS:
         raise InvalidSetting(f"{named}: {len(config.experts)} experts; the network has room for {EXPERTS}")
     for expert in config.experts:
         for place in expert.of:
-            if place >= len(config.settings) or not isinstance(config.settings[place], Swf | Lublin):
+            if place >= len(config.settings) or isinstance(config.settings[place], Openb):
                 raise InvalidSetting(
-                    f"{named}, {expert.name}: setting {place} is no queue; expected the place of one that is, from 0 "
+                    f"{named}, {expert.name}: setting {place} has no queue; expected the place of one that has, from 0 "
                     f"to {len(config.settings) - 1}"
                 )
 

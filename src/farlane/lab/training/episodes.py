@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from farlane.errors import InvalidSetting, NotFound
-from farlane.kit.suggestions import hint
 from farlane.lab.evaluation.splits import VALIDATION_SEEDS, Range, split_jobs
 from farlane.lab.generators.global_network import global_network
-from farlane.lab.generators.lublin import LublinSettings, lublin_world
+from farlane.lab.generators.lublin import LublinSettings, lublin_world, typed_lublin_world
 from farlane.lab.generators.lublin_variants import varied_lublin_world
 from farlane.lab.generators.settings import NetworkSettings, scenario
 from farlane.lab.public_traces import TRACES
@@ -72,16 +71,18 @@ class ListEpisodes:
 
 @dataclass(frozen=True)
 class MadeUpJobs:
-    """Queues of our own generator: settings: None for ones by chance; length: jobs."""
+    """Queues of our own generator: settings: None for ones by chance; length: jobs; typed: of two types apart."""
 
     settings: LublinSettings | None
     length: int
+    typed: bool = False
 
     def __call__(self, seed: int) -> World:
         """Return a queue."""
         if self.settings is None:
             return varied_lublin_world(self.length, seed)
-        return lublin_world(self.length, seed, self.settings)
+        made = typed_lublin_world if self.typed else lublin_world
+        return made(self.length, seed, self.settings)
 
 
 @dataclass(frozen=True)
@@ -165,18 +166,10 @@ def _setting(source: Source, library: Library) -> Setting:
         return _fleet(source)
     if source.varied:
         return _queue("lublin-varied", MadeUpJobs(None, source.length), source)
-    made = _parameters(source)
-    name = f"lublin-{source.processors}-{source.load:g}" + ("" if source.requests else "-exact")
-    return _queue(name, MadeUpJobs(made, source.length), source)
-
-
-def _parameters(source: Lublin) -> LublinSettings:
-    known = {each.name for each in fields(LublinSettings)} - {"processors", "load", "requests", "users"}
-    for name in source.parameters:
-        if name not in known:
-            raise InvalidSetting(f"lublin, parameters: no {name!r}; {hint(name, known)}")
     made = LublinSettings(processors=source.processors, load=source.load, requests=source.requests)
-    return replace(made, **source.parameters)  # type: ignore[arg-type]  # all that are left are floats
+    kind = "lublin-typed" if source.typed else "lublin"
+    name = f"{kind}-{source.processors}-{source.load:g}" + ("" if source.requests else "-exact")
+    return _queue(name, MadeUpJobs(made, source.length, source.typed), source)
 
 
 def _fleet(source: Network) -> Setting:

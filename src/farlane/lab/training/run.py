@@ -198,15 +198,24 @@ class Run:
         return Gating(contexts, self.config.gate_decay, start)
 
     def _expert(self, panel: Panel, ground: Ground, config: Expert, place: int, start: Floats) -> Stage:
-        seen = merged([ground.spans[row] for row in config.of])
-        free = of_expert(coordinates({"experts": []}, seen), place)
-        return self._strategy(panel, ground, config, free, config.of, trusting(start, place))
+        seen = self._seen(ground, config.of)
+        own = of_expert(coordinates({"experts": []}, seen), place)
+        beside = coordinates(config.arrays, seen) if config.arrays else own
+        return self._strategy(
+            panel, ground, config, np.union1d(own, beside), config.of, trusting(start, place)
+        )
 
     def _search(
         self, panel: Panel, ground: Ground, config: Search, rows: Sequence[int], start: Floats
     ) -> Stage:
-        seen = None if config.of == "fleets" else merged([ground.spans[row] for row in rows])
-        return self._strategy(panel, ground, config, coordinates(config.arrays, seen), rows, start)
+        free = coordinates(config.arrays, self._seen(ground, rows))
+        return self._strategy(panel, ground, config, free, rows, start)
+
+    def _seen(self, ground: Ground, rows: Sequence[int]) -> dict[str, Floats] | None:
+        """Return the spans of what some settings show; None where all are fleets, which record nothing."""
+        if all(self.settings[row].kind == "fleets" for row in rows):
+            return None
+        return merged([ground.spans[row] for row in rows])
 
     def _strategy(
         self,
