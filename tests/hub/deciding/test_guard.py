@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from farlane.hub.deciding.guard import Why, agreement, carried, judge, what_holds
 from farlane.scheduler.assessment import DISAGREEMENT, DRIFT, Assessment, assess
+from farlane.scheduler.ordering import PATIENCE_S
 from farlane.scheduler.policy import policy_named, validate
 from farlane.scheduler.view import Decision, Placement, Reservation, View
 from farlane.testing import odd_policies
@@ -120,7 +121,7 @@ def test_a_decision_of_this_very_view_holds_whole(views) -> None:
 
 def test_a_group_that_waited_longest_is_not_passed_over_where_there_is_room(build) -> None:
     nodes = build.nodes((4, 8))
-    old = build.group(nodes, 1, since=build.now - 6000)
+    old = build.group(nodes, 1, since=build.now - PATIENCE_S)
     view = build.view(nodes, build.group(nodes), old)
     assert what_holds(view, [Placement(0, 0, 1)]) == ([], 0, old)
     kept, _, passed_over = what_holds(view, [Placement(0, 0, 1), Placement(1, 0, 1)])
@@ -132,7 +133,7 @@ def test_nothing_delays_a_group_that_waited_longest_and_has_no_room(
     build, run_time_s: float, kept: int
 ) -> None:
     nodes = build.nodes((4, 8))
-    old = build.group(nodes, 1, demand=(4,), since=build.now - 6000)
+    old = build.group(nodes, 1, demand=(4,), since=build.now - PATIENCE_S)
     short = build.group(nodes, timeout_s=run_time_s)
     view = build.view(nodes, short, old, running=((0, (2,), 10.0),))
     found, dropped, passed_over = what_holds(view, [Placement(0, 0, 1)])

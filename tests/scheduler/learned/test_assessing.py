@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from farlane.scheduler.assessment import DISAGREEMENT, DRIFT, assess
 from farlane.scheduler.learned.assessing import LOGGED, NAMES
-from farlane.scheduler.learned.choices import AGED_S
 from farlane.scheduler.learned.confidence import LEAST_PROPENSITY
 from farlane.scheduler.learned.ensemble import FEATURES
 from farlane.scheduler.learned.manifest import Span
+from farlane.scheduler.ordering import PATIENCE_S
 
 ANYTHING = {kind: tuple(Span(-1e3, 0.0, 1e3) for _ in names) for kind, names in FEATURES.items()}
 NOTHING = {kind: tuple(Span(900.0, 950.0, 1e3) for _ in names) for kind, names in FEATURES.items()}
@@ -42,7 +42,7 @@ def test_without_a_choice_all_is_certain(build, networks):
     found = networks(1).assess(build.view(nodes, build.group(nodes, count=9)))
     assert found.propensities.tolist() == [1.0]
     assert (found.drift, found.disagreement, found.doubt) == (0.0, 0.0, "")
-    aged = [build.group(nodes, key, priority=100, since=build.now - AGED_S - key) for key in range(3)]
+    aged = [build.group(nodes, key, priority=100, since=build.now - PATIENCE_S - key) for key in range(3)]
     assert networks(1).assess(build.view(nodes, *aged)).propensities.tolist() == [1.0, 1.0, 1.0]
 
 

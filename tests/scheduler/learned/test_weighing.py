@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from farlane.scheduler.learned.choices import AGED_S, Round, serve
+from farlane.scheduler.learned.choices import Round, serve
 from farlane.scheduler.learned.ensemble import FEATURES, Ensemble, load
 from farlane.scheduler.learned.features import GLOBAL_FEATURES, NODE_FEATURES, PAIR_FEATURES, TASK_FEATURES
 from farlane.scheduler.learned.policy import LearnedPolicy
@@ -22,6 +22,7 @@ from farlane.scheduler.learned.wording import (
     meaning,
     words,
 )
+from farlane.scheduler.ordering import PATIENCE_S
 
 
 def name(node):
@@ -86,12 +87,12 @@ def test_what_a_rule_weighs_is_told_in_its_words(build, rules):
 
 
 def test_guards_are_named_where_they_decide(build, rules, networks):
-    old = rules.weigh(scene(build, since=build.now - AGED_S, priority=100), 0, name)
-    assert old[0] == "it has waited 10m00s: work this old goes first, the oldest in front"
+    old = rules.weigh(scene(build, since=build.now - PATIENCE_S, priority=100), 0, name)
+    assert old[0] == "it has waited 6h00m: work this old goes first, the oldest in front"
     assert "waited for very long goes first" in rules.weigh(
-        scene(build, since=build.now - AGED_S, priority=100), 1, name
+        scene(build, since=build.now - PATIENCE_S, priority=100), 1, name
     )[0]  # fmt: skip
-    assert "higher priority, waiting counted" in rules.weigh(scene(build, priority=70), 1, name)[0]
+    assert "work of a higher priority goes first" in rules.weigh(scene(build, priority=70), 1, name)[0]
     assert rules.weigh(scene(build, priority=70), 0, name) == (
         "<n0> before <n1>: leaves fewer cores over (+0.03)",
     )

@@ -12,7 +12,7 @@ from farlane.errors import FarlaneError
 from farlane.scheduler.assessment import DISAGREEMENT, DRIFT, Assessment
 from farlane.scheduler.backfill import Backfill
 from farlane.scheduler.board import Board, blocks
-from farlane.scheduler.ordering import MAX_PRIORITY, effective_priority, fifo_order
+from farlane.scheduler.ordering import PATIENCE_S
 from farlane.scheduler.policy import validate
 from farlane.scheduler.view import Group, Ints, Placement, View
 
@@ -89,8 +89,8 @@ def what_holds(
 ) -> tuple[list[Placement], int, Group | None]:
     """Return what of a decision can be applied to a view, how many tasks cannot, and an aged group that it passes over.
 
-    Tasks are taken off a placement until it fits. The group that waiting has brought to the highest priority, the
-    oldest of them, holds the node where it will fit first: nothing that would delay it there is kept (EASY). If it
+    Tasks are taken off a placement until it fits. The oldest group that has waited for `PATIENCE_S` holds the node
+    where it will fit first: nothing that would delay it there is kept (EASY). If it
     would fit at once and the decision places nothing of it, it is returned: a rule has to decide.
 
     Args:
@@ -152,14 +152,9 @@ def _first(counts: Ints, most: int) -> Ints:
 
 
 def _aged(view: View) -> Group | None:
-    """Return who goes first of the groups that waiting alone has brought to the top."""
-    oldest = [
-        group
-        for group in view.groups
-        if group.priority < MAX_PRIORITY
-        and effective_priority(group.priority, group.since, view.now) >= MAX_PRIORITY
-    ]
-    return fifo_order(View(view.now, view.nodes, view.running, tuple(oldest)))[0] if oldest else None
+    """Return the oldest of the groups that have waited so long that they go first under any policy."""
+    old = [group for group in view.groups if view.now - group.since >= PATIENCE_S]
+    return min(old, key=lambda group: (group.since, group.key), default=None)
 
 
 def _fits(board: Board, group: Group) -> bool:

@@ -75,7 +75,7 @@ def _order_propensities(a_round: Round) -> dict[int, float]:
     for group in a_round.order():
         likely[group.key] = 1.0
         if not aged(group, now) and not held[a_round.row(group)]:
-            bands.setdefault(band(group, now), []).append(group)
+            bands.setdefault(band(group), []).append(group)
     for groups in bands.values():
         scores = np.array([a_round.scores.mean[a_round.row(group)] for group in groups], np.float64)
         left = np.logaddexp.accumulate(scores[::-1])[::-1]

@@ -13,13 +13,11 @@ from farlane.scheduler.learned.ensemble import Ensemble, TaskScores
 from farlane.scheduler.learned.filling import fill
 from farlane.scheduler.learned.pairing import Pairing, Usual, usual
 from farlane.scheduler.learned.view_features import Matrix, TaskView, node_view, task_view
-from farlane.scheduler.ordering import AGEING_S, BAND_POINTS, MAX_PRIORITY, effective_priority
+from farlane.scheduler.ordering import BAND_POINTS, PATIENCE_S
 from farlane.scheduler.sharing import Places
 from farlane.scheduler.view import Bools, Decision, Group, Ints, View
 
 NAME = "learned"
-AGED_S = BAND_POINTS * AGEING_S
-"""Work that has reached the highest priority and waited at least so long goes first, the oldest in front."""
 MAX_WAIT_S = 60.0
 """Nothing is left waiting for a better moment for longer than this, counted from when it was queued."""
 
@@ -39,17 +37,17 @@ class NodeChoice:
 
 
 def aged(group: Group, now: float) -> bool:
-    """Tell whether a group has waited so long that no score counts any more.
+    """Tell whether a group has waited so long, `PATIENCE_S`, that neither score nor priority counts any more."""
+    return now - group.since >= PATIENCE_S
 
-    Any work gets there: after max(10, 100 - priority) minutes.
+
+def band(group: Group) -> int:
+    """Return a group's band of declared priority; a higher one goes first whatever the scores.
+
+    Waiting raises no band as it does under the rules: the scores see it, and in an overload, in which all wait, bands
+    that rise would leave scores nothing to decide.
     """
-    earned = effective_priority(group.priority, group.since, now)
-    return earned >= MAX_PRIORITY and now - group.since >= AGED_S
-
-
-def band(group: Group, now: float) -> int:
-    """Return a group's band of effective priority; a higher one goes first whatever the scores."""
-    return int(effective_priority(group.priority, group.since, now)) // BAND_POINTS
+    return group.priority // BAND_POINTS
 
 
 class Round:
@@ -84,14 +82,14 @@ class Round:
         return self._rows[key]
 
     def order(self) -> list[Group]:
-        """Return all groups: the aged by age, then by band of effective priority and score, then the usual ties."""
+        """Return all groups: the aged by age, then by band of declared priority and score, then the usual ties."""
         now, score = self.view.now, self.scores.mean.tolist()
 
         def place_in_order(group: Group) -> tuple[float, ...]:
             if aged(group, now):
                 return (0.0, group.since, group.key)
             deadline = np.inf if group.deadline_at is None else group.deadline_at
-            return (1.0, -self._band(group), -score[self._rows[group.key]], deadline, group.since, group.key)
+            return (1.0, -band(group), -score[self._rows[group.key]], deadline, group.since, group.key)
 
         return sorted(self.view.groups, key=place_in_order)
 
@@ -100,8 +98,8 @@ class Round:
         order = [group for group in self.order() if group.count > 0]
         if not order or aged(order[0], self.view.now):
             return []
-        top = self._band(order[0])
-        return [group for group in order if self._band(group) == top]
+        top = band(order[0])
+        return [group for group in order if band(group) == top]
 
     def held(self) -> Bools:
         """Return the groups that wait because the network says so: (G,) bool.
@@ -140,9 +138,6 @@ class Round:
             return mean if np.isfinite(mean).all() else _numbers(mean)
 
         return fill(score, places.room, count)
-
-    def _band(self, group: Group) -> int:
-        return band(group, self.view.now)
 
     def pairing(self, board: Board, group: Group, places: Places) -> Pairing:
         """Return the features of a group on places."""

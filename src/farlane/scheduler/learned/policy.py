@@ -17,7 +17,7 @@ from farlane.scheduler.view import Decision, Group, View
 class LearnedPolicy:
     """A policy that scores, inside the same guards as every rule.
 
-    Feasibility is exact (`Board`), a blocked group reserves a node (`Backfill`), bands of effective priority come
+    Feasibility is exact (`Board`), a blocked group reserves a node (`Backfill`), bands of declared priority come
     before scores, and work that has waited long enough comes before everything (`choices.aged`): whatever the weights
     are, nothing is placed where it must not go and nothing starves.
 

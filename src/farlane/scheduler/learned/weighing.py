@@ -80,11 +80,11 @@ def weigh_group(a_round: Round, group: Group) -> list[str]:
         rival = order[at - 1]
         if aged(rival, now):
             told.append("work that has waited for very long goes first")
-        elif band(rival, now) > band(group, now):
-            told.append("work of a higher priority, waiting counted, goes first")
+        elif band(rival) > band(group):
+            told.append("work of a higher priority goes first")
         else:
             told.append(weighed_groups(a_round, rival, group).sentence())
-    elif len(order) > 1 and band(order[1], now) == band(group, now):
+    elif len(order) > 1 and band(order[1]) == band(group):
         told.append(weighed_groups(a_round, group, order[1]).sentence())
     return told
 

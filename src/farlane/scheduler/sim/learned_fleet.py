@@ -1,7 +1,7 @@
 """Whole runs of a fleet under the learned policy: the task head says which unit is next, the node head where it goes.
 
 The guards are those of production (`scheduler.learned.policy`): where a task may start is exact, what has waited long
-comes first and has nodes held, bands of effective priority come before scores, and a blocked unit has nodes held.
+comes first and has nodes held, bands of declared priority come before scores, and a blocked unit has nodes held.
 """
 
 from __future__ import annotations

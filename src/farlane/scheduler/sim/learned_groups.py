@@ -24,7 +24,7 @@ HEAD, SIZED, DEPENDENTS, COUNT, STREAM = range(5)
 of its history."""
 REQUEST, SPARE_BUDGET, SINCE, SCORE, BAND = range(5)
 """Columns of `Groups.numbers`: seconds that are asked for where it runs fastest; budget over the least cost, less 1;
-when the oldest that waits was ready; score, nan before the first; band of effective priority, `FIRST_BAND` where it
+when the oldest that waits was ready; score, nan before the first; band of declared priority, `FIRST_BAND` where it
 has waited so long that no score counts."""
 RUNS, TURN, ROUNDS = range(3)
 """Places in `Groups.marks`: runs that are watched; whose turn it is to be scored; rounds in which some were."""

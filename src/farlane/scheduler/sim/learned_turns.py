@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from farlane.scheduler.learned.choices import AGED_S, MAX_WAIT_S
+from farlane.scheduler.learned.choices import MAX_WAIT_S
 from farlane.scheduler.learned.network import Weights
-from farlane.scheduler.ordering import AGEING_S, BAND_POINTS, MAX_PRIORITY
+from farlane.scheduler.ordering import BAND_POINTS, PATIENCE_S
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.learned_crowd import group_columns, whole
 from farlane.scheduler.sim.learned_forward import encode, score_tasks, surroundings, task_features
@@ -51,7 +51,7 @@ HELD_KEY = 1e18
 def rank_groups(world: World, state: State, waiting: Waiting, groups: Groups, weights: Weights) -> Floats:
     """Score the groups that wait, and give their units the numbers by which they are tried in this round.
 
-    What has waited long enough comes first, oldest first, then bands of effective priority, then scores, then the
+    What has waited long enough comes first, oldest first, then bands of declared priority, then scores, then the
     earlier deadline and arrival: as `learned.choices.Round.order`.
 
     Returns:
@@ -178,11 +178,10 @@ def _number(state: State, world: World, waiting: Waiting, groups: Groups, listed
     first, second = np.empty(m), np.empty(m)
     for at in range(m):
         group = listed[at]
-        wait = now - groups.numbers[group, SINCE]
-        points = min(float(MAX_PRIORITY), world.tasks.priority[groups.counts[group, HEAD]] + wait / AGEING_S)
+        wait, priority = now - groups.numbers[group, SINCE], world.tasks.priority[groups.counts[group, HEAD]]
         score = groups.numbers[group, SCORE]
-        first[at], second[at] = float(int(points) // BAND_POINTS), -1e300 if np.isnan(score) else score
-        if points >= MAX_PRIORITY and wait >= AGED_S:
+        first[at], second[at] = float(priority // BAND_POINTS), -1e300 if np.isnan(score) else score
+        if wait >= PATIENCE_S:
             first[at], second[at] = float(FIRST_BAND), -groups.numbers[group, SINCE]
         groups.numbers[group, BAND] = first[at]
     order = np.argsort(-second, kind="mergesort")
