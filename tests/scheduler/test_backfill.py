@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from farlane.scheduler import backfill
+from farlane.scheduler.ordering import PATIENCE_S
 from farlane.scheduler.policy import policy_named, validate
 from farlane.scheduler.view import Reservation
 
@@ -190,11 +191,17 @@ class Simulation:
 
 @pytest.mark.parametrize(
     ("policy", "within_s"),
-    [("fifo", 100), ("best-fit", 100), ("spread", 100), ("shortest-first", 700), ("learned", 700)],
+    [
+        ("fifo", 100),
+        ("best-fit", 100),
+        ("spread", 100),
+        ("shortest-first", 700),
+        ("learned", PATIENCE_S + 100),
+    ],
 )
 def test_a_large_task_starts_in_bounded_time_under_a_stream_of_small_ones(build, policy, within_s):
     simulation = Simulation(build, policy_named(policy))
-    started = simulation.run(1000.0)
+    started = simulation.run(within_s + 300.0)
     assert started is not None
     assert started - simulation.large_at <= within_s
     # The stream went on meanwhile: the other node never idled, so at least its share of tasks was started.

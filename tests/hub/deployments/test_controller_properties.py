@@ -88,6 +88,21 @@ def about(world: DeploymentWorld, step: str, job: int) -> None:
                 world.end(each)
 
 
+def test_of_two_old_replicas_the_one_whose_node_leaves_goes_first() -> None:
+    """Else the other one is drained as one too many, and this one as its node goes: nobody would answer."""
+    world = DeploymentWorld(
+        update=UpdatePolicy(max_surge=1, max_unavailable=0, canary_percent=0),
+        scale=ScalePolicy(min_replicas=0, max_replicas=2, target_in_flight=2, idle_s=20.0),
+    )
+    world.name("a")
+    for step, number in [("load", 1), ("turn", 0), ("leave", 1), ("name", 1)]:
+        take(world, step, number)
+    world.scale()
+    world.load(0, 1)
+    world.wait(100.0)  # checks who was drained
+    assert world.record.ready()
+
+
 @settings(deadline=None, max_examples=120)
 @given(STEPS, UPDATES, SCALES)
 def test_whatever_happens_it_settles_on_what_is_wanted(

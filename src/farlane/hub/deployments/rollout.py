@@ -129,8 +129,9 @@ def _retire_main(record: Record, out: list[Command], now: float) -> None:
     bad = [each for each in main if not keeps(record, each, now)]
     floor = max(record.wanted - record.deployment.update.max_unavailable, min(1, record.wanted))
     spare = len(main) - floor
-    # The last that answers goes only when one that stays answers, too.
-    bad.sort(key=lambda each: (each.version == record.goal, each.job))
+    # The last that answers goes only when one that stays answers, too. Those whose node leaves go first: they are let
+    # go of in any case.
+    bad.sort(key=lambda each: (not each.leaving, each.version == record.goal, each.job))
     for replica in bad:
         if spare <= 0 or (record.wanted and not good and len(main) == 1):
             return
