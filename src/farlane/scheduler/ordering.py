@@ -13,7 +13,7 @@ AGEING_S = 60.0
 BAND_POINTS = 10
 """Shortest-first compares sizes only within a band of this many points, so that ageing lifts what is large."""
 
-PATIENCE_S = 2 * 3600.0
+PATIENCE_S = 6 * 3600.0
 """Under any policy, work that has waited so long goes before all that its policy would rather have first."""
 
 Order = Callable[[View], list[Group]]

@@ -157,7 +157,7 @@ class Stream:
     ("seed", "priority", "wait"), [(0, 0, NEVER), (1, 50, NEVER), (2, 50, ALWAYS), (3, 0, ALWAYS)]
 )
 def test_nothing_starves_under_any_weights(build, networks, seed, priority, wait):
-    # After two hours it is the oldest of those that go first, and has the next node.
+    # After six hours it is the oldest of those that go first, and has the next node.
     assert Stream(build, networks(seed, wait=wait), priority).started_after(PATIENCE_S + 400.0) is not None
 
 

@@ -88,7 +88,7 @@ def test_what_a_rule_weighs_is_told_in_its_words(build, rules):
 
 def test_guards_are_named_where_they_decide(build, rules, networks):
     old = rules.weigh(scene(build, since=build.now - PATIENCE_S, priority=100), 0, name)
-    assert old[0] == "it has waited 2h00m: work this old goes first, the oldest in front"
+    assert old[0] == "it has waited 6h00m: work this old goes first, the oldest in front"
     assert "waited for very long goes first" in rules.weigh(
         scene(build, since=build.now - PATIENCE_S, priority=100), 1, name
     )[0]  # fmt: skip
