@@ -35,7 +35,7 @@ from farlane.scheduler.sim.checking import check_world
 from farlane.scheduler.sim.choices import Choice
 from farlane.scheduler.sim.compiled import COMPILED
 from farlane.scheduler.sim.fleet import simulate
-from farlane.scheduler.sim.fleet_scores import FleetScores, fleet_scores
+from farlane.scheduler.sim.fleet_scores import FleetScores, fleet_scores, overall
 from farlane.scheduler.sim.learned_fleet import simulate_learned
 from farlane.scheduler.sim.orders import Order
 from farlane.scheduler.sim.state import State
@@ -68,6 +68,8 @@ POLICIES: dict[str, Callable[[World], State]] = {
     "WFP3, soonest": rule(Order.WFP3, Choice.SOONEST),
     "FCFS, spread": rule(Order.FCFS, Choice.SPREAD),
 }
+Found = dict[str, list[FleetScores]]
+"""Scores of each policy, by its name, one a seed."""
 LEARNED = "learned"
 BASE = "product"
 COLUMNS = {
@@ -77,11 +79,6 @@ COLUMNS = {
     "cost": ("cost", 1.0, "{:.0f}"), "wasted h": ("wasted_s", 1 / 3600, "{:.0f}"),
     "fairness": ("fairness", 1.0, "{:.3f}"),
 }  # fmt: skip
-
-OVERALL = {
-    "completion_mean_s": 1.0, "slowdown_mean": 0.0, "wait_p95_s": 1.0, "missed": 1e-3, "moved_bytes": 1e9, "cost": 0.0,
-}  # fmt: skip
-"""Scores in `overall`, and what is added to each lest a zero decide."""
 
 
 def main() -> None:
@@ -119,26 +116,30 @@ def learned(path: Path | None) -> Callable[[World], State]:
 
 def show_scenarios(options: argparse.Namespace) -> None:
     """Print one table a scenario, and write what was asked for."""
-    everything: dict[str, dict[str, list[dict[str, float]]]] = {}
+    everything: dict[str, Found] = {}
     for name in options.scenario:
         settings = replace(scenario(name), nodes=options.nodes, hours=options.hours)
         everything[name] = run_scenario(name, settings, options.seeds, options.policies, options.plots)
         show_table(name, everything[name])
     if options.json:
-        options.json.write_text(json.dumps(everything, indent=1) + "\n")
+        plain = {
+            name: {policy: [run.as_dict() for run in runs] for policy, runs in found.items()}
+            for name, found in everything.items()
+        }
+        options.json.write_text(json.dumps(plain, indent=1) + "\n")
 
 
 def run_scenario(
     name: str, settings: NetworkSettings, seeds: int, policies: Sequence[str], plots: Path | None
-) -> dict[str, list[dict[str, float]]]:
+) -> Found:
     """Return the scores of each policy on the worlds of some seeds."""
-    found: dict[str, list[dict[str, float]]] = {policy: [] for policy in policies}
+    found: Found = {policy: [] for policy in policies}
     for seed in range(seeds):
         world = check_world(global_network(settings, seed))
         states = {}
         for policy in policies:
             state = POLICIES[policy](world)
-            found[policy].append(fleet_scores(world, state).as_dict())
+            found[policy].append(fleet_scores(world, state))
             if plots and seed == 0:
                 states[policy] = state
         if states and plots:
@@ -146,30 +147,21 @@ def run_scenario(
     return found
 
 
-def show_table(name: str, found: dict[str, list[dict[str, float]]]) -> None:
+def show_table(name: str, found: Found) -> None:
     """Print means and intervals."""
-    tasks = np.mean([scores["tasks"] for scores in next(iter(found.values()))])
+    tasks = np.mean([scores.tasks for scores in next(iter(found.values()))])
     print(f"\n### {name}: {tasks:,.0f} tasks a day\n")
     base = found.get(BASE)
     print(f"| policy | {' | '.join(COLUMNS)} |{' overall |' if base else ''}")
     print(f"|---|{'---:|' * (len(COLUMNS) + bool(base))}")
     for policy, runs in found.items():
         cells = [
-            cell(np.array([run[score] for run in runs]) * scale, form)
+            cell(np.array([getattr(run, score) for run in runs]) * scale, form)
             for score, scale, form in COLUMNS.values()
         ]
         if base:
-            cells.append(cell(overall(runs, base), "{:.3f}"))
+            cells.append(cell(np.array(list(map(overall, runs, base))), "{:.3f}"))
         print(f"| {policy} | {' | '.join(cells)} |", flush=True)
-
-
-def overall(runs: list[dict[str, float]], base: list[dict[str, float]]) -> np.ndarray:
-    """Return the geometric mean of ratios to another policy: (seeds,)."""
-    logs = [
-        [np.log((ours[score] + extra) / (theirs[score] + extra)) for score, extra in OVERALL.items()]
-        for ours, theirs in zip(runs, base, strict=True)
-    ]
-    return np.exp(np.nanmean(logs, axis=1))
 
 
 def cell(values: np.ndarray, form: str) -> str:

@@ -16,17 +16,15 @@ from farlane.lab.training.coordinates import coordinates
 from farlane.lab.training.curves import Watcher
 from farlane.lab.training.episodes import settings_of
 from farlane.lab.training.fleet_setting import (
-    MEASURES,
     OWN,
     FleetSetting,
     ruled,
-    weighted,
 )
 from farlane.lab.training.folder import RunFolder
 from farlane.lab.training.run import Run
 from farlane.scheduler.learned import network
 from farlane.scheduler.learned.rule_equal import rule_equal
-from farlane.scheduler.sim.fleet_scores import fleet_scores
+from farlane.scheduler.sim.fleet_scores import OVERALL, fleet_scores, overall
 from farlane.scheduler.sim.fragments import usual_tasks
 from farlane.scheduler.sim.learned_packing import run_learned_packing
 from farlane.scheduler.sim.learned_queue import run_learned_queue
@@ -36,7 +34,6 @@ from farlane.testing.sim_worlds import gpu_nodes, mixed_world, pool
 
 ARRAYS = {
     "skip": [
-        "priority",
         "slack",
         "due",
         "load",
@@ -47,7 +44,7 @@ ARRAYS = {
         "gpus",
         "gpu_share",
     ],
-    "pair_skip": ["load", "pace", "cost", "survives", "late", "alike"],
+    "pair_skip": ["load", "pace", "cost", "survives", "late", "alike", "soonest", "redone"],
     "node_skip": ["price", "hazard", "rtt", "reputation", "cached"],
 }
 """What never varies in queues and in packing."""
@@ -64,9 +61,9 @@ def test_the_hubs_own_rule_costs_one_and_weights_cost_about_that() -> None:
 def test_twice_of_all_that_counts_is_about_twice_the_cost() -> None:
     world = SETTING.draw(2)
     own = fleet_scores(world, ruled(world, OWN))
-    twice = replace(own, **{name: 2 * getattr(own, name) for name in MEASURES})
-    assert 1.5 < weighted(twice, own) <= 2.0
-    assert weighted(replace(own, missed=float("nan")), own) == pytest.approx(1.0)
+    twice = replace(own, **{name: 2 * getattr(own, name) for name in OVERALL})
+    assert 1.5 < overall(twice, own) <= 2.0
+    assert overall(replace(own, missed=float("nan")), own) == pytest.approx(1.0)
 
 
 def test_a_search_of_fleets_alone_needs_nothing_recorded(tmp_path: Path) -> None:
@@ -101,7 +98,7 @@ def test_queues_and_packing_do_not_notice_what_fleets_have_learnt() -> None:
     before = random.normal(0.0, 0.3, network.SIZE)
     after, free = before.copy(), coordinates(ARRAYS, None)
     after[free] = random.normal(0.0, 5.0, len(free))
-    assert len(free) == 21
+    assert len(free) == 22
     queue = pool(8, [(float(at), 5.0 + at % 7, 1 + at % 5) for at in range(25)])
     packing = gpu_nodes([0, 2, 4, 8], [(1 + at % 9, 1 + at % 2, WHOLE_GPU) for at in range(12)])
     for world, run in ((queue, queued), (packing, packed)):

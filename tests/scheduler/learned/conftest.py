@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from farlane.scheduler.learned.ensemble import FEATURES, Ensemble, dump, load
+from farlane.scheduler.learned.features import TASK_FEATURES
 from farlane.scheduler.learned.manifest import Manifest, Source, Span
 from farlane.scheduler.learned.network import SHAPES, Weights
 from farlane.scheduler.learned.policy import LearnedPolicy
@@ -43,10 +44,14 @@ def random_network(seed):
 
 @pytest.fixture(scope="session")
 def networks():
-    """A maker of policies with random members, networks(seed, members, wait): `wait` scores waiting alone."""
+    """A maker of policies with random members: `wait` scores waiting alone; `blind` ones do not see priority."""
 
-    def make(seed, members=1, wait=None, spans=None):
+    def make(seed, members=1, wait=None, spans=None, blind=False):
         weights = [random_network(seed + at) for at in range(members)]
+        if blind:
+            at = TASK_FEATURES.index("priority")
+            for each in weights:
+                each.encode[at] = each.skip[at] = each.experts[:, at] = 0.0
         if wait is not None:
             silent = {
                 "wait": np.zeros(SHAPES["wait"], np.float32),

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farlane.scheduler.heuristics import BEST_FIT
-from farlane.scheduler.learned.choices import MAX_WAIT_S
+from farlane.scheduler.learned.choices import MAX_WAIT_S, PRIORITY_SPREADS
 from farlane.scheduler.learned.ensemble import Ensemble, load
+from farlane.scheduler.learned.features import TASK_FEATURES
 from farlane.scheduler.learned.policy import LearnedPolicy
 from farlane.scheduler.learned.rule_equal import rule_equal_checkpoint
 from farlane.scheduler.learned.shipped import shipped_bytes, shipped_ensemble, shipped_names
-from farlane.scheduler.ordering import BAND_POINTS, PATIENCE_S, shortest_order
+from farlane.scheduler.ordering import PATIENCE_S, shortest_order
 from farlane.scheduler.policy import policy_named, validate
 from farlane.scheduler.view import RunningColumns
 
@@ -29,10 +30,6 @@ ALWAYS, NEVER = 1e6, -1e6
 def rules():
     """The policy whose weights equal rules."""
     return LearnedPolicy(Ensemble(load(rule_equal_checkpoint())))
-
-
-def band(group):
-    return group.priority // BAND_POINTS
 
 
 @QUICK
@@ -49,14 +46,53 @@ def test_any_weights_decide_validly_repeatably_and_leave_the_view_alone(views, n
 
 @QUICK
 @given(st.data())
-def test_any_weights_keep_bands_and_serve_the_aged_first_by_age(views, networks, data):
+def test_any_weights_serve_the_aged_first_by_age(views, networks, data):
     view = data.draw(views())
     order = networks(data.draw(SEEDS)).order(view)
     assert sorted(group.key for group in order) == sorted(group.key for group in view.groups)
     old = [group for group in order if view.now - group.since >= PATIENCE_S]
     assert order[: len(old)] == sorted(old, key=lambda group: (group.since, group.key))
-    bands = [band(group) for group in order[len(old) :]]
-    assert bands == sorted(bands, reverse=True)
+
+
+@QUICK
+@given(st.data())
+def test_a_higher_priority_never_comes_later_where_networks_do_not_see_it(views, networks, data):
+    view, policy = data.draw(views()), networks(data.draw(SEEDS), blind=True)
+    if not view.groups:
+        return
+    raised = data.draw(st.sampled_from(view.groups))
+    more = data.draw(st.integers(raised.priority, 100))
+    groups = tuple(replace(each, priority=more) if each is raised else each for each in view.groups)
+    before, after = (
+        [each.key for each in policy.order(each_view)] for each_view in (view, replace(view, groups=groups))
+    )
+    assert after.index(raised.key) <= before.index(raised.key)
+
+
+def test_priority_counts_in_spreads_of_the_scores(build, rules):
+    """Scores are run times and shares: three groups, of which the longest is raised until it is first."""
+    nodes = build.nodes((64, 64))
+
+    def first(priority):
+        groups = [
+            build.group(nodes, key, run_time_s=run_s, priority=priority if key == 2 else 0)
+            for key, run_s in enumerate((10.0, 100.0, 1000.0))
+        ]
+        return rules.order(build.view(nodes, *groups))[0].key
+
+    # Even steps of run time's logarithm: the last is two steps behind the first, 2 / sqrt(2 / 3) spreads.
+    needed = 100 * 2 / np.sqrt(2 / 3) / PRIORITY_SPREADS
+    assert first(int(needed) - 3) == 0
+    assert first(int(needed) + 3) == 2
+
+
+def test_shipped_weights_leave_priority_to_the_guard():
+    at = TASK_FEATURES.index("priority")
+    for name in shipped_names():
+        for weights in shipped_ensemble(name).members:
+            assert not weights.value.any() or not weights.encode[at].any()
+            assert not weights.skip[at]
+            assert not weights.experts[:, at].any()
 
 
 @QUICK
@@ -175,7 +211,7 @@ def test_rule_equal_weights_order_as_smallest_area_first(build, rules):
     for _ in range(20):
         groups = [
             build.group(
-                nodes, key, priority=int(rng.integers(0, 30)), run_time_s=float(rng.uniform(1, 900)),
+                nodes, key, run_time_s=float(rng.uniform(1, 900)),
                 demand=(float(rng.uniform(0.1, 32)), float(rng.uniform(1, 256))),
             )
             for key in range(12)
@@ -204,7 +240,7 @@ def test_the_shipped_weights_load_and_are_small():
 
 def test_many_tasks_of_few_groups_and_many_nodes(build, networks):
     nodes = build.nodes(*[(8, 64)] * 200)
-    groups = [build.group(nodes, key, count=500_000, priority=10 * key, run_time_s=600.0) for key in range(2)]
+    groups = [build.group(nodes, key, count=500_000, priority=99 * key, run_time_s=600.0) for key in range(2)]
     view = build.view(nodes, *groups)
     decision = validate(view, networks(1).decide(view))
     assert sum(build.placed(decision, 1).values()) == 1600

@@ -92,10 +92,10 @@ def test_guards_are_named_where_they_decide(build, rules, networks):
     assert "waited for very long goes first" in rules.weigh(
         scene(build, since=build.now - PATIENCE_S, priority=100), 1, name
     )[0]  # fmt: skip
-    assert "work of a higher priority goes first" in rules.weigh(scene(build, priority=70), 1, name)[0]
-    assert rules.weigh(scene(build, priority=70), 0, name) == (
-        "<n0> before <n1>: leaves fewer cores over (+0.03)",
-    )
+    urgent = rules.weigh(scene(build, priority=100), 0, name)
+    assert urgent[0].startswith("j1 before j2: higher priority (+")
+    assert "; but longer expected run (-1.00)" in urgent[0]
+    assert rules.weigh(scene(build, priority=100), 1, name)[0] == urgent[0]
     patient, view = networks(1, wait=1e6), scene(build, timeout_s=100.0, since=build.now - 20)
     assert patient.weigh(view, 0, name)[0].startswith(
         "waiting before j1: the networks expect a better moment (+"

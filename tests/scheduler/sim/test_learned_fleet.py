@@ -149,8 +149,9 @@ def even(seed: int, tasks: int) -> World:
     )  # fmt: skip
     alone, run_s = np.arange(tasks), np.maximum(world.tasks.run_s, 5.0)
     columns = world.tasks._replace(
-        gang=alone, user=alone, run_s=run_s, estimate_s=np.maximum(world.tasks.estimate_s, 8.0)
-    )
+        gang=alone, user=alone, run_s=run_s, estimate_s=np.maximum(world.tasks.estimate_s, 8.0),
+        priority=np.full(tasks, 50),
+    )  # fmt: skip
     return world._replace(nodes=nodes, tasks=columns)
 
 

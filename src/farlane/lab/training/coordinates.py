@@ -35,6 +35,9 @@ PLACING = frozenset(
     }
 )
 """Arrays of the node head: without effect where no node is ever chosen."""
+GUARDED = "priority"
+"""The task feature that no search weighs: a guard does (`scheduler.learned.choices.PRIORITY_SPREADS`), and weights that
+count against it would undo what a user was promised."""
 
 
 def features_of(array: str) -> tuple[str, ...]:
@@ -102,6 +105,8 @@ def _free(
         if not kind:
             continue
         varies = _varies(shape[axis], kind, spans)
+        if kind == "task":
+            varies &= np.array([feature != GUARDED for feature in FEATURES[kind]])
         if axis == len(kinds) - 1 and arrays.get(name):
             varies = varies & np.isin(FEATURES[kind], arrays[name])
         free &= varies.reshape([-1 if at == axis else 1 for at in range(len(shape))])

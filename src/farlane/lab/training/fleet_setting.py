@@ -5,36 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from farlane.errors import InvalidSetting
 from farlane.lab.training.rollout import Game
 from farlane.scheduler.learned import network
 from farlane.scheduler.sim.choices import Choice
 from farlane.scheduler.sim.fleet import simulate
-from farlane.scheduler.sim.fleet_scores import FleetScores, fleet_scores
+from farlane.scheduler.sim.fleet_scores import FleetScores, fleet_scores, overall
 from farlane.scheduler.sim.learned_fleet import contexts_of, simulate_learned
 from farlane.scheduler.sim.orders import Order
 from farlane.scheduler.sim.state import State
 from farlane.scheduler.sim.world import Floats, World
 
-MEASURES = {
-    "completion_mean_s": (0.35, 60.0),
-    "wait_p95_s": (0.15, 60.0),
-    "missed": (0.2, 0.01),
-    "cost": (0.15, 1e-6),
-    "moved_bytes": (0.05, float(1 << 30)),
-    "wasted_s": (0.1, 600.0),
-}
-"""Scores that count: weight, and what is added to both sides of the ratio, so that little over nothing is no disaster.
-
-How soon results come counts most, half of it all with the wait that nineteen of twenty stay below: it is what
-publishers feel. A deadline that is missed is a promise broken, and what is paid is theirs too. Wasted runs are the
-providers' loss; bytes are nearly free inside a site and count where nothing else tells nodes apart.
-"""
 RIVALS: tuple[tuple[Order, Choice, bool], ...] = tuple(
     (order, choice, True)
-    for order in (Order.SHORTEST, Order.PRIORITY, Order.SAF, Order.EDF, Order.HRRN)
+    for order in (Order.SHORTEST, Order.PRIORITY, Order.SJF, Order.SAF, Order.EDF, Order.HRRN, Order.WFP3)
     for choice in (Choice.BEST_FIT, Choice.SOONEST, Choice.SURVIVING, Choice.CHEAPEST, Choice.PRODUCT)
 )
 """Rules by their numbers: order, choice of node, whether nodes are held for the first that is blocked."""
@@ -44,8 +28,9 @@ TRAINING_RIVALS = tuple(
     RIVALS.index((order, choice, True))
     for order, choice in (
         (Order.SHORTEST, Choice.PRODUCT),
+        (Order.SJF, Choice.SOONEST),
         (Order.SAF, Choice.SURVIVING),
-        (Order.SAF, Choice.SOONEST),
+        (Order.WFP3, Choice.SOONEST),
         (Order.EDF, Choice.SOONEST),
         (Order.HRRN, Choice.SURVIVING),
     )
@@ -55,7 +40,7 @@ TRAINING_RIVALS = tuple(
 
 @dataclass(frozen=True)
 class FleetSetting:
-    """Days of a network; what counts is `weighted` of the scores, in terms of the hub's own rule on the same day.
+    """Days of a network; what counts is `overall` of the scores, in terms of the hub's own rule on the same day.
 
     name; source: of worlds, by a seed; weight; rules: the rivals, as rows of `RIVALS`.
     """
@@ -85,13 +70,13 @@ class FleetSetting:
 
     def rule_cost(self, world: World, seed: int, rule: int) -> float:
         """Return what a rule comes to."""
-        return weighted(fleet_scores(world, ruled(world, rule)), self._own(world, seed))
+        return overall(fleet_scores(world, ruled(world, rule)), self._own(world, seed))
 
     def policy_cost(self, seed: int, vector: Floats, lead: Floats | None = None) -> float:
         """Return what weights come to."""
         world = self.draw(seed)
         state = simulate_learned(world, network.unflatten(vector))
-        return weighted(fleet_scores(world, state), self._own(world, seed))
+        return overall(fleet_scores(world, state), self._own(world, seed))
 
     def contexts(self, seed: int, vector: Floats) -> Floats:
         """Return the contexts of the last rounds in which something might start, (d, G), under weights."""
@@ -107,15 +92,3 @@ def ruled(world: World, rule: int) -> State:
     """Return a world after its run under a row of `RIVALS`."""
     order, choice, guard = RIVALS[rule]
     return simulate(world, order, choice, guard=guard)
-
-
-def weighted(found: FleetScores, own: FleetScores) -> float:
-    """Return the weighted mean of the ratios of two runs' scores (`MEASURES`): 1 where they are alike, less is better.
-
-    Scores that one of them does not have (no deadlines) count as alike.
-    """
-    total = 0.0
-    for name, (weight, least) in MEASURES.items():
-        ratio = (getattr(found, name) + least) / (getattr(own, name) + least)
-        total += weight * (1.0 if np.isnan(ratio) else ratio)
-    return total / sum(weight for weight, _ in MEASURES.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from farlane.scheduler.assessment import DISAGREEMENT, DRIFT, Assessment
-from farlane.scheduler.learned.choices import NodeChoice, Round, aged, band
+from farlane.scheduler.learned.choices import NodeChoice, Round, aged
 from farlane.scheduler.learned.confidence import (
     LEAST_PROPENSITY,
     MAX_DISAGREEMENT,
@@ -27,7 +27,7 @@ NAMES = tuple(f"{kind}.{name}" for kind, names in FEATURES.items() for name in n
 def assess(a_round: Round, decision: Decision, choices: list[NodeChoice]) -> Assessment:
     """Return how a round's decision was weighed.
 
-    A placement's propensity is that of its group among those of its band that were left (Plackett and Luce's model of
+    A placement's propensity is that of its group among those that were left (Plackett and Luce's model of
     an order) times that of its node among the group's places, both by softmax; it is 1 where guards left no choice.
 
     Args:
@@ -67,22 +67,21 @@ def assess(a_round: Round, decision: Decision, choices: list[NodeChoice]) -> Ass
 
 
 def _order_propensities(a_round: Round) -> dict[int, float]:
-    """Return how likely each group was to be next when it was, among those left of its band; by key."""
+    """Return how likely each group was to be next when it was, among those left; by key."""
     now = a_round.view.now
     likely: dict[int, float] = {}
-    bands: dict[int, list[Group]] = {}
+    free: list[Group] = []
     held = a_round.held()
     for group in a_round.order():
         likely[group.key] = 1.0
         if not aged(group, now) and not held[a_round.row(group)]:
-            bands.setdefault(band(group), []).append(group)
-    for groups in bands.values():
-        scores = np.array([a_round.scores.mean[a_round.row(group)] for group in groups], np.float64)
-        left = np.logaddexp.accumulate(scores[::-1])[::-1]
-        for group, chance in zip(
-            groups, np.maximum(np.exp(scores - left), LEAST_PROPENSITY).tolist(), strict=True
-        ):
-            likely[group.key] = min(1.0, chance)
+            free.append(group)
+    rows = [a_round.row(group) for group in free]
+    scores = a_round.scores.mean[rows] + a_round.pulls[rows]
+    left = np.logaddexp.accumulate(scores[::-1])[::-1]
+    chances = np.maximum(np.exp(scores - left), LEAST_PROPENSITY).tolist()
+    for group, chance in zip(free, chances, strict=True):
+        likely[group.key] = min(1.0, chance)
     return likely
 
 
@@ -102,7 +101,7 @@ def _disagreement(a_round: Round, choices: list[NodeChoice]) -> float:
     shares = [disagreement(choice.members, int(np.argmax(choice.members.mean(axis=0)))) for choice in choices]
     rows = [a_round.row(group) for group in a_round.leading()]
     if len(rows) > 1:
-        shares.append(disagreement(a_round.scores.members[:, rows], 0))
+        shares.append(disagreement(a_round.scores.members[:, rows] + a_round.pulls[rows], 0))
     return float(np.mean(shares)) if shares else 0.0
 
 

@@ -13,13 +13,19 @@ from farlane.scheduler.learned.ensemble import Ensemble, TaskScores
 from farlane.scheduler.learned.filling import fill
 from farlane.scheduler.learned.pairing import Pairing, Usual, usual
 from farlane.scheduler.learned.view_features import Matrix, TaskView, node_view, task_view
-from farlane.scheduler.ordering import BAND_POINTS, PATIENCE_S
+from farlane.scheduler.ordering import MAX_PRIORITY, PATIENCE_S
 from farlane.scheduler.sharing import Places
-from farlane.scheduler.view import Bools, Decision, Group, Ints, View
+from farlane.scheduler.view import Bools, Decision, Floats, Group, Ints, View
 
 NAME = "learned"
 MAX_WAIT_S = 60.0
 """Nothing is left waiting for a better moment for longer than this, counted from when it was queued."""
+PRIORITY_SPREADS = 6.0
+"""What a hundred points of declared priority add to a score, in standard deviations of the scores of what waits.
+
+So priority pulls as strongly whatever scale the scores have, and of two groups that score alike the higher goes first.
+Waiting adds nothing to it as it does under the rules: the scores see it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +47,6 @@ def aged(group: Group, now: float) -> bool:
     return now - group.since >= PATIENCE_S
 
 
-def band(group: Group) -> int:
-    """Return a group's band of declared priority; a higher one goes first whatever the scores.
-
-    Waiting raises no band as it does under the rules: the scores see it, and in an overload, in which all wait, bands
-    that rise would leave scores nothing to decide.
-    """
-    return group.priority // BAND_POINTS
-
-
 class Round:
     """What is computed of one view, once.
 
@@ -69,6 +66,8 @@ class Round:
         """Whether all scores of groups are numbers; those that are none count as the lowest."""
         if not self.sound:
             self.scores = replace(self.scores, mean=_numbers(self.scores.mean))
+        self.pulls: Floats = self._pulled()
+        """What declared priority adds to each group's score: (G,)."""
         self._rows = {group.key: at for at, group in enumerate(view.groups)}
         self._y: Matrix | None = None
         self._kinds: Usual | None = None
@@ -81,15 +80,22 @@ class Round:
         """Return the place of the group of a key."""
         return self._rows[key]
 
+    def _pulled(self) -> Floats:
+        sure = self.scores.mean[np.isfinite(self.scores.members).all(axis=0)].astype(np.float64)
+        points = np.array([group.priority for group in self.view.groups], np.float64)
+        spread = float(sure.std()) if len(sure) else 0.0
+        pulls: Floats = points * (PRIORITY_SPREADS * spread / MAX_PRIORITY)
+        return pulls
+
     def order(self) -> list[Group]:
-        """Return all groups: the aged by age, then by band of declared priority and score, then the usual ties."""
-        now, score = self.view.now, self.scores.mean.tolist()
+        """Return all groups: the aged by age, then by score with the pull of priority, by priority, the usual ties."""
+        now, key = self.view.now, (self.scores.mean + self.pulls).tolist()
 
         def place_in_order(group: Group) -> tuple[float, ...]:
             if aged(group, now):
                 return (0.0, group.since, group.key)
             deadline = np.inf if group.deadline_at is None else group.deadline_at
-            return (1.0, -band(group), -score[self._rows[group.key]], deadline, group.since, group.key)
+            return (1.0, -key[self._rows[group.key]], -group.priority, deadline, group.since, group.key)
 
         return sorted(self.view.groups, key=place_in_order)
 
@@ -98,8 +104,7 @@ class Round:
         order = [group for group in self.order() if group.count > 0]
         if not order or aged(order[0], self.view.now):
             return []
-        top = band(order[0])
-        return [group for group in order if band(group) == top]
+        return order
 
     def held(self) -> Bools:
         """Return the groups that wait because the network says so: (G,) bool.

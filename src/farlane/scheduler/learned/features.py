@@ -32,12 +32,15 @@ NODE_FEATURES = (
 PAIR_FEATURES = (
     "fragments", "left_cpu", "left_memory", "left_gpu", "left_cpu_of_largest", "left_gpus_of_largest", "imbalance",
     "hole", "whole", "needless", "cpu_per_gpu", "load", "pace", "cost", "survives", "late", "alike",
+    "soonest", "redone",
 )  # fmt: skip
 """Columns of `pair_features`."""
 SHORT_S = 10.0
 """Tasks shorter than this count as so long (the bound of bounded slowdown: Feitelson et al. 1997)."""
 _DECADES = 5.0
 _TINY = 1e-6
+_SURE = 8.0
+"""Departures to expect in a run, above which it is as good as never done: more would drown all other features."""
 
 
 class TaskColumns(NamedTuple):
@@ -260,10 +263,12 @@ def node_features(of: NodeColumns) -> Floats:
 def pair_features(of: PairColumns) -> Floats:
     """Return what the network sees of one task on each node: (n, len(PAIR_FEATURES)).
 
-    Pace and cost are relative to the best node's. Sources: fragments as in FGD (Weng et al. 2023); what is left as in
-    best fit and in alignment scores (Grandl et al. 2014); survival of a memoryless departure, exp(-hazard run).
+    Pace, cost, and how soon it would end are relative to the best node's. Sources: fragments as in FGD (Weng et al.
+    2023); what is left as in best fit and in alignment scores (Grandl et al. 2014); survival of a memoryless departure,
+    exp(-hazard run); the end as earliest finish time (HEFT: Topcuoglu et al. 2002), with runs begun anew where the node
+    goes, (exp(h s) - 1) / h for s seconds at h departures a second (Daly 2006).
     """
-    p = np.empty((len(of.run_s), 17))
+    p = np.empty((len(of.run_s), 19))
     p[:, 0] = of.fragments / 2.0
     p[:, 1] = of.left_cpu
     p[:, 2] = of.left_memory
@@ -285,4 +290,9 @@ def pair_features(of: PairColumns) -> Floats:
     slack = np.where(due, of.slack_s, 0.0)
     p[:, 15] = np.where(due, np.minimum(np.maximum((run + of.load_s - slack) / run, -1.0), 1.0), -1.0)
     p[:, 16] = np.log10(1.0 + of.alike)
+    whole = np.maximum(np.where(known, run, 0.0) + of.load_s, 1.0)
+    p[:, 17] = np.log10(whole.min() / whole)
+    leaves = np.maximum(of.hazard, 1e-12)
+    redone = np.expm1(np.minimum(leaves * whole, _SURE)) / leaves
+    p[:, 18] = np.log10(redone.min() / redone)
     return p

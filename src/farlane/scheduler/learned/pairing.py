@@ -86,9 +86,9 @@ class Pairing:
         price = by_option[0] if self._single else np.choose(places.option, by_option)
         self._run_s = duration_bound(group)
         self._cost = price * min(self._run_s, 1e9)
-        self._cheapest = int(np.argmin(self._cost))
         missing, alike = group.missing, group.alike
         self._load_s = np.zeros(len(rows)) if missing is None else missing[rows] / BANDWIDTH
+        self._best = np.array([np.argmin(self._cost), np.argmin(self._load_s)])
         self._alike = np.zeros(len(rows)) if alike is None else alike[rows].astype(np.float64)
         self._slack_s = np.inf if group.deadline_at is None else group.deadline_at - board.view.now
 
@@ -99,12 +99,12 @@ class Pairing:
             at: (q,) indices of places.
             given: (q,) how many tasks of the group are there beyond what the board knows.
         """
-        # The cheapest place comes along, since costs are told relative to it.
-        at, given = np.append(at, self._cheapest), np.append(given, 0)
+        # The cheapest place and the soonest come along, since costs and ends are told relative to them.
+        at, given = np.append(at, self._best), np.append(given, (0, 0))
         wanted = self._wanted if self._single else self._wanted[:, at]
         now = self._free[:, at] - wanted * given
-        p = pair_features(self._columns(at, given, now, now - wanted)).astype(np.float32)[:-1]
-        return p, self._nodes(at[:-1], now[:, :-1])
+        p = pair_features(self._columns(at, given, now, now - wanted)).astype(np.float32)[:-2]
+        return p, self._nodes(at[:-2], now[:, :-2])
 
     def _columns(self, at: Ints, given: Ints, now: Floats, after: Floats) -> PairColumns:
         cpu, memory = np.maximum(after[CPU], 0.0), np.maximum(after[MEMORY], 0.0)

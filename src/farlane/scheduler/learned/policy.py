@@ -17,9 +17,9 @@ from farlane.scheduler.view import Decision, Group, View
 class LearnedPolicy:
     """A policy that scores, inside the same guards as every rule.
 
-    Feasibility is exact (`Board`), a blocked group reserves a node (`Backfill`), bands of declared priority come
-    before scores, and work that has waited long enough comes before everything (`choices.aged`): whatever the weights
-    are, nothing is placed where it must not go and nothing starves.
+    Feasibility is exact (`Board`), a blocked group reserves a node (`Backfill`), declared priority pulls at scores
+    (`choices.PRIORITY_SPREADS`), and work that has waited long enough comes before everything (`choices.aged`):
+    whatever the weights are, nothing is placed where it must not go and nothing starves.
 
     Args:
         ensemble: networks that score; None: the shipped ones, read when they are first needed.

@@ -10,7 +10,7 @@ import numpy as np
 from farlane.domain.ids import NodeId, job_text
 from farlane.domain.units import seconds_text
 from farlane.scheduler.learned.attribution import Vector, node_parts, task_parts
-from farlane.scheduler.learned.choices import NodeChoice, Round, aged, band, serve
+from farlane.scheduler.learned.choices import NodeChoice, Round, aged, serve
 from farlane.scheduler.learned.ensemble import FEATURES, Ensemble
 from farlane.scheduler.learned.view_features import Matrix
 from farlane.scheduler.learned.wording import words
@@ -18,6 +18,8 @@ from farlane.scheduler.view import Group, View
 
 LEAST = 0.08
 """What is below this share of all that was weighed are not named."""
+
+_PRIORITY = FEATURES["task"].index("priority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,9 @@ def weigh_group(a_round: Round, group: Group) -> list[str]:
         rival = order[at - 1]
         if aged(rival, now):
             told.append("work that has waited for very long goes first")
-        elif band(rival) > band(group):
-            told.append("work of a higher priority goes first")
         else:
             told.append(weighed_groups(a_round, rival, group).sentence())
-    elif len(order) > 1 and band(order[1]) == band(group):
+    elif len(order) > 1:
         told.append(weighed_groups(a_round, group, order[1]).sentence())
     return told
 
@@ -113,10 +113,11 @@ def weigh(
 
 
 def weighed_groups(a_round: Round, chosen: Group, other: Group) -> Weighed:
-    """Return what put one group before another."""
+    """Return what put one group before another; priority counts with its pull."""
     first, second = a_round.row(chosen), a_round.row(other)
-    x, scores = a_round.seen.x, a_round.scores.mean
+    x, scores = a_round.seen.x, a_round.scores.mean + a_round.pulls
     parts = task_parts(a_round.ensemble, a_round.seen, first, second)
+    parts[_PRIORITY] += a_round.pulls[first] - a_round.pulls[second]
     terms = _terms("task", parts, x[first], x[second])
     return Weighed(_job(chosen), _job(other), float(scores[first] - scores[second]), _sorted(terms))
 

@@ -77,6 +77,8 @@ PAIR_WORDS = {
     "survives": ("likelier to stay until it ends", "likelier to leave before it ends"),
     "late": ("closer to missing the deadline", "safer for the deadline"),
     "alike": ("more tasks like it there", "fewer tasks like it there"),
+    "soonest": ("would end sooner", "would end later"),
+    "redone": ("sooner done, departures counted", "later done, departures counted"),
 }
 """Feature of a task on a node -> words as in `TASK_WORDS`."""
 GLOBAL_WORDS = {

@@ -6,7 +6,7 @@ import numpy as np
 
 from farlane.scheduler import habits
 from farlane.scheduler.habits import SEEN, SHORTEST_S
-from farlane.scheduler.sim.compiled import compiled, lean
+from farlane.scheduler.sim.compiled import lean
 from farlane.scheduler.sim.state import OF_ASKED, OF_KIND, OF_OWNER, State
 from farlane.scheduler.sim.world import Floats
 
@@ -41,7 +41,7 @@ def count_run(owners: Floats, owner: int, elapsed_s: float) -> None:
     owners[ELAPSED, owner] += np.log(1.0 + elapsed_s)
 
 
-@compiled
+@lean
 def elapsed_s(owners: Floats, owner: int) -> float:
     """Return how long an owner's tasks have run, the geometric mean of 1 + seconds, less 1; 0 where none runs."""
     if owners[RUNNING, owner] == 0.0:

@@ -73,6 +73,25 @@ class FleetScores:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+OVERALL = {
+    "completion_mean_s": 1.0, "slowdown_mean": 0.0, "wait_p95_s": 1.0, "missed": 1e-3, "moved_bytes": 1e9, "cost": 0.0,
+}  # fmt: skip
+"""Scores that `overall` looks at, and what is added to each lest a zero decide: what publishers feel and pay, how many
+promises are broken, and what lines have to carry."""
+
+
+def overall(found: FleetScores, base: FleetScores) -> float:
+    """Return the geometric mean of one run's scores over another's (`OVERALL`): 1 where they are alike, less is better.
+
+    Scores that one of them does not have (no deadlines) are left out.
+    """
+    logs = [
+        np.log((getattr(found, name) + extra) / (getattr(base, name) + extra))
+        for name, extra in OVERALL.items()
+    ]
+    return float(np.exp(np.nanmean(logs)))
+
+
 def fleet_scores(world: World, state: State) -> FleetScores:
     """Return the scores of a run that is over.
 

@@ -5,12 +5,14 @@ The columns are those of production (`learned.view_features`), a group standing 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from farlane.scheduler.learned.features import TaskColumns
 from farlane.scheduler.learned.view_features import NO_OPENING_S
 from farlane.scheduler.ordering import MAX_PRIORITY
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.expecting import EXPECTED, RUNNING, WAITING, count_run, elapsed_s, expect
 from farlane.scheduler.sim.learned_groups import (
     COUNT,
@@ -40,26 +42,94 @@ from farlane.scheduler.sim.waiting import (
 from farlane.scheduler.sim.world import NEVER, WHOLE_GPU, Floats, Ints, World
 
 
+class Around(NamedTuple):
+    """What groups are told in terms of.
+
+    ages: (q,) since when their oldest units wait, rising; owners: (3, u) as `_fill_owners` leaves it; pool: (3, 4) as
+    `_fill_pool` does.
+    """
+
+    ages: Floats
+    owners: Floats
+    pool: Floats
+
+
+class Made(NamedTuple):
+    """Columns of q groups as they are filled.
+
+    columns: (21, q) in the order of `TaskColumns` without habits, then crowd, running, elapsed_s; expected:
+    (EXPECTED, q) habits; lacking: (q,) of the dominant resource; dominant: (q,) which that is.
+    """
+
+    columns: Floats
+    expected: Floats
+    lacking: Floats
+    dominant: Ints
+
+
 @compiled
 def group_columns(
     world: World, state: State, waiting: Waiting, groups: Groups, listed: Ints, rows: Ints
 ) -> TaskColumns:
     """Return the columns of some of the groups that wait, which are listed."""
-    tasks, q, now = world.tasks, len(rows), state.clock[0]
-    made, expected, owners = np.zeros((21, q)), np.empty((EXPECTED, q)), _owners(world, state, groups, listed)
-    total, free, most = _pool(world, state)
-    largest_gpus = max(1.0, float(world.nodes.gpus.max()))
-    since = np.empty(q)
-    for at in range(q):
-        since[at] = groups.numbers[rows[at], SINCE]
-    ages = np.sort(since)
+    q = len(rows)
+    made, expected, owners = np.zeros((21, q)), np.empty((EXPECTED, q)), np.zeros((3, len(state.served)))
+    _fill_owners(world, state, groups, listed, owners)
+    pool, since = np.zeros((3, 4)), np.empty(q)
+    _fill_pool(world, state, pool)
+    _fill_since(groups, rows, since)
     lacking, column = np.zeros(q), np.zeros(q, np.int64)
+    around, filled = Around(np.sort(since), owners, pool), Made(made, expected, lacking, column)
+    _fill_columns(world, state, waiting, groups, rows, around, filled)
+    if (made[6] == 0.0).any():
+        count = groups.marks[RUNS]
+        left, released = np.empty(count), np.zeros((4, count))
+        _fill_left(state, groups, left)
+        soonest = np.argsort(left)
+        _fill_released(world, groups, soonest, released)
+        _fill_openings(column, lacking, left, soonest, released, made)
+    return TaskColumns(
+        request_s=made[0], expected_s=made[1], wait_s=made[2], share=made[3], free=made[4], opening_s=made[5],
+        fits=made[6], rank=made[7], known=made[8], priority=made[9], slack_s=made[10], load_s=made[11], gang=made[12],
+        dependents=made[13], options=made[14], spare_budget=made[15], gpus=made[16], gpu_share=made[17],
+        usual=expected[0], quick=expected[1], owner_usual=expected[2], owner_quick=expected[3],
+        asked_usual=expected[4], asked_quick=expected[5], runs=expected[6], crowd=made[18], running=made[19],
+        elapsed_s=made[20],
+    )  # fmt: skip
+
+
+@lean
+def _fill_since(groups: Groups, rows: Ints, since: Floats) -> None:
+    """Write since when the oldest unit of each group waits."""
+    for at in range(len(rows)):
+        since[at] = groups.numbers[rows[at], SINCE]
+
+
+@lean
+def _fill_columns(
+    world: World,
+    state: State,
+    waiting: Waiting,
+    groups: Groups,
+    rows: Ints,
+    around: Around,
+    filled: Made,
+) -> None:
+    """Write the columns of groups but for their openings, what each lacks of its dominant resource, and which it is."""
+    tasks, q, now = world.tasks, len(rows), state.clock[0]
+    ages, owners, made, expected = around.ages, around.owners, filled.columns, filled.expected
+    lacking, column = filled.lacking, filled.dominant
+    total, free, most = around.pool[0], around.pool[1], around.pool[2]
+    largest_gpus = 1.0
+    for node in range(len(world.nodes.gpus)):
+        largest_gpus = max(largest_gpus, float(world.nodes.gpus[node]))
     for at in range(q):
+        since = groups.numbers[rows[at], SINCE]
         group = rows[at]
         head, size = groups.counts[group, HEAD], groups.counts[group, SIZED]
         shape = waiting.units[head, SHAPE]
         made[0, at], made[1, at] = groups.numbers[group, REQUEST], expected_of(groups, group)
-        made[2, at] = now - since[at]
+        made[2, at] = now - since
         best, share = 0, -1.0
         for each in range(4):
             part = min(groups.asked[group, each] / max(total[each], 1.0), 1.0)
@@ -69,7 +139,7 @@ def group_columns(
         made[4, at] = free[best] / total[best] if total[best] > 0.0 else 0.0
         made[6, at] = fits_somewhere(world, state, waiting, shape)
         lacking[at] = groups.asked[group, best] - min(size * most[best], free[best])
-        made[7, at] = np.searchsorted(ages, since[at]) / (q - 1.0) if q > 1 else 0.0
+        made[7, at] = np.searchsorted(ages, since) / (q - 1.0) if q > 1 else 0.0
         made[8, at] = 0.0 if np.isnan(groups.recent[groups.counts[group, STREAM], 0]) else 1.0
         made[9, at] = tasks.priority[head] / MAX_PRIORITY
         made[10, at] = tasks.deadline[head] - now - made[1, at]
@@ -81,21 +151,12 @@ def group_columns(
         owner = tasks.user[head]
         made[18, at], made[19, at] = owners[WAITING, owner], owners[RUNNING, owner]
         made[20, at] = elapsed_s(owners, owner)
-    _fill_openings(world, state, groups, column, lacking, made)
-    return TaskColumns(
-        request_s=made[0], expected_s=made[1], wait_s=made[2], share=made[3], free=made[4], opening_s=made[5],
-        fits=made[6], rank=made[7], known=made[8], priority=made[9], slack_s=made[10], load_s=made[11], gang=made[12],
-        dependents=made[13], options=made[14], spare_budget=made[15], gpus=made[16], gpu_share=made[17],
-        usual=expected[0], quick=expected[1], owner_usual=expected[2], owner_quick=expected[3],
-        asked_usual=expected[4], asked_quick=expected[5], runs=expected[6], crowd=made[18], running=made[19],
-        elapsed_s=made[20],
-    )  # fmt: skip
 
 
-@compiled
-def _owners(world: World, state: State, groups: Groups, listed: Ints) -> Floats:
-    """Return what each user has, (3, u), in the rows of `expecting`; members of gangs count."""
-    owners, now = np.zeros((3, len(state.served))), state.clock[0]
+@lean
+def _fill_owners(world: World, state: State, groups: Groups, listed: Ints, owners: Floats) -> None:
+    """Add up what each user has, (3, u), in the rows of `expecting`; members of gangs count."""
+    now = state.clock[0]
     for at in range(len(listed)):
         head = groups.counts[listed[at], HEAD]
         owners[WAITING, world.tasks.user[head]] += (
@@ -104,7 +165,6 @@ def _owners(world: World, state: State, groups: Groups, listed: Ints) -> Floats:
     for at in range(groups.marks[RUNS]):
         task = groups.runs[at]
         count_run(owners, world.tasks.user[task], now - state.started[task])
-    return owners
 
 
 @compiled
@@ -119,16 +179,12 @@ def whole(world: World, state: State, of: TaskColumns, x: Floats, weight: Floats
         weight: (q,) tasks of each group.
         waiting: tasks that wait, those of other groups among them.
     """
-    total, free, _ = _pool(world, state)
-    share = weight / weight.sum()
-    online, churn = 0, 0.0
-    for node in range(len(state.online)):
-        if state.online[node]:
-            online += 1
-            churn += 3600.0 * world.nodes.hazard[node]
+    pool, share = np.zeros((3, 4)), weight / weight.sum()
+    _fill_pool(world, state, pool)
+    online, churn = _churn(world, state)
     g = np.empty(16)
     g[0] = (share * of.free).sum()
-    g[1] = free[HELD_GPU] / total[HELD_GPU] if total[HELD_GPU] > 0.0 else 0.0
+    g[1] = pool[1, HELD_GPU] / pool[0, HELD_GPU] if pool[0, HELD_GPU] > 0.0 else 0.0
     g[2] = np.log10(1.0 + waiting) / 3.0
     g[3] = np.log10(1.0 + waiting * (share * of.expected_s * of.share).sum()) / 5.0
     g[4] = np.log10(1.0 + waiting * (share * of.request_s * of.share).sum()) / 5.0
@@ -147,7 +203,18 @@ def whole(world: World, state: State, of: TaskColumns, x: Floats, weight: Floats
     return g
 
 
-@compiled
+@lean
+def _churn(world: World, state: State) -> tuple[int, float]:
+    """Return how many nodes are online, and how many of them should leave within an hour."""
+    online, churn = 0, 0.0
+    for node in range(len(state.online)):
+        if state.online[node]:
+            online += 1
+            churn += 3600.0 * world.nodes.hazard[node]
+    return online, churn
+
+
+@lean
 def fits_somewhere(world: World, state: State, waiting: Waiting, shape: int) -> float:
     """Return 1 where each task of a shape's units fits on some node now, as far as room goes."""
     known = waiting.shapes[shape, KNOWN]
@@ -167,7 +234,7 @@ def fits_somewhere(world: World, state: State, waiting: Waiting, shape: int) -> 
     return 1.0
 
 
-@compiled
+@lean
 def nearest_load_s(world: World, state: State, groups: Groups, task: int, shape: int) -> float:
     """Return how long it takes to bring a task's model to the node that would have it first; 0 where none is needed."""
     model, now = world.tasks.model[task], state.clock[0]
@@ -188,10 +255,10 @@ def nearest_load_s(world: World, state: State, groups: Groups, task: int, shape:
     return float(least) if least < NEVER else 0.0
 
 
-@compiled
-def _pool(world: World, state: State) -> tuple[Floats, Floats, Floats]:
-    """Return what nodes that are online have of each resource, what of it is free, and most on one node: (4,) each."""
-    total, free, most = np.zeros(4), np.zeros(4), np.zeros(4)
+@lean
+def _fill_pool(world: World, state: State, pool: Floats) -> None:
+    """Add up what nodes that are online have of each resource, what of it is free, and most on one node: (3, 4)."""
+    total, free, most = pool[0], pool[1], pool[2]
     capacity, gpus, gpu_free = world.nodes.capacity, world.nodes.gpus, state.gpu_free
     for node in range(len(state.online)):
         if not state.online[node]:
@@ -206,29 +273,35 @@ def _pool(world: World, state: State) -> tuple[Floats, Floats, Floats]:
         total[HELD_GPU] += gpus[node] * WHOLE_GPU
         free[HELD_GPU] += room
         most[HELD_GPU] = max(most[HELD_GPU], float(room))
-    return total, free, most
 
 
-@compiled
+@lean
+def _fill_left(state: State, groups: Groups, left: Floats) -> None:
+    """Write how long each run that is watched is expected to last from now on."""
+    for at in range(len(left)):
+        left[at] = abs(state.times[groups.runs[at], EXPECTED_END] - state.clock[0])
+
+
+@lean
+def _fill_released(world: World, groups: Groups, soonest: Ints, released: Floats) -> None:
+    """Write what the runs that end first hold of each resource, summed up to each of them: (4, r)."""
+    tasks = world.tasks
+    for place in range(len(soonest)):
+        task = groups.runs[soonest[place]]
+        for each in range(3):
+            released[each, place] = tasks.demand[task, each]
+        released[HELD_GPU, place] = tasks.gpus[task] * tasks.gpu_milli[task]
+        if place:
+            for each in range(4):
+                released[each, place] += released[each, place - 1]
+
+
+@lean
 def _fill_openings(
-    world: World, state: State, groups: Groups, column: Ints, lacking: Floats, made: Floats
+    column: Ints, lacking: Floats, left: Floats, soonest: Ints, released: Floats, made: Floats
 ) -> None:
     """Write until when as much as is lacking is expected to be released anywhere, for those that fit nowhere."""
-    if (made[6] > 0.0).all():
-        return
-    tasks, now, count = world.tasks, state.clock[0], groups.marks[RUNS]
-    left = np.empty(count)
-    for at in range(count):
-        left[at] = abs(state.times[groups.runs[at], EXPECTED_END] - now)
-    order = np.argsort(left)
-    released = np.zeros((4, count + 1))
-    for place in range(count):
-        task = groups.runs[order[place]]
-        for each in range(3):
-            released[each, place + 1] = released[each, place] + tasks.demand[task, each]
-        gpus = tasks.gpus[task] * tasks.gpu_milli[task]
-        released[HELD_GPU, place + 1] = released[HELD_GPU, place] + gpus
     for at in range(len(column)):
         if made[6, at] == 0.0:
-            place = np.searchsorted(released[column[at], 1:], max(1.0, lacking[at]))
-            made[5, at] = left[order[place]] if place < count else NO_OPENING_S
+            place = np.searchsorted(released[column[at]], max(1.0, lacking[at]))
+            made[5, at] = left[soonest[place]] if place < len(soonest) else NO_OPENING_S

@@ -1,7 +1,7 @@
 """Whole runs of a fleet under the learned policy: the task head says which unit is next, the node head where it goes.
 
 The guards are those of production (`scheduler.learned.policy`): where a task may start is exact, what has waited long
-comes first and has nodes held, bands of declared priority come before scores, and a blocked unit has nodes held.
+comes first and has nodes held, declared priority pulls at scores, and a blocked unit has nodes held.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import numpy as np
 
 from farlane.scheduler.learned.network import Weights
 from farlane.scheduler.sim.choices import left_over
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.fleet import NOTHING_USUAL, first
 from farlane.scheduler.sim.fragments import Usual
 from farlane.scheduler.sim.learned_groups import (
-    BAND,
     CONTEXTS,
     ROUNDS,
+    TOO_LONG,
     Groups,
     groups_of,
     learn_ends,
@@ -24,7 +24,7 @@ from farlane.scheduler.sim.learned_groups import (
 )
 from farlane.scheduler.sim.learned_packing import Fleet, fleet_of
 from farlane.scheduler.sim.learned_pairs import pair_scores
-from farlane.scheduler.sim.learned_turns import FIRST_BAND, HELD_KEY, rank_groups
+from farlane.scheduler.sim.learned_turns import HELD_KEY, rank_groups
 from farlane.scheduler.sim.orders import FCFS, Order, fix_numbers
 from farlane.scheduler.sim.placing import TIGHTEST, give_back, take
 from farlane.scheduler.sim.rounds import (
@@ -52,7 +52,7 @@ from farlane.scheduler.sim.waiting import (
     Waiting,
     new_waiting,
 )
-from farlane.scheduler.sim.world import NEVER, Floats, World
+from farlane.scheduler.sim.world import NEVER, Bools, Floats, World
 
 
 def simulate_learned(
@@ -120,13 +120,14 @@ def _run(
         open_round(world, state, waiting, FCFS, NEVER, False)
         if _any_open(waiting):
             g = rank_groups(world, state, waiting, groups, weights)
-            started += _serve(world, state, waiting, usual, fleet, groups, weights, g, guard)
+            shut = np.zeros(len(waiting.shapes), np.bool_)
+            started += _serve(world, state, waiting, usual, fleet, groups, weights, g, shut, guard)
         close_round(waiting)
     give_up(state, waiting)
     return started
 
 
-@compiled
+@lean
 def _any_open(waiting: Waiting) -> bool:
     """Tell whether units of some shape may find room."""
     for at in range(waiting.marks[ACTIVE_SHAPES]):
@@ -135,7 +136,7 @@ def _any_open(waiting: Waiting) -> bool:
     return False
 
 
-@compiled
+@lean
 def _serve(
     world: World,
     state: State,
@@ -145,11 +146,11 @@ def _serve(
     groups: Groups,
     weights: Weights,
     g: Floats,
+    shut: Bools,
     guard: bool,
 ) -> int:
-    """Try units in their order until none may start; returns how many did."""
+    """Try units in their order until none may start; returns how many did. `shut` is scratch, one False a shape."""
     started, blocked, closed_too = 0, False, True
-    shut = np.zeros(len(waiting.shapes), np.bool_)
     while True:
         unit = first(waiting, closed_too, shut)
         if unit == NOWHERE or waiting.numbers[unit, KEY] == HELD_KEY:
@@ -160,7 +161,7 @@ def _serve(
             if room > 0:
                 started += 1
                 continue
-        too_long = groups.numbers[groups.of[unit], BAND] == FIRST_BAND
+        too_long = groups.numbers[groups.of[unit], TOO_LONG] > 0.0
         if too_long or (guard and not blocked):
             hold_for(world, state, waiting, unit, too_long)
         blocked |= not too_long
@@ -170,7 +171,7 @@ def _serve(
         pass_over(waiting, unit, room)
 
 
-@compiled
+@lean
 def _try(
     world: World,
     state: State,

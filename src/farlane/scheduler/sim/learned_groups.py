@@ -13,7 +13,7 @@ import numpy as np
 from farlane.scheduler.learned.features import GLOBAL_FEATURES
 from farlane.scheduler.learned.network import HIDDEN
 from farlane.scheduler.sim.choices import rate
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.placing import possible
 from farlane.scheduler.sim.state import ACTIVE, DONE, State
 from farlane.scheduler.sim.waiting import QUICK_S, SHAPE, SIZE, Waiting
@@ -22,10 +22,10 @@ from farlane.scheduler.sim.world import NEVER, WHOLE_GPU, Bools, Floats, Ints, W
 HEAD, SIZED, DEPENDENTS, COUNT, STREAM = range(5)
 """Columns of `Groups.counts`: one unit of the group; tasks of a unit; tasks that wait for it; units that wait now; row
 of its history."""
-REQUEST, SPARE_BUDGET, SINCE, SCORE, BAND = range(5)
+REQUEST, SPARE_BUDGET, SINCE, SCORE, TOO_LONG = range(5)
 """Columns of `Groups.numbers`: seconds that are asked for where it runs fastest; budget over the least cost, less 1;
-when the oldest that waits was ready; score, nan before the first; band of declared priority, `FIRST_BAND` where it
-has waited so long that no score counts."""
+when the oldest that waits was ready; score, nan before the first; 1 where it has waited so long that no score
+counts."""
 RUNS, TURN, ROUNDS = range(3)
 """Places in `Groups.marks`: runs that are watched; whose turn it is to be scored; rounds in which some were."""
 CONTEXTS = 4096
@@ -143,14 +143,14 @@ def _spare_budgets(world: World, heads: Ints, shapes: Ints, able: Bools) -> Floa
     return spare
 
 
-@compiled
+@lean
 def watch(groups: Groups, task: int) -> None:
     """Remember that a task runs."""
     groups.runs[groups.marks[RUNS]] = task
     groups.marks[RUNS] += 1
 
 
-@compiled
+@lean
 def learn_ends(world: World, state: State, groups: Groups) -> None:
     """Look which runs are over, and remember how long those took that ended well."""
     kept = 0
@@ -164,7 +164,7 @@ def learn_ends(world: World, state: State, groups: Groups) -> None:
     groups.marks[RUNS] = kept
 
 
-@compiled
+@lean
 def _learn(world: World, state: State, groups: Groups, task: int) -> None:
     """Take in how long a run took."""
     group = groups.of[world.tasks.gang[task]]
@@ -179,7 +179,7 @@ def _learn(world: World, state: State, groups: Groups, task: int) -> None:
     last[0] = took * groups.numbers[group, REQUEST] / estimate if estimate > 0.0 else took
 
 
-@compiled
+@lean
 def expected_of(groups: Groups, group: int) -> float:
     """Return what a group's history lets expect, at most what is asked for, in seconds where it runs fastest."""
     request, last = groups.numbers[group, REQUEST], groups.recent[groups.counts[group, STREAM]]
@@ -189,7 +189,7 @@ def expected_of(groups: Groups, group: int) -> float:
     return float(min(mean, request))
 
 
-@compiled
+@lean
 def gpu_share(world: World, task: int) -> float:
     """Return which share of each GPU a task asks for: 0 without GPU to 1."""
     return float(world.tasks.gpu_milli[task] / WHOLE_GPU) if world.tasks.gpus[task] else 0.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from farlane.scheduler.learned.features import NodeColumns, PairColumns, TaskColumns
 from farlane.scheduler.learned.network import Weights
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.events import advance
 from farlane.scheduler.sim.fragments import Usual
 from farlane.scheduler.sim.fragments_known import (
@@ -188,10 +188,22 @@ def pair_columns(
     world: World, state: State, fleet: Fleet, task: int, rows: Ints, added: Floats
 ) -> PairColumns:
     """Return the columns of a task on each of some nodes, for a share of a GPU on the one where it adds least."""
-    nodes, tasks, n = world.nodes, world.tasks, len(rows)
-    made = np.zeros((8, n))
+    n = len(rows)
+    made, zeros = np.zeros((8, n)), np.zeros(n)
+    _fill_pairs(world, state, fleet, task, rows, made)
+    return PairColumns(
+        fragments=added / WHOLE_GPU, left_cpu=made[0], left_memory=made[1], left_gpu=made[2], largest_cpu=made[7],
+        largest_gpus=made[3], hole=made[4], whole=made[5], needless=made[6], load_s=zeros, run_s=zeros + np.inf,
+        cost=zeros, hazard=zeros, slack_s=zeros + np.inf, alike=zeros,
+    )  # fmt: skip
+
+
+@lean
+def _fill_pairs(world: World, state: State, fleet: Fleet, task: int, rows: Ints, made: Floats) -> None:
+    """Write left_cpu, left_memory, left_gpu, largest_gpus, hole, whole, needless, largest_cpu: (8, n)."""
+    nodes, tasks = world.nodes, world.tasks
     cpu, memory, milli = tasks.demand[task, CPU], tasks.demand[task, MEMORY], tasks.gpu_milli[task]
-    for at in range(n):
+    for at in range(len(rows)):
         node = rows[at]
         gpus = nodes.gpus[node]
         left = state.free[node, CPU] - cpu
@@ -214,20 +226,25 @@ def pair_columns(
             made[4, at] = (tightest - milli) / WHOLE_GPU
         made[3, at] = free / (fleet.largest_gpus * WHOLE_GPU)
         made[6, at] = 1.0 if gpus and not tasks.gpus[task] else 0.0
-    zeros = np.zeros(n)
-    return PairColumns(
-        fragments=added / WHOLE_GPU, left_cpu=made[0], left_memory=made[1], left_gpu=made[2], largest_cpu=made[7],
-        largest_gpus=made[3], hole=made[4], whole=made[5], needless=made[6], load_s=zeros, run_s=zeros + np.inf,
-        cost=zeros, hazard=zeros, slack_s=zeros + np.inf, alike=zeros,
-    )  # fmt: skip
 
 
 @compiled
 def node_columns(world: World, state: State, fleet: Fleet, rows: Ints) -> NodeColumns:
     """Return the columns of some nodes, now."""
-    nodes, n = world.nodes, len(rows)
-    made = np.zeros((6, n))
-    for at in range(n):
+    n = len(rows)
+    made, zeros = np.zeros((6, n)), np.zeros(n)
+    _fill_nodes(world, state, fleet, rows, made)
+    return NodeColumns(
+        cpu=made[0], memory=made[1], gpu=made[2], gpus=made[3], idle=made[4], wanted=made[5], price=zeros, hazard=zeros,
+        rtt_s=zeros, reputation=zeros + 1.0, cached=zeros,
+    )  # fmt: skip
+
+
+@lean
+def _fill_nodes(world: World, state: State, fleet: Fleet, rows: Ints, made: Floats) -> None:
+    """Write cpu, memory, gpu, gpus, idle and wanted of some nodes: (6, n)."""
+    nodes = world.nodes
+    for at in range(len(rows)):
         node = rows[at]
         gpus, free = nodes.gpus[node], 0
         for gpu in range(gpus):
@@ -238,11 +255,6 @@ def node_columns(world: World, state: State, fleet: Fleet, rows: Ints) -> NodeCo
         made[3, at] = gpus / fleet.largest_gpus
         made[4, at] = 1.0 if made[0, at] == 1.0 and free == gpus * WHOLE_GPU else 0.0
         made[5, at] = fleet.wanted[node]
-    zeros = np.zeros(n)
-    return NodeColumns(
-        cpu=made[0], memory=made[1], gpu=made[2], gpus=made[3], idle=made[4], wanted=made[5], price=zeros, hazard=zeros,
-        rtt_s=zeros, reputation=zeros + 1.0, cached=zeros,
-    )  # fmt: skip
 
 
 @compiled

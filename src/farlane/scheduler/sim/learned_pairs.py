@@ -8,7 +8,7 @@ from farlane.scheduler.learned.features import NodeColumns, PairColumns
 from farlane.scheduler.learned.network import Weights
 from farlane.scheduler.sim import learned_packing
 from farlane.scheduler.sim.choices import GIB
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.fragments import Usual, added_fragments
 from farlane.scheduler.sim.learned_forward import node_features, pair_features, score_nodes
 from farlane.scheduler.sim.learned_groups import REQUEST, Groups, expected_of
@@ -65,16 +65,28 @@ def pair_columns(
     world: World, state: State, fleet: Fleet, groups: Groups, task: int, rows: Ints, added: Floats
 ) -> PairColumns:
     """Return the columns of a task on each of some nodes."""
-    tasks, nodes, n, now = world.tasks, world.nodes, len(rows), state.clock[0]
-    group, model = groups.of[tasks.gang[task]], tasks.model[task]
     packed = learned_packing.pair_columns(world, state, fleet, task, rows, added)
+    made = np.zeros((4, len(rows)))
+    _fill_pairs(world, state, groups, task, rows, made)
+    return PairColumns(
+        fragments=packed.fragments, left_cpu=packed.left_cpu, left_memory=packed.left_memory, left_gpu=packed.left_gpu,
+        largest_cpu=packed.largest_cpu, largest_gpus=packed.largest_gpus, hole=packed.hole, whole=packed.whole,
+        needless=packed.needless, load_s=made[0], run_s=made[1], cost=made[2], hazard=made[3],
+        slack_s=np.full(len(rows), world.tasks.deadline[task] - state.clock[0]), alike=packed.alike,
+    )  # fmt: skip
+
+
+@lean
+def _fill_pairs(world: World, state: State, groups: Groups, task: int, rows: Ints, made: Floats) -> None:
+    """Write load_s, run_s, cost and hazard of a task on each of some nodes: (4, n)."""
+    tasks, nodes, now = world.tasks, world.nodes, state.clock[0]
+    group, model = groups.of[tasks.gang[task]], tasks.model[task]
     request = groups.numbers[group, REQUEST]
     asked = tasks.estimate_s[task]
     expected = asked * expected_of(groups, group) / request if request > 0.0 else asked
     gpus = tasks.gpus[task] * tasks.gpu_milli[task] / WHOLE_GPU
     cores, gib = tasks.demand[task, CPU] / 1000.0, tasks.demand[task, MEMORY] / GIB
-    made = np.zeros((4, n))
-    for at in range(n):
+    for at in range(len(rows)):
         node = rows[at]
         load = 0.0
         if model >= 0 and state.used_at[node, model] > -NEVER:
@@ -87,27 +99,27 @@ def pair_columns(
         made[0, at], made[1, at] = load, run
         made[2, at] = (price[0] * cores + price[1] * gib + price[2] * gpus) * (run + load)
         made[3, at] = nodes.hazard[node]
-    return PairColumns(
-        fragments=packed.fragments, left_cpu=packed.left_cpu, left_memory=packed.left_memory, left_gpu=packed.left_gpu,
-        largest_cpu=packed.largest_cpu, largest_gpus=packed.largest_gpus, hole=packed.hole, whole=packed.whole,
-        needless=packed.needless, load_s=made[0], run_s=made[1], cost=made[2], hazard=made[3],
-        slack_s=np.full(n, tasks.deadline[task] - now), alike=packed.alike,
-    )  # fmt: skip
 
 
 @compiled
 def node_columns(world: World, state: State, fleet: Fleet, groups: Groups, rows: Ints) -> NodeColumns:
     """Return the columns of some nodes, now."""
-    nodes, n = world.nodes, len(rows)
     packed = learned_packing.node_columns(world, state, fleet, rows)
-    made = np.zeros((5, n))
-    for at in range(n):
+    made = np.zeros((5, len(rows)))
+    _fill_nodes(world, state, groups, rows, made)
+    return NodeColumns(
+        cpu=packed.cpu, memory=packed.memory, gpu=packed.gpu, gpus=packed.gpus, idle=packed.idle, wanted=packed.wanted,
+        price=made[0], hazard=made[1], rtt_s=made[2], reputation=made[3], cached=made[4],
+    )  # fmt: skip
+
+
+@lean
+def _fill_nodes(world: World, state: State, groups: Groups, rows: Ints, made: Floats) -> None:
+    """Write price, hazard, rtt_s, reputation and cached of some nodes: (5, n)."""
+    nodes = world.nodes
+    for at in range(len(rows)):
         node = rows[at]
         made[0, at] = groups.price[node] * HOUR_S
         made[1, at] = nodes.hazard[node] * HOUR_S
         made[2, at], made[3, at] = nodes.rtt_s[node], nodes.reputation[node]
         made[4, at] = min(1.0, state.cached[node] / max(1, nodes.cache_bytes[node]))
-    return NodeColumns(
-        cpu=packed.cpu, memory=packed.memory, gpu=packed.gpu, gpus=packed.gpus, idle=packed.idle, wanted=packed.wanted,
-        price=made[0], hazard=made[1], rtt_s=made[2], reputation=made[3], cached=made[4],
-    )  # fmt: skip

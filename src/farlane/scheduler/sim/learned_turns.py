@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from farlane.scheduler.learned.choices import MAX_WAIT_S
+from farlane.scheduler.learned.choices import MAX_WAIT_S, PRIORITY_SPREADS
 from farlane.scheduler.learned.network import Weights
-from farlane.scheduler.ordering import BAND_POINTS, PATIENCE_S
-from farlane.scheduler.sim.compiled import compiled
+from farlane.scheduler.ordering import MAX_PRIORITY, PATIENCE_S
+from farlane.scheduler.sim.compiled import compiled, lean
 from farlane.scheduler.sim.learned_crowd import group_columns, whole
 from farlane.scheduler.sim.learned_forward import encode, score_tasks, surroundings, task_features
 from farlane.scheduler.sim.learned_groups import (
-    BAND,
     CONTEXTS,
     COUNT,
     HEAD,
@@ -20,6 +19,7 @@ from farlane.scheduler.sim.learned_groups import (
     SCORE,
     SINCE,
     SIZED,
+    TOO_LONG,
     TURN,
     Groups,
 )
@@ -41,8 +41,8 @@ from farlane.scheduler.sim.world import Floats, Ints, World
 SCORED = 256
 """Groups that are scored in one round at most, those without a score first, then in turn; the others keep the score
 that they had last, so that a round costs no more with a long queue than with this one."""
-FIRST_BAND = 1000
-"""Band of what has waited so long that no score counts."""
+LAST = -1e300
+"""Key of a group without a score."""
 HELD_KEY = 1e18
 """Number of units that wait by the network's choice, behind all others."""
 
@@ -51,13 +51,13 @@ HELD_KEY = 1e18
 def rank_groups(world: World, state: State, waiting: Waiting, groups: Groups, weights: Weights) -> Floats:
     """Score the groups that wait, and give their units the numbers by which they are tried in this round.
 
-    What has waited long enough comes first, oldest first, then bands of declared priority, then scores, then the
-    earlier deadline and arrival: as `learned.choices.Round.order`.
+    What has waited long enough comes first, oldest first, then scores with the pull of priority, then the higher
+    priority, the earlier deadline and arrival: as `learned.choices.Round.order`.
 
     Returns:
         Features of the whole: (G,).
     """
-    listed = _gather(state, waiting, groups)
+    listed = np.sort(groups.listed[: _gather(state, waiting, groups)])
     rows = _in_turn(groups, listed)
     columns = group_columns(world, state, waiting, groups, listed, rows)
     weight = np.empty(len(rows))
@@ -74,7 +74,7 @@ def rank_groups(world: World, state: State, waiting: Waiting, groups: Groups, we
     waits = score_waiting(weights, g, around)
     for at in range(len(rows)):
         group = rows[at]
-        groups.numbers[group, SCORE] = -1e300 if np.isnan(scores[at]) else scores[at]
+        groups.numbers[group, SCORE] = scores[at]
         groups.inner[group] = embedded[at]
     for at in range(len(listed)):
         groups.held[listed[at]] = _may_hold_back(world, state, waiting, groups, listed[at], waits)
@@ -84,7 +84,7 @@ def rank_groups(world: World, state: State, waiting: Waiting, groups: Groups, we
     return g
 
 
-@compiled
+@lean
 def score_waiting(weights: Weights, g: Floats, around: Floats) -> float:
     """Return the score of starting nothing, given what `surroundings` returns."""
     total = weights.wait_bias[0]
@@ -95,9 +95,9 @@ def score_waiting(weights: Weights, g: Floats, around: Floats) -> float:
     return float(total)
 
 
-@compiled
-def _gather(state: State, waiting: Waiting, groups: Groups) -> Ints:
-    """Count who waits of each group and since when; returns the groups of which some wait, in their order."""
+@lean
+def _gather(state: State, waiting: Waiting, groups: Groups) -> int:
+    """Count who waits of each group and since when; returns how many groups are listed now, of which some wait."""
     m = 0
     for at in range(waiting.marks[ACTIVE_SHAPES]):
         shape = waiting.shapes[at, ACTIVE_SHAPE]
@@ -117,10 +117,10 @@ def _gather(state: State, waiting: Waiting, groups: Groups) -> Ints:
                 m += 1
             groups.counts[group, COUNT] += 1
             groups.numbers[group, SINCE] = min(groups.numbers[group, SINCE], ready)
-    return np.sort(groups.listed[:m])
+    return m
 
 
-@compiled
+@lean
 def _tasks_of(groups: Groups, listed: Ints) -> float:
     total = 0
     for at in range(len(listed)):
@@ -151,7 +151,7 @@ def _in_turn(groups: Groups, listed: Ints) -> Ints:
     return np.sort(rows[:count])
 
 
-@compiled
+@lean
 def _may_hold_back(
     world: World, state: State, waiting: Waiting, groups: Groups, group: int, waits: float
 ) -> bool:
@@ -174,22 +174,53 @@ def _may_hold_back(
 @compiled
 def _number(state: State, world: World, waiting: Waiting, groups: Groups, listed: Ints) -> None:
     """Give each unit that waits its group's place in the order as its number."""
-    m, now = len(listed), state.clock[0]
-    first, second = np.empty(m), np.empty(m)
-    for at in range(m):
-        group = listed[at]
-        wait, priority = now - groups.numbers[group, SINCE], world.tasks.priority[groups.counts[group, HEAD]]
-        score = groups.numbers[group, SCORE]
-        first[at], second[at] = float(priority // BAND_POINTS), -1e300 if np.isnan(score) else score
-        if wait >= PATIENCE_S:
-            first[at], second[at] = float(FIRST_BAND), -groups.numbers[group, SINCE]
-        groups.numbers[group, BAND] = first[at]
-    order = np.argsort(-second, kind="mergesort")
+    first, second, third = np.empty(len(listed)), np.empty(len(listed)), np.empty(len(listed))
+    _fill_keys(state, world, groups, listed, first, second, third)
+    order = np.argsort(-third, kind="mergesort")
+    order = order[np.argsort(-second[order], kind="mergesort")]
     order = order[np.argsort(-first[order], kind="mergesort")]
-    for place in range(m):
+    _write_places(waiting, groups, listed, order, np.empty(len(groups.held)))
+
+
+@lean
+def _fill_keys(
+    state: State, world: World, groups: Groups, listed: Ints, first: Floats, second: Floats, third: Floats
+) -> None:
+    """Write by what groups are ordered, the highest first: whether they waited too long, the key, the priority."""
+    now, spread = state.clock[0], _spread(groups, listed)
+    for at in range(len(listed)):
+        group = listed[at]
+        numbers, points = groups.numbers[group], float(world.tasks.priority[groups.counts[group, HEAD]])
+        score = numbers[SCORE]
+        first[at], third[at] = 0.0, points
+        second[at] = LAST if np.isnan(score) else score + spread * PRIORITY_SPREADS * points / MAX_PRIORITY
+        if now - numbers[SINCE] >= PATIENCE_S:
+            first[at], second[at] = 1.0, -numbers[SINCE]
+        numbers[TOO_LONG] = first[at]
+
+
+@lean
+def _spread(groups: Groups, listed: Ints) -> float:
+    """Return the standard deviation of the groups' scores, of those that have one; 0 where none has."""
+    count, mean, squares = 0, 0.0, 0.0
+    for at in range(len(listed)):
+        score = groups.numbers[listed[at], SCORE]
+        if not np.isnan(score):
+            count += 1
+            mean += (score - mean) / count
+    for at in range(len(listed)):
+        score = groups.numbers[listed[at], SCORE]
+        if not np.isnan(score):
+            squares += (score - mean) ** 2
+    return float(np.sqrt(squares / count)) if count else 0.0
+
+
+@lean
+def _write_places(waiting: Waiting, groups: Groups, listed: Ints, order: Ints, places: Floats) -> None:
+    """Write each group's place, and number the units that wait by it."""
+    for place in range(len(order)):
         groups.listed[place] = listed[order[place]]
-    places = np.empty(len(groups.held))
-    for place in range(m):
+    for place in range(len(order)):
         group = groups.listed[place]
         places[group] = HELD_KEY if groups.held[group] else float(place)
     for at in range(waiting.marks[ACTIVE_SHAPES]):
