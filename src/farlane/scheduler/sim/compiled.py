@@ -32,5 +32,8 @@ def _with(function: F, counted: bool) -> F:
         return function
     import numba
 
+    from farlane.kit.kept_code import stamped
+
     options: dict[str, Any] = {"cache": True, "_nrt": counted}
-    return cast(F, numba.njit(**options)(function))
+    with stamped():
+        return cast(F, numba.njit(**options)(function))
