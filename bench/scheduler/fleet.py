@@ -7,8 +7,9 @@
 
 Each policy runs the same worlds, one a seed. Cells are means over seeds with 95 % bootstrap intervals (seeds are
 resampled). `overall` is the geometric mean of ratios to `product` in completion, slowdown, p95 wait, misses, bytes and
-cost: below 1 is better. `--size` runs one world of that size under two rules and says how long it takes. Plots need
-matplotlib.
+cost: below 1 is better. The last table has all scenarios, a cell of completion in s / p95 wait in s / missed in % /
+overall each, and the geometric mean of what is overall. `--size` runs one world of that size under two rules and says
+how long it takes. Plots need matplotlib.
 
 `learned` runs the weights of `--weights`, else those that are shipped. To add a policy put a function from a world to
 the state at its end into `POLICIES`.
@@ -121,6 +122,8 @@ def show_scenarios(options: argparse.Namespace) -> None:
         settings = replace(scenario(name), nodes=options.nodes, hours=options.hours)
         everything[name] = run_scenario(name, settings, options.seeds, options.policies, options.plots)
         show_table(name, everything[name])
+    if BASE in options.policies:
+        show_summary(everything)
     if options.json:
         plain = {
             name: {policy: [run.as_dict() for run in runs] for policy, runs in found.items()}
@@ -143,7 +146,7 @@ def run_scenario(
             if plots and seed == 0:
                 states[policy] = state
         if states and plots:
-            print(draw(plots, name, world, states))
+            print(draw(plots, name, world, states, LEARNED))
     return found
 
 
@@ -162,6 +165,27 @@ def show_table(name: str, found: Found) -> None:
         if base:
             cells.append(cell(np.array(list(map(overall, runs, base))), "{:.3f}"))
         print(f"| {policy} | {' | '.join(cells)} |", flush=True)
+
+
+def show_summary(everything: dict[str, Found]) -> None:
+    """Print all scenarios in one table, the best policy first."""
+    print(f"\n| policy | {' | '.join(everything)} | all |")
+    print(f"|---|{'---:|' * (len(everything) + 1)}")
+    rows = []
+    for policy in next(iter(everything.values())):
+        cells, means = [], []
+        for found in everything.values():
+            runs = found[policy]
+            means.append(np.mean(list(map(overall, runs, found[BASE]))))
+            times = (
+                np.mean([getattr(run, name) for run in runs]) for name in ("completion_mean_s", "wait_p95_s")
+            )
+            missed = 100 * np.mean([run.missed for run in runs])
+            cells.append(f"{' / '.join(f'{each:,.0f}' for each in times)} / {missed:.1f} / {means[-1]:.2f}")
+        named = f"**{policy}**" if policy == LEARNED else policy
+        rows.append((float(np.exp(np.mean(np.log(means)))), named, cells))
+    for mean, named, cells in sorted(rows):
+        print(f"| {named} | {' | '.join(cells)} | {mean:.3f} |")
 
 
 def cell(values: np.ndarray, form: str) -> str:
