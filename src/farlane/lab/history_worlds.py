@@ -70,7 +70,7 @@ def history_of_world(world: World) -> History:
     begin = float(min(0.0, tasks.arrival.min(initial=0.0)))
     asked = tasks.demand.sum(axis=0) > 0
     capacity = np.where(asked, nodes.capacity, PLENTY)
-    specs = tuple(_node_spec(nodes, capacity[row].tolist(), row) for row in range(len(nodes.gpus)))
+    specs = tuple(node_spec(nodes, capacity[row].tolist(), row) for row in range(len(nodes.gpus)))
     online = [True] * len(specs)
     changes = [Change(begin, row, True) for row in range(len(specs))]
     for at, node, there in zip(*world.changes, strict=True):
@@ -173,7 +173,8 @@ def _check(world: World) -> None:
         raise InvalidInput(f"the hub's reactor cannot replay this world: it has {', '.join(found)}")
 
 
-def _node_spec(nodes: Nodes, capacity: list[int], row: int) -> NodeSpec:
+def node_spec(nodes: Nodes, capacity: list[int], row: int) -> NodeSpec:
+    """Return a node of a world as it would register, with so much of each resource."""
     gpus: tuple[tuple[GpuKind, int], ...] = ()
     core, gib, gpu = (round(float(price) * CREDIT) for price in nodes.price[row])
     if nodes.gpus[row]:

@@ -92,6 +92,7 @@ def replay(
     *,
     round_s: float | None = ROUND_S,
     preempt: bool = False,
+    stretch: Callable[[int, int], float] = lambda _job, _node: 1.0,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Outcome:
     """Run a history to its end.
@@ -101,6 +102,7 @@ def replay(
         policy: decides instead of whoever did.
         round_s: seconds until another round while work waits and nothing happens; None: none.
         preempt: whether tasks of low priority make room for those of high, as the setting `hub.preempt` says.
+        stretch: how many times as long as it did a job's task runs on a node, by their rows.
         progress: told how many tasks have ended, of how many, now and then.
 
     Raises:
@@ -108,7 +110,7 @@ def replay(
     """
     if not history.tasks:
         raise InvalidInput("the history has no task; there is nothing to replay")
-    return _Replay(history, policy, round_s, progress, preempt).run()
+    return _Replay(history, policy, round_s, progress, preempt, stretch).run()
 
 
 class _Replay:
@@ -119,7 +121,9 @@ class _Replay:
         round_s: float | None,
         progress: Callable[[int, int], None],
         preempt: bool,
+        stretch: Callable[[int, int], float],
     ) -> None:
+        self._stretch = stretch
         self._history, self._policy, self._round_s, self._progress = history, policy, round_s, progress
         self._reactor = Reactor(1, FOREVER_S, preempt=preempt)
         self._reactor.state.accounts.seed(month_of(history.begin), ())
@@ -240,6 +244,7 @@ class _Replay:
             number = self._failed.get(task, 0)
             fails = number < len(mishaps)
             run_s = mishaps[number] if fails else float(job.run_s[index])
+            run_s *= self._stretch(row, self._rows[grant.node])
             machine.queue.append(_Held(task, attempt, demand, run_s, fails))
             self._started[self._first[row] + index] = np.nan
             self._node[self._first[row] + index] = self._rows[grant.node]
