@@ -42,7 +42,7 @@ def make_nodes(rng: np.random.Generator, n: int) -> NodeColumns:
     price = rng.integers(5, 50, n)
     return NodeColumns(
         tuple(NodeId(f"n{at}") for at in range(n)), KINDS, capacity, capacity.copy(), rng.random(n) < 0.98,
-        price, price // 4, np.tile(np.array([100, 900]), (n, 1)), rng.random(n) * 0.05,
+        price, price // 4, np.tile(np.array([100, 900]), (n, 1)), rng.random(n) * 0.05, rng.random(n) * 1e-4,
     )  # fmt: skip
 
 

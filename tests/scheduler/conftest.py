@@ -29,7 +29,7 @@ class Build:
 
     now, a100, t4 = NOW, A100, T4
 
-    def nodes(self, *rows, kinds=(), price=None, gpu_price=None, rtt_s=0.0, offline=()):
+    def nodes(self, *rows, kinds=(), price=None, gpu_price=None, rtt_s=0.0, hazard=0.0, offline=()):
         """Empty nodes of (cores, GiB, disk GiB, (GPUs by kind)) each; `price` is per core and second."""
         capacity = np.array([_row(*row) for row in rows], np.int64).reshape(len(rows), FIRST_GPU + len(kinds))
         n = len(rows)
@@ -47,6 +47,7 @@ class Build:
                 n, len(kinds)
             ),
             np.full(n, rtt_s, np.float64),
+            np.full(n, hazard, np.float64),
         )
 
     def group(self, nodes, key=0, count=1, demand=(1,), **changes):

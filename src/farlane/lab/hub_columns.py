@@ -142,7 +142,7 @@ def _node_columns(specs: Sequence[NodeSpec], kinds: tuple[GpuKind, ...]) -> Node
         tuple(spec.node for spec in specs), kinds, capacity, capacity, np.ones(len(specs), np.bool_),
         np.array([spec.rates.core_second for spec in specs], np.int64),
         np.array([spec.rates.gib_second for spec in specs], np.int64), gpu.reshape(len(specs), len(kinds)),
-        np.zeros(len(specs)),
+        np.zeros(len(specs)), np.zeros(len(specs)),
     )  # fmt: skip
 
 

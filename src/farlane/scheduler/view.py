@@ -25,7 +25,8 @@ class NodeColumns:
 
     capacity, free: (n, 3 + g) int64; `free` is capacity minus all leases and may be negative where leases are
     queued ahead; online: (n,) bool, connected and not draining; core_second, gib_second: (n,) int64 and
-    gpu_second: (n, g) int64, nano-credits; rtt_s: (n,) float64 round trip to the node.
+    gpu_second: (n, g) int64, nano-credits; rtt_s: (n,) float64 round trip to the node; hazard: (n,) float64 departures
+    to expect in a second that it is online.
     """
 
     ids: tuple[NodeId, ...]
@@ -37,6 +38,7 @@ class NodeColumns:
     gib_second: Ints
     gpu_second: Ints
     rtt_s: Floats
+    hazard: Floats
 
 
 @dataclass(frozen=True, slots=True)

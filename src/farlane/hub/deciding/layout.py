@@ -32,6 +32,7 @@ GROUP_ROW = np.dtype(
 NODE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("capacity", "i8", "nw"), ("free", "i8", "nw"), ("online", "?", "n"), ("core_second", "i8", "n"),
     ("gib_second", "i8", "n"), ("gpu_second", "i8", "ng"), ("rtt_s", "f8", "n"),
+    ("hazard", "f8", "n"),
 )  # fmt: skip
 """Fields of `NodeColumns` with their type and shape: n nodes, w resources, g kinds of GPU."""
 

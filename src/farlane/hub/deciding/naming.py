@@ -31,7 +31,16 @@ def warmed(policy: Policy) -> Policy:
     one = np.ones((1, FIRST_GPU), np.int64)
     prices, masks = np.zeros(1, np.int64), np.ones(1, np.bool_)
     nodes = NodeColumns(
-        (NodeId("warm"),), (), one, one, masks, prices, prices, np.zeros((1, 0), np.int64), np.zeros(1)
+        (NodeId("warm"),),
+        (),
+        one,
+        one,
+        masks,
+        prices,
+        prices,
+        np.zeros((1, 0), np.int64),
+        np.zeros(1),
+        np.zeros(1),
     )
     running = RunningColumns(np.zeros(0, np.int64), np.zeros((0, FIRST_GPU), np.int64), np.zeros(0))
     with contextlib.suppress(Exception):

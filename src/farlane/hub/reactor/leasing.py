@@ -9,6 +9,7 @@ from farlane.domain.ids import JobId, TaskId, index_of, job_of, task_id
 from farlane.domain.jobs import JobState, TaskState
 from farlane.domain.records import TasksLeased
 from farlane.domain.resources import GpuKind
+from farlane.hub.reactor import departures
 from farlane.hub.reactor.commands import Append, Command, GrantLeases
 from farlane.hub.reactor.completion import queue_again, runs_again
 from farlane.hub.reactor.ending import elapsed_ms, end_leased, give_back
@@ -163,6 +164,8 @@ def _lose_of_job(
 def expire(state: HubState, out: list[Command], now: float) -> None:
     """Take back the leases of every node that has not been heard of for a lease's length."""
     for node in state.nodes.values():
+        if not node.connected and node.lease_until < now:
+            departures.go(node, node.lease_until)
         if node.leases and node.lease_until < now:
             why = f"node {node.spec.name} has not been heard of for {state.lease_s:.0f} s"
             lose_leases(state, out, now, node, list(node.leases), Failure(FailureKind.NODE_LOST, why))

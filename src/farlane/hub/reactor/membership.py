@@ -10,6 +10,7 @@ from farlane.domain.ids import NodeId, TaskId
 from farlane.domain.nodes import NodeSpec
 from farlane.domain.records import NodeRegistered
 from farlane.errors import NotFound, PermissionRefused
+from farlane.hub.reactor import departures
 from farlane.hub.reactor.commands import Append, Command, RequestDrain, RevokeLeases
 from farlane.hub.reactor.leasing import lose_leases
 from farlane.hub.reactor.state import HubState, Node
@@ -33,6 +34,7 @@ def join(
     node.connected, node.draining = True, False
     node.session += 1
     node.strikes, node.suspended_until = 0, 0.0
+    departures.come(node, now)
     heard(state, now, node)
     current = held if epoch == state.epoch and not repriced else {}
     gone = [task for task, lease in node.leases.items() if current.get(task) != lease.attempt]
@@ -82,6 +84,7 @@ def leave(state: HubState, out: list[Command], now: float, node: Node, session: 
         return
     node.connected = False
     if farewell:
+        departures.go(node, now)
         why = f"node {node.spec.name} left: {farewell}"
         lose_leases(state, out, now, node, list(node.leases), Failure(FailureKind.HANDED_BACK, why))
 

@@ -124,7 +124,8 @@ class Node:
     """One node the hub has met.
 
     lease_until: unix seconds; session: counts its streams; held_versions: CIDs of the versions of models that it says
-    it has whole, those used last first.
+    it has whole, those used last first; came_at: since when it is there, None while it is away; present_s: seconds of
+    such stretches that are over; departures: how many ended one.
     """
 
     spec: NodeSpec
@@ -145,6 +146,9 @@ class Node:
     earned: int = 0
     busy_ms: int = 0
     held_versions: tuple[str, ...] = ()
+    came_at: float | None = None
+    present_s: float = 0.0
+    departures: int = 0
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ class NodeTable:
         self.gib_second: Ints = np.zeros(0, np.int64)
         self.gpu_second: Ints = np.zeros((0, 0), np.int64)
         self.rtt_s: Floats = np.zeros(0, np.float64)
+        self.hazard: Floats = np.zeros(0, np.float64)
         self._masks: dict[Requirement, Bools] = {}
         self._demands: dict[Requirement, Ints] = {}
 
@@ -97,6 +98,7 @@ class NodeTable:
         self.gib_second = np.append(self.gib_second, 0)
         self.gpu_second = np.vstack([self.gpu_second, np.zeros((1, len(self.gpu_kinds)), np.int64)])
         self.rtt_s = np.append(self.rtt_s, 0.0)
+        self.hazard = np.append(self.hazard, 0.0)
 
     def know(self, kinds: tuple[GpuKind, ...]) -> None:
         """Add columns for GPU kinds never seen before; demands are then computed anew."""

@@ -13,6 +13,7 @@ from farlane.domain.ids import JobId, NodeId
 from farlane.domain.jobs import JobSpec
 from farlane.domain.prices import hourly_ceiling
 from farlane.domain.resources import GpuKind
+from farlane.hub.reactor import departures
 from farlane.hub.reactor.account import UNLIMITED as FREE
 from farlane.hub.reactor.expecting import Expectations
 from farlane.hub.reactor.limits import NO_USES, SharedLimits, quota_fit
@@ -83,9 +84,10 @@ def node_columns(state: HubState, now: float) -> NodeColumns:
         node = state.nodes[node_id]
         table.online[row] = node.connected and not node.draining and node.suspended_until <= now
         table.rtt_s[row] = node.rtt_s
+        table.hazard[row] = departures.hazard(node, now)
     return NodeColumns(
         tuple(table.ids), table.gpu_kinds, table.capacity, table.free.copy(), table.online.copy(),
-        table.core_second, table.gib_second, table.gpu_second, table.rtt_s,
+        table.core_second, table.gib_second, table.gpu_second, table.rtt_s, table.hazard,
     )  # fmt: skip
 
 

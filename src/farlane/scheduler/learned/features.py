@@ -39,6 +39,7 @@ SHORT_S = 10.0
 """Tasks shorter than this count as so long (the bound of bounded slowdown: Feitelson et al. 1997)."""
 _DECADES = 5.0
 _TINY = 1e-6
+_NEVER = 1e-12
 _SURE = 8.0
 """Departures to expect in a run, above which it is as good as never done: more would drown all other features."""
 
@@ -292,7 +293,14 @@ def pair_features(of: PairColumns) -> Floats:
     p[:, 16] = np.log10(1.0 + of.alike)
     whole = np.maximum(np.where(known, run, 0.0) + of.load_s, 1.0)
     p[:, 17] = np.log10(whole.min() / whole)
-    leaves = np.maximum(of.hazard, 1e-12)
+    leaves = np.maximum(of.hazard, _NEVER)
     redone = np.expm1(np.minimum(leaves * whole, _SURE)) / leaves
     p[:, 18] = np.log10(redone.min() / redone)
     return p
+
+
+def redone_s(seconds: Floats, hazard: Floats) -> Floats:
+    """Return how long runs take with what is begun anew where the node goes: (n,); `pair_features` writes it out."""
+    leaves = np.maximum(hazard, _NEVER)
+    found: Floats = np.expm1(np.minimum(leaves * seconds, _SURE)) / leaves
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from farlane.scheduler.board import Board
-from farlane.scheduler.learned.features import PairColumns, pair_features
+from farlane.scheduler.learned.features import PairColumns, pair_features, redone_s
 from farlane.scheduler.learned.view_features import BANDWIDTH, Matrix
 from farlane.scheduler.ordering import duration_bound
 from farlane.scheduler.sharing import Places, prices
@@ -88,7 +88,11 @@ class Pairing:
         self._cost = price * min(self._run_s, 1e9)
         missing, alike = group.missing, group.alike
         self._load_s = np.zeros(len(rows)) if missing is None else missing[rows] / BANDWIDTH
-        self._best = np.array([np.argmin(self._cost), np.argmin(self._load_s)])
+        self._hazard = nodes.hazard[rows]
+        whole = np.maximum(self._run_s + self._load_s, 1.0)
+        self._best = np.array(
+            [np.argmin(self._cost), np.argmin(self._load_s), np.argmin(redone_s(whole, self._hazard))]
+        )
         self._alike = np.zeros(len(rows)) if alike is None else alike[rows].astype(np.float64)
         self._slack_s = np.inf if group.deadline_at is None else group.deadline_at - board.view.now
 
@@ -99,12 +103,12 @@ class Pairing:
             at: (q,) indices of places.
             given: (q,) how many tasks of the group are there beyond what the board knows.
         """
-        # The cheapest place and the soonest come along, since costs and ends are told relative to them.
-        at, given = np.append(at, self._best), np.append(given, (0, 0))
+        # The cheapest place and those that end soonest come along: costs and ends are told relative to theirs.
+        at, given = np.append(at, self._best), np.append(given, (0, 0, 0))
         wanted = self._wanted if self._single else self._wanted[:, at]
         now = self._free[:, at] - wanted * given
-        p = pair_features(self._columns(at, given, now, now - wanted)).astype(np.float32)[:-2]
-        return p, self._nodes(at[:-2], now[:, :-2])
+        p = pair_features(self._columns(at, given, now, now - wanted)).astype(np.float32)[:-3]
+        return p, self._nodes(at[:-3], now[:, :-3])
 
     def _columns(self, at: Ints, given: Ints, now: Floats, after: Floats) -> PairColumns:
         cpu, memory = np.maximum(after[CPU], 0.0), np.maximum(after[MEMORY], 0.0)
@@ -128,7 +132,7 @@ class Pairing:
             load_s=self._load_s[at],
             run_s=none + self._run_s,
             cost=self._cost[at],
-            hazard=none,
+            hazard=self._hazard[at],
             slack_s=none + self._slack_s,
             alike=self._alike[at] + (given if self._group.missing is not None else 0),
         )

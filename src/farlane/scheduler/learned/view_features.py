@@ -1,7 +1,7 @@
 """From a hub's view to what the network sees of its tasks, of the whole and of its nodes.
 
 A group stands for its `count` like tasks: means and sums over tasks weigh groups by it. What a hub does not know is
-taken as training's neutral value: no hazard, full reputation, no gangs and no dependents.
+taken as training's neutral value: full reputation, no gangs and no dependents.
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ def whole(view: View, of: TaskColumns, x: Floats, counts: Floats) -> Floats:
     g = np.zeros(len(GLOBAL_FEATURES))
     g[1] = float(free[FIRST_GPU:].sum()) / gpus if gpus else 0.0
     g[7] = 1.0
-    g[9] = np.log10(1.0 + int(view.nodes.online.sum())) / 4.0
+    online = view.nodes.online
+    g[9] = np.log10(1.0 + int(online.sum())) / 4.0
+    g[10] = min(3600.0 * float(view.nodes.hazard[online].mean()), 1.0) if online.any() else 0.0
     if not len(counts):
         return g
     weight = counts / counts.sum()
@@ -175,7 +177,7 @@ def node_columns(view: View) -> NodeColumns:
         idle=(nodes.free == capacity).all(axis=1).astype(np.float64),
         wanted=_wanted(view),
         price=_node_prices(view),
-        hazard=np.zeros(count),
+        hazard=nodes.hazard * 3600.0,
         rtt_s=nodes.rtt_s,
         reputation=np.ones(count),
         cached=np.zeros(count),
