@@ -23,6 +23,7 @@ from farlane.lab.training.fleet_setting import (
 from farlane.lab.training.folder import RunFolder
 from farlane.lab.training.run import Run
 from farlane.scheduler.learned import network
+from farlane.scheduler.learned.features import GLOBAL_FEATURES
 from farlane.scheduler.learned.rule_equal import rule_equal
 from farlane.scheduler.sim.fleet_scores import OVERALL, fleet_scores, overall
 from farlane.scheduler.sim.fragments import usual_tasks
@@ -81,6 +82,20 @@ def test_a_search_of_fleets_alone_needs_nothing_recorded(tmp_path: Path) -> None
         reached = Run(config, folder, settings, watcher, lambda: 0.0).go()
     assert reached is not None
     assert np.isfinite(reached.losses).all()
+
+
+def test_contexts_are_those_of_fleets_and_of_hubs(tmp_path: Path) -> None:
+    config = Config([Network(scenario="busy", nodes=3, hours=0.2)], rules=1)
+    (setting,), _ = settings_of(config, tmp_path)
+    vector = network.flatten(rule_equal())
+    assert isinstance(setting, FleetSetting)
+    both = setting.contexts(5, vector)
+    fleets = replace(setting, hub=None).contexts(5, vector)
+    assert both[: len(fleets)].tolist() == fleets.tolist()
+    assert len(both) > len(fleets) > 0
+    assert np.isfinite(both).all()
+    churn = GLOBAL_FEATURES.index("churn")
+    assert (both[:, churn] > 0.0).all()
 
 
 def test_a_search_of_fleets_has_to_say_what_it_may_change() -> None:

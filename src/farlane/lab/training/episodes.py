@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from farlane.lab.generators.global_network import global_network
 from farlane.lab.generators.lublin import LublinSettings, lublin_world, typed_lublin_world
 from farlane.lab.generators.lublin_variants import varied_lublin_world
 from farlane.lab.generators.settings import NetworkSettings, scenario
+from farlane.lab.hub_days import hub_day
 from farlane.lab.public_traces import TRACES
 from farlane.lab.published import inflated_order
 from farlane.lab.traces.openb import OpenbNodes, OpenbPods, read_nodes, read_pods
@@ -32,6 +34,9 @@ from farlane.lab.training.queue_setting import QueueSetting
 from farlane.lab.training.variants import varied
 from farlane.lab.worlds import packing_world, pool_world
 from farlane.scheduler.sim.world import Tasks, World
+
+HUB_NODES, HUB_HOURS = 12, 1.0
+"""A hub's days are at most so large."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,15 @@ def _setting(source: Source, library: Library) -> Setting:
 
 def _fleet(source: Network) -> Setting:
     made = replace(scenario(source.scenario), nodes=source.nodes, hours=source.hours)
-    return FleetSetting(f"network-{source.scenario}", NetworkDays(made), source.weight, TRAINING_RIVALS)
+    # A replay takes some ten times as long as a simulation, and contexts are much alike all day.
+    short = replace(made, nodes=min(made.nodes, HUB_NODES), hours=min(made.hours, HUB_HOURS))
+    return FleetSetting(
+        f"network-{source.scenario}",
+        NetworkDays(made),
+        source.weight,
+        TRAINING_RIVALS,
+        partial(hub_day, short),
+    )
 
 
 def _list_setting(source: Openb, library: Library) -> Setting:

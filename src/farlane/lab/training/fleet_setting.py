@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from farlane.errors import InvalidSetting
+from farlane.lab.hub_days import HubDay
+from farlane.lab.training.hub_contexts import hub_contexts
 from farlane.lab.training.rollout import Game
 from farlane.scheduler.learned import network
 from farlane.scheduler.sim.choices import Choice
@@ -42,13 +46,15 @@ TRAINING_RIVALS = tuple(
 class FleetSetting:
     """Days of a network; what counts is `overall` of the scores, in terms of the hub's own rule on the same day.
 
-    name; source: of worlds, by a seed; weight; rules: the rivals, as rows of `RIVALS`.
+    name; source: of worlds, by a seed; weight; rules: the rivals, as rows of `RIVALS`; hub: days of the like for a
+    hub, by a seed.
     """
 
     name: str
     source: Callable[[int], World]
     weight: float = 1.0
     rules: tuple[int, ...] = tuple(range(len(RIVALS)))
+    hub: Callable[[int], HubDay] | None = None
     kind: str = "fleets"
     _known: dict[int, FleetScores] = field(default_factory=dict, compare=False, repr=False)
 
@@ -79,8 +85,9 @@ class FleetSetting:
         return overall(fleet_scores(world, state), self._own(world, seed))
 
     def contexts(self, seed: int, vector: Floats) -> Floats:
-        """Return the contexts of the last rounds in which something might start, (d, G), under weights."""
-        return contexts_of(self.draw(seed), network.unflatten(vector))
+        """Return the contexts of the last rounds in which something might start, (d, G), under weights; a hub's too."""
+        found = contexts_of(self.draw(seed), network.unflatten(vector))
+        return found if self.hub is None else np.concatenate([found, hub_contexts(self.hub(seed), vector)])
 
     def _own(self, world: World, seed: int) -> FleetScores:
         if seed not in self._known:
