@@ -12,13 +12,14 @@ from bench.scheduler.fleet import (
     cell,
     learned,
     main,
-    overall,
     run_scenario,
+    show_summary,
     show_table,
     sized,
 )
 
 from farlane.lab.generators.settings import NetworkSettings
+from farlane.scheduler.sim.fleet_scores import overall
 from farlane.scheduler.sim.state import FINISHED
 
 TINY = NetworkSettings(nodes=4, hours=0.5, load=0.3, users=3, models=6, datacentre=0.0)
@@ -31,7 +32,13 @@ def test_every_policy_runs_and_has_a_row(capsys: pytest.CaptureFixture[str], tmp
     assert [row.split(" | ")[0].strip("| ") for row in rows[5:]] == list(POLICIES)
     assert all(row.count("|") == len(COLUMNS) + 3 for row in rows[3:])
     base = found["product"]
-    assert overall(base, base).tolist() == [1.0]
+    assert overall(base[0], base[0]) == 1.0
+    show_summary({"tiny": found, "again": found})
+    summary = capsys.readouterr().out.splitlines()
+    assert summary[1].split(" | ") == ["| policy", "tiny", "again", "all |"]
+    assert {row.split(" | ")[0].strip("| ") for row in summary[3:]} == set(POLICIES)
+    means = [float(row.split(" | ")[-1].strip(" |")) for row in summary[3:]]
+    assert means == sorted(means)
 
 
 def test_a_cell_is_a_mean_and_its_interval() -> None:

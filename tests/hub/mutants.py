@@ -49,7 +49,12 @@ PROPERTY = (
     Mutant(
         "the epoch of an answer does not matter", COMPLETION, "if batch.epoch != state.epoch:", "if False:"
     ),
-    Mutant("leases never run out", LEASING, "node.lease_until < now:", "node.lease_until < 0:"),
+    Mutant(
+        "leases never run out",
+        LEASING,
+        "if node.leases and node.lease_until < now:",
+        "if node.leases and node.lease_until < 0:",
+    ),
     Mutant(
         "a node keeps leases it no longer holds",
         MEMBERSHIP,
