@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
@@ -49,9 +50,8 @@ def main() -> None:
         for seed in range(options.seeds)
         for policy in policies
     ]
-    with ProcessPoolExecutor(options.workers) as pool:
-        asked = [(key, options.nodes, options.hours) for key in keys]
-        found = dict(zip(keys, pool.map(run, asked), strict=True))
+    asked = [(key, options.nodes, options.hours) for key in keys]
+    found = dict(zip(keys, every(asked, options.workers), strict=True))
     show(found, options.scenario, options.seeds, policies)
     if options.json:
         rows = [
@@ -59,6 +59,14 @@ def main() -> None:
             for key, each in found.items()
         ]
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def every(asked: Sequence[tuple[Key, int, float]], workers: int) -> list[DayScores]:
+    """Return what comes of each day, in as many processes; in this one where one will do."""
+    if workers <= 1:
+        return list(map(run, asked))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(run, asked))
 
 
 def run(asked: tuple[Key, int, float]) -> DayScores:
