@@ -1,22 +1,8 @@
-"""Mutants: small planted bugs of the reactor, each of which some test must find. Data for `test_mutants.py`."""
+"""Mutants: small planted bugs of the reactor, each of which some test must find; accounts have a file of their own."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    """One planted bug: in `file` below `src/farlane`, the text `old`, which occurs once, becomes `new`.
-
-    tests: the files below `tests` of which one must find it; by default the stateful property, on its own.
-    """
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: str = "hub/test_reactor_properties.py"
-
+from tests.hub.planting import Mutant
 
 COMPLETION, ENDING, INTERIM, LEASING = (
     f"hub/reactor/{name}.py" for name in ("completion", "ending", "interim", "leasing")
@@ -34,9 +20,6 @@ LEASES, MONEY, NODES, ROUNDS = (
 ENDS, FAILURES, GPUS = (f"hub/test_reactor_{name}.py" for name in ("ending", "failures", "gpus"))
 PARTS = "hub/test_reactor_interim.py"
 REPLAYS = "hub/test_reactor_replay.py"
-ACCOUNTS, ACCOUNT = "hub/reactor/accounts.py", "hub/reactor/account.py"
-CAPPED, QUOTAS = "hub/test_reactor_accounts.py", "hub/test_reactor_quotas.py"
-BOARD = "scheduler/board.py"
 
 PROPERTY = (
     # What the stateful property must find.
@@ -52,8 +35,8 @@ PROPERTY = (
     Mutant(
         "leases never run out",
         LEASING,
-        "if node.leases and node.lease_until < now:",
-        "if node.leases and node.lease_until < 0:",
+        "leases and node.lease_until < now:",
+        "leases and node.lease_until < 0:",
     ),
     Mutant(
         "a node keeps leases it no longer holds",
@@ -340,67 +323,4 @@ EXAMPLE = (
         "return numerator // denominator",
         MONEY,
     ),
-    Mutant(
-        "an account reserves nothing",
-        LEASING,
-        "account.take(reserved)",
-        "account.take(0)",
-        CAPPED,
-    ),
-    Mutant(
-        "an account gives nothing back",
-        ENDING,
-        "account.give(reserved)",
-        "account.give(0)",
-        CAPPED,
-    ),
-    Mutant("an account is charged nothing", ENDING, "account.pay(amount)", "account.pay(0)", CAPPED),
-    Mutant(
-        "what is reserved counts against no cap",
-        ACCOUNT,
-        "- self._spent(budget) - self.reserved))",
-        "- self._spent(budget)))",
-        CAPPED,
-    ),
-    Mutant(
-        "a retried job is charged to nobody",
-        SUBMISSION,
-        "job.accounts = accounts  # a job",
-        "pass  # a job",
-        CAPPED,
-    ),
-    Mutant("every tick begins a month", ACCOUNTS, "if month > self.month:", "if True:", CAPPED),
-    Mutant(
-        "an empty account ends a job",
-        REACTOR,
-        "viewing.own_left(job)",
-        "viewing.money_left(job) or 0",
-        CAPPED,
-    ),
-    Mutant(
-        "a project spends its organisation's money only", ACCOUNTS, "if spec.project:", "if False:", CAPPED
-    ),
-    Mutant(
-        "a lease too many fits the quota",
-        ACCOUNT,
-        "max(0, most - self.used.get(quota, 0))",
-        "max(0, most - self.used.get(quota, 0) + 1)",
-        CAPPED,
-    ),
-    Mutant(
-        "ended leases still fill their quota",
-        ENDING,
-        "account.occupy(needs(job.spec.resources, gpu), -count)",
-        "pass",
-        QUOTAS,
-    ),
-    Mutant("open tasks are never counted down", ENDING, "account.open(-len(record.indices))", "pass", QUOTAS),
-    Mutant("jobs of one account each get all that is left", BOARD, "self.left[limit] -=", "_ =", QUOTAS),
-    Mutant("a project's queue stands in its organisation's", QUEUES, "job.spec.project\n", '""\n', QUOTAS),
-    Mutant("an administrator raises a ceiling", ACCOUNT, "min(most, limits.get(name, most))", "most", QUOTAS),
-    Mutant(
-        "the total begins anew each month", ACCOUNT, "self.total += amount", "self.total = self.spent", QUOTAS
-    ),
 )
-
-MUTANTS = PROPERTY + EXAMPLE

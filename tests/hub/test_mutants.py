@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -14,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.hub.account_mutants import ACCOUNT_MUTANTS
+from tests.hub.mutants import EXAMPLE, PROPERTY
+from tests.hub.planting import Mutant
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "farlane"
-MUTANTS: tuple[Any, ...] = runpy.run_path(str(Path(__file__).with_name("mutants.py")))["MUTANTS"]
+MUTANTS = PROPERTY + EXAMPLE + ACCOUNT_MUTANTS
 SHARES = 3
 TODAY = datetime.now(UTC).toordinal() % SHARES
 
 
-def run(directory: Path, tests: list[str], mutant: Any | None = None) -> subprocess.CompletedProcess[str]:
+def run(directory: Path, tests: list[str], mutant: Mutant | None = None) -> subprocess.CompletedProcess[str]:
     """Run tests against a copy of the sources in `directory`, with a planted bug or without."""
     shutil.copytree(SOURCE, directory / "farlane", ignore=shutil.ignore_patterns("__pycache__"))
     if mutant is not None:
@@ -45,7 +47,7 @@ def run(directory: Path, tests: list[str], mutant: Any | None = None) -> subproc
     )  # fmt: skip
 
 
-def survivors(directory: Path, mutants: list[Any]) -> list[str]:
+def survivors(directory: Path, mutants: list[Mutant]) -> list[str]:
     """Return those of some mutants that no test found."""
 
     def survives(number: int) -> bool:

@@ -105,7 +105,7 @@ REFUSED: dict[str, tuple[Callable[[Ended], None], type[FarlaneError]]] = {
         spoil(failure_rows=[0], failures=[types_pb2.Failure(kind="exception", message="x" * 5000)]), InvalidInput,
     ),
     "a file outside of its directory": (
-        spoil(output_rows=[0], outputs=[files("../../root/.ssh/authorized_keys")]), InvalidInput,
+        spoil(output_rows=[0], outputs=[files("../../.ssh/authorized_keys")]), InvalidInput,
     ),
     "an absolute file": (spoil(output_rows=[0], outputs=[files("/etc/passwd")]), InvalidInput),
     "a file without content": (spoil(output_rows=[0], outputs=[files("a", "")]), InvalidInput),

@@ -267,9 +267,17 @@ def pair_features(of: PairColumns) -> Floats:
     Pace, cost, and how soon it would end are relative to the best node's. Sources: fragments as in FGD (Weng et al.
     2023); what is left as in best fit and in alignment scores (Grandl et al. 2014); survival of a memoryless departure,
     exp(-hazard run); the end as earliest finish time (HEFT: Topcuoglu et al. 2002), with runs begun anew where the node
-    goes, (exp(h s) - 1) / h for s seconds at h departures a second (Daly 2006).
+    goes, (exp(h s) - 1) / h for s seconds at h departures a second (Duda 1983).
     """
     p = np.empty((len(of.run_s), 19))
+    fill_places(of, p)
+    whole = whole_s(of.run_s, of.load_s)
+    fill_ends(whole, redone_s(whole, of.hazard), p)
+    return p
+
+
+def fill_places(of: PairColumns, p: Floats) -> None:
+    """Write the features of `pair_features` but for when it would end: columns 0 to 16."""
     p[:, 0] = of.fragments / 2.0
     p[:, 1] = of.left_cpu
     p[:, 2] = of.left_memory
@@ -291,16 +299,21 @@ def pair_features(of: PairColumns) -> Floats:
     slack = np.where(due, of.slack_s, 0.0)
     p[:, 15] = np.where(due, np.minimum(np.maximum((run + of.load_s - slack) / run, -1.0), 1.0), -1.0)
     p[:, 16] = np.log10(1.0 + of.alike)
-    whole = np.maximum(np.where(known, run, 0.0) + of.load_s, 1.0)
+
+
+def fill_ends(whole: Floats, redone: Floats, p: Floats) -> None:
+    """Write how soon it would end, without departures and with them: columns 17 and 18 of `pair_features`."""
     p[:, 17] = np.log10(whole.min() / whole)
-    leaves = np.maximum(of.hazard, _NEVER)
-    redone = np.expm1(np.minimum(leaves * whole, _SURE)) / leaves
     p[:, 18] = np.log10(redone.min() / redone)
-    return p
 
 
-def redone_s(seconds: Floats, hazard: Floats) -> Floats:
-    """Return how long runs take with what is begun anew where the node goes: (n,); `pair_features` writes it out."""
+def whole_s(run_s: Floats, load_s: Floats) -> Floats:
+    """Return how long a load and a run take, at least a second; the load alone where the run is not known: (n,)."""
+    run = np.where(run_s < np.inf, np.maximum(run_s, 1.0), 0.0)
+    return np.maximum(run + load_s, 1.0)
+
+
+def redone_s(whole: Floats, hazard: Floats) -> Floats:
+    """Return how long that takes with what is begun anew where the node goes: (n,)."""
     leaves = np.maximum(hazard, _NEVER)
-    found: Floats = np.expm1(np.minimum(leaves * seconds, _SURE)) / leaves
-    return found
+    return np.expm1(np.minimum(leaves * whole, _SURE)) / leaves

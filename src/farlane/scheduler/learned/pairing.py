@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from farlane.scheduler.board import Board
-from farlane.scheduler.learned.features import PairColumns, pair_features, redone_s
+from farlane.scheduler.learned.features import PairColumns, pair_features, redone_s, whole_s
 from farlane.scheduler.learned.view_features import BANDWIDTH, Matrix
 from farlane.scheduler.ordering import duration_bound
 from farlane.scheduler.sharing import Places, prices
@@ -89,7 +89,7 @@ class Pairing:
         missing, alike = group.missing, group.alike
         self._load_s = np.zeros(len(rows)) if missing is None else missing[rows] / BANDWIDTH
         self._hazard = nodes.hazard[rows]
-        whole = np.maximum(self._run_s + self._load_s, 1.0)
+        whole = whole_s(np.full(len(rows), self._run_s), self._load_s)
         self._best = np.array(
             [np.argmin(self._cost), np.argmin(self._load_s), np.argmin(redone_s(whole, self._hazard))]
         )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from farlane.scheduler.learned import features
-from farlane.scheduler.learned.features import TASK_FEATURES, TaskColumns
+from farlane.scheduler.learned.features import PAIR_FEATURES, TASK_FEATURES, PairColumns, TaskColumns
 from farlane.scheduler.learned.network import EXPERTS, Weights
 from farlane.scheduler.sim.compiled import compiled
 from farlane.scheduler.sim.world import Floats
 
-FEATURES = len(TASK_FEATURES)
+FEATURES, PAIRS = len(TASK_FEATURES), len(PAIR_FEATURES)
 fill_asked = compiled(features.fill_asked)
 fill_habits = compiled(features.fill_habits)
 global_features = compiled(features.global_features)
 node_features = compiled(features.node_features)
-pair_features = compiled(features.pair_features)
+fill_places, fill_ends = compiled(features.fill_places), compiled(features.fill_ends)
+whole_s, redone_s = compiled(features.whole_s), compiled(features.redone_s)
 
 
 @compiled
@@ -25,6 +26,16 @@ def task_features(of: TaskColumns) -> Floats:
     fill_asked(of, x)
     fill_habits(of, x)
     return x
+
+
+@compiled
+def pair_features(of: PairColumns) -> Floats:
+    """Return what the network sees of one task on each node: `features.pair_features`, compiled."""
+    p = np.empty((len(of.run_s), PAIRS))
+    fill_places(of, p)
+    whole = whole_s(of.run_s, of.load_s)
+    fill_ends(whole, redone_s(whole, of.hazard), p)
+    return p
 
 
 @compiled
